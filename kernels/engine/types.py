@@ -1,0 +1,125 @@
+"""How a kernel sees an op, and what preparing an op gives.
+
+``fbs``'s dataclasses satisfy :class:`OpView` and :class:`TensorView` structurally, so kernels and files do
+not import each other and nothing is copied.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from qmath.types import Array, DType, QuantParams
+
+#: What an op reads: one array an input slot, ``None`` where an optional input is absent.
+Inputs: TypeAlias = Sequence[Array | None]
+#: What an op gives: its outputs in order, then the new value of each variable tensor it updates.
+Outputs: TypeAlias = tuple[Array, ...]
+#: The fast form of a prepared op.
+Runner: TypeAlias = Callable[[Inputs], Outputs]
+
+
+class TensorView(Protocol):
+    """A tensor as an op sees it."""
+
+    @property
+    def name(self) -> str:
+        """Name in the file; may be empty or repeated."""
+
+    @property
+    def dtype(self) -> DType:
+        """Element type."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape at the time the op is prepared."""
+
+    @property
+    def quant(self) -> QuantParams | None:
+        """Quantization parameters, or None."""
+
+    @property
+    def data(self) -> Array | None:
+        """Value of a constant (sub-byte types unpacked, one element a byte), or None for an activation."""
+
+    @property
+    def is_variable(self) -> bool:
+        """Whether the tensor keeps its value between invocations."""
+
+
+class OpView(Protocol):
+    """One operator of a model."""
+
+    @property
+    def name(self) -> str:
+        """Builtin operator in the schema's spelling (``"CONV_2D"``), or the code of a custom op."""
+
+    @property
+    def version(self) -> int:
+        """Version of the operator."""
+
+    @property
+    def inputs(self) -> Sequence[TensorView | None]:
+        """Inputs in the order of the schema; None where an optional one is absent."""
+
+    @property
+    def outputs(self) -> Sequence[TensorView]:
+        """Outputs in the order of the schema. Their shapes are the file's and may be stale."""
+
+    @property
+    def intermediates(self) -> Sequence[TensorView]:
+        """Tensors that only carry quantization parameters (LSTM)."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Builtin options by the schema's field names (``stride_h``), defaults filled in, enums as integers."""
+
+    @property
+    def custom_options(self) -> bytes:
+        """Options of a custom op, as they lie in the file."""
+
+
+class Note(Protocol):
+    """Receives each named stage of a literal definition and hands it back.
+
+    ``accumulator = note("accumulator", ...)`` reads as an assignment and lets a trace look on.
+    """
+
+    def __call__(self, stage: str, value: Array, /) -> Array:
+        """Record ``value`` as ``stage`` and return it unchanged."""
+
+
+class Prepared(abc.ABC):
+    """A prepared op: a frozen dataclass that knows its literal definition and may know a faster, equal form.
+
+    Attributes
+    ----------
+    updates
+        Input slots whose variable tensors the op updates; their new values follow the outputs.
+
+    """
+
+    updates: tuple[int, ...] = ()
+
+    @abc.abstractmethod
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Compute the op by its literal definition, naming its stages to ``note``."""
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Return a faster form that equals :meth:`evaluate` on every input.
+
+        Parameters
+        ----------
+        constants
+            One entry an input slot: the array of a constant, or None for an activation.
+
+        """
+        del constants
+        return lambda inputs: self.evaluate(inputs, silent)
+
+
+def silent(stage: str, value: Array, /) -> Array:
+    """Return ``value``: the note that nobody reads."""
+    del stage
+    return value

@@ -1,0 +1,1 @@
+"""The arithmetic of TensorFlow Lite quantization, in NumPy alone."""
