@@ -10,6 +10,7 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from qmath.stages import Note, silent
 from qmath.types import Array, DType, QuantParams
 
 #: What an op reads: one array an input slot, ``None`` where an optional input is absent.
@@ -80,16 +81,6 @@ class OpView(Protocol):
         """Options of a custom op, as they lie in the file."""
 
 
-class Note(Protocol):
-    """Receives each named stage of a literal definition and hands it back.
-
-    ``accumulator = note("accumulator", ...)`` reads as an assignment and lets a trace look on.
-    """
-
-    def __call__(self, stage: str, value: Array, /) -> Array:
-        """Record ``value`` as ``stage`` and return it unchanged."""
-
-
 class Prepared(abc.ABC):
     """A prepared op: a frozen dataclass that knows its literal definition and may know a faster, equal form.
 
@@ -118,8 +109,3 @@ class Prepared(abc.ABC):
         del constants
         return lambda inputs: self.evaluate(inputs, silent)
 
-
-def silent(stage: str, value: Array, /) -> Array:
-    """Return ``value``: the note that nobody reads."""
-    del stage
-    return value

@@ -1,0 +1,220 @@
+"""The requantization regimes: from an integer accumulator to a quantized value.
+
+"TensorFlow Lite rounding" is several arithmetics. Each is a regime here, a small frozen value that knows how to
+encode a real multiplier and the few literal steps that apply it. They differ on ties and in the last bit of the
+product, hence by one code now and then.
+
+Source: ``tflite/kernels/internal/common.cc`` (MultiplyByQuantizedMultiplier), gemmlowp ``fixedpoint/fixedpoint.h``,
+``ruy/apply_multiplier.cc``, XNNPACK ``src/qs8-gemm/*-minmax-fp32-*``.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+
+from qmath.errors import SpecError
+from qmath.fixed_point import rounding_divide_by_power_of_two, saturating_rounding_doubling_high_mul, wrap_int32
+from qmath.multiplier import quantize_multiplier, reduced_multiplier
+from qmath.rounding import round_half_away_from_zero, shift_right_half_up
+from qmath.stages import Note, silent
+from qmath.types import ActivationRange, Array, DType, FixedPointMultiplier, Float32Array, Float64Array, Int64Array
+
+#: What a regime multiplies by: integers, or the real multiplier in the regime's own precision.
+Factor: TypeAlias = FixedPointMultiplier | Float64Array | Float32Array
+
+#: Largest left shift of a 32-bit accumulator that C defines.
+MAX_SHIFT = 30
+
+
+class Regime(abc.ABC):
+    """How an accumulator is multiplied by a real number and rounded to an integer."""
+
+    @abc.abstractmethod
+    def encode(self, real_multiplier: Float64Array) -> Factor:
+        """Return the form of the real multipliers that :meth:`apply` takes.
+
+        Raises
+        ------
+        SpecError
+            A multiplier is not finite, or too large for the form.
+
+        """
+
+    @abc.abstractmethod
+    def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
+        """Multiply and round; ``factor`` broadcasts along the last axis of ``accumulator``."""
+
+
+class FixedPointRegime(Regime):
+    """A regime whose multiplier is a Q0.31 significand and a shift."""
+
+    def encode(self, real_multiplier: Float64Array) -> FixedPointMultiplier:
+        """Encode by :func:`~qmath.multiplier.quantize_multiplier`."""
+        factor = quantize_multiplier(real_multiplier)
+        if (factor.shift > MAX_SHIFT).any():
+            raise SpecError(f"expected real multipliers below 2**{MAX_SHIFT}, found {np.max(real_multiplier):g}")
+        return factor
+
+
+@dataclass(frozen=True, slots=True)
+class DoubleRounding(FixedPointRegime):
+    """gemmlowp's two roundings: ties up in the high multiply, then ties away from zero in the shift.
+
+    LiteRT's reference kernels, TFLite Micro and CMSIS-NN.
+
+    1. Shift the accumulator left by ``max(shift, 0)``; 32 bits, wrapping.
+    2. Take the high half of twice the product with the significand, ties toward plus infinity.
+    3. Divide by ``2**max(-shift, 0)``, ties away from zero.
+    """
+
+    def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
+        """Multiply by the fixed-point ``factor`` and round twice."""
+        fixed = _fixed_point(factor)
+        shifted = note("shifted left", _shift_left(accumulator, fixed.shift))
+        product = note("high multiply", saturating_rounding_doubling_high_mul(shifted, fixed.multiplier))
+        return note("shifted right", rounding_divide_by_power_of_two(product, np.maximum(-fixed.shift, 0)))
+
+
+@dataclass(frozen=True, slots=True)
+class DoubleRoundingHalfUp(FixedPointRegime):
+    """Two roundings, both with ties toward plus infinity: ruy's vector kernels.
+
+    It differs from :class:`DoubleRounding` on exact ties of negative values in the second step alone.
+    """
+
+    def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
+        """Multiply by the fixed-point ``factor`` and round twice."""
+        fixed = _fixed_point(factor)
+        shifted = note("shifted left", _shift_left(accumulator, fixed.shift))
+        product = note("high multiply", saturating_rounding_doubling_high_mul(shifted, fixed.multiplier))
+        return note("shifted right", shift_right_half_up(product, np.maximum(-fixed.shift, 0)))
+
+
+@dataclass(frozen=True, slots=True)
+class SingleRounding(FixedPointRegime):
+    """One 64-bit product and one shift, ties toward plus infinity (``TFLITE_SINGLE_ROUNDING=1``)."""
+
+    def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
+        """Multiply by the fixed-point ``factor`` and round once."""
+        fixed = _fixed_point(factor)
+        product = note("product", np.asarray(accumulator, np.int64) * fixed.multiplier)
+        return note("shifted right", wrap_int32(shift_right_half_up(product, 31 - fixed.shift)))
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced64(FixedPointRegime):
+    """The regime of 64-bit accumulators: a 16-bit significand, one product, one shift with ties up."""
+
+    def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
+        """Multiply by the reduced ``factor`` and round once; the result is cut to 32 bits."""
+        fixed = _fixed_point(factor)
+        product = note("product", np.asarray(accumulator, np.int64) * reduced_multiplier(fixed.multiplier))
+        return note("shifted right", wrap_int32(shift_right_half_up(product, 15 - fixed.shift)))
+
+
+@dataclass(frozen=True, slots=True)
+class Float64HalfAway(Regime):
+    """A float64 product, rounded half away from zero: FULLY_CONNECTED in LiteRT's reference kernels."""
+
+    def encode(self, real_multiplier: Float64Array) -> Float64Array:
+        """Keep the real multiplier as it is."""
+        return _finite(np.asarray(real_multiplier, np.float64))
+
+    def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
+        """Multiply in float64 and round once."""
+        product = note("product", np.asarray(accumulator, np.float64) * factor)
+        rounded = round_half_away_from_zero(product)
+        return note("rounded", _to_int32(rounded))
+
+
+@dataclass(frozen=True, slots=True)
+class Float32HalfEven(Regime):
+    """A float32 product of the accumulator rounded to float32, rounded half to even: XNNPACK."""
+
+    def encode(self, real_multiplier: Float64Array) -> Float32Array:
+        """Round the real multiplier to float32."""
+        return _finite(np.asarray(real_multiplier, np.float32))
+
+    def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
+        """Multiply in float32 and round once."""
+        product = note("product", np.asarray(accumulator, np.int64).astype(np.float32) * factor)
+        return note("rounded", _to_int32(np.rint(product)))
+
+
+DOUBLE_ROUNDING = DoubleRounding()
+DOUBLE_ROUNDING_HALF_UP = DoubleRoundingHalfUp()
+SINGLE_ROUNDING = SingleRounding()
+REDUCED_64 = Reduced64()
+FLOAT64_HALF_AWAY = Float64HalfAway()
+FLOAT32_HALF_EVEN = Float32HalfEven()
+
+
+@dataclass(frozen=True)
+class Requantize:
+    """From accumulator to output code: multiply, round, add the zero point, clamp.
+
+    Attributes
+    ----------
+    regime
+        The arithmetic of the multiplication.
+    real_multiplier
+        float64, shape ``()`` or ``(channels,)`` along the accumulator's last axis.
+    zero_point
+        Of the output.
+    activation
+        The fused activation, in output codes.
+    dtype
+        Of the output.
+    factor
+        ``real_multiplier`` in the form of the regime.
+
+    Raises
+    ------
+    SpecError
+        The regime cannot encode the multiplier.
+
+    """
+
+    regime: Regime
+    real_multiplier: Float64Array
+    zero_point: int
+    activation: ActivationRange
+    dtype: DType
+    factor: Factor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Encode the multiplier once."""
+        object.__setattr__(self, "factor", self.regime.encode(self.real_multiplier))
+
+    def __call__(self, accumulator: Array, note: Note = silent) -> Array:
+        """Return output codes of type ``dtype``, same shape as ``accumulator``."""
+        scaled = self.regime.apply(accumulator, self.factor, note)
+        shifted = note("zero point added", scaled + self.zero_point)
+        clamped = note("clamped", np.clip(shifted, self.activation.min, self.activation.max))
+        return clamped.astype(self.dtype.storage)
+
+
+def _fixed_point(factor: Factor) -> FixedPointMultiplier:
+    if not isinstance(factor, FixedPointMultiplier):
+        raise SpecError(f"expected a fixed-point multiplier, found {type(factor).__name__}")
+    return factor
+
+
+def _shift_left(accumulator: Array, shift: Int64Array) -> Int64Array:
+    return wrap_int32(np.asarray(accumulator, np.int64) << np.maximum(shift, 0))
+
+
+def _finite(real_multiplier: Array) -> Array:
+    if not np.isfinite(real_multiplier).all():
+        raise SpecError(f"expected finite real multipliers, found {real_multiplier}")
+    return real_multiplier
+
+
+def _to_int32(rounded: Array) -> Int64Array:
+    """Convert to int32 as x86-64 does: what does not fit becomes the lowest int32."""
+    fits = np.abs(rounded) < 2.0**31
+    return np.where(fits, rounded, -(2.0**31)).astype(np.int64)
