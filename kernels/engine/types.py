@@ -10,6 +10,7 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from qmath.errors import ModelError
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, QuantParams
 
@@ -109,3 +110,18 @@ class Prepared(abc.ABC):
         del constants
         return lambda inputs: self.evaluate(inputs, silent)
 
+
+
+def given(inputs: Inputs, slot: int) -> Array:
+    """Return the array in an input slot that must be there.
+
+    Raises
+    ------
+    ModelError
+        The slot is empty.
+
+    """
+    array = inputs[slot] if slot < len(inputs) else None
+    if array is None:
+        raise ModelError(f"expected a tensor as input {slot}, found none")
+    return array

@@ -1,0 +1,71 @@
+"""Fused activations: what an op clamps its output to."""
+
+from __future__ import annotations
+
+import enum
+
+import numpy as np
+
+from kernels.engine.contract import expect, scale_of, zero_point_of
+from kernels.engine.types import TensorView
+from qmath.rounding import round_half_away_from_zero
+from qmath.types import ActivationRange, Array
+
+
+class Activation(enum.Enum):
+    """The schema's fused activation functions."""
+
+    NONE = 0
+    RELU = 1
+    RELU_N1_TO_1 = 2
+    RELU6 = 3
+    TANH = 4
+    SIGN_BIT = 5
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """Real values that the activation clamps to; TANH and SIGN_BIT are ignored, as the runtime does."""
+        return _BOUNDS.get(self, (None, None))
+
+
+_BOUNDS: dict[Activation, tuple[float | None, float | None]] = {
+    Activation.RELU: (0.0, None),
+    Activation.RELU_N1_TO_1: (-1.0, 1.0),
+    Activation.RELU6: (0.0, 6.0),
+}
+
+
+def quantized_range(activation: Activation, output: TensorView) -> ActivationRange:
+    """Return the activation in codes of ``output``: ``zero_point + round_half_away(bound / scale)`` in float32.
+
+    Source: ``tflite/kernels/kernel_util.cc`` (CalculateActivationRangeQuantized).
+
+    Raises
+    ------
+    ModelError
+        ``output`` is not quantized, or a bound does not fit 32 bits.
+
+    """
+    lowest, highest = output.dtype.min, output.dtype.max
+    lower, upper = activation.bounds
+    if lower is not None:
+        lowest = max(lowest, _code(lower, output))
+    if upper is not None:
+        highest = min(highest, _code(upper, output))
+    return ActivationRange(lowest, highest)
+
+
+def _code(bound: float, output: TensorView) -> int:
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        steps = round_half_away_from_zero(np.float32(bound) / np.float32(scale_of(output)))
+    # The comparison with int32's ends is made in float32, where 2**31 - 1 is 2**31.
+    expect(bool(np.abs(steps) <= 2.0**31), f"{bound} / scale of {output.name!r} to fit 32 bits, found {steps}")
+    return zero_point_of(output) + int(steps)
+
+
+def clamp_float(values: Array, activation: Activation) -> Array:
+    """Apply the activation to float32 values in place and return them."""
+    lower, upper = activation.bounds
+    if lower is not None or upper is not None:
+        np.clip(values, lower, upper, out=values)
+    return values

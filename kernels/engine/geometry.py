@@ -1,0 +1,113 @@
+"""Where windows lie: padding, strides, dilation."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from kernels.engine.contract import expect
+from qmath.types import Array
+
+
+class Padding(enum.Enum):
+    """The schema's padding schemes."""
+
+    SAME = 0
+    VALID = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One spatial axis of a sliding window.
+
+    Attributes
+    ----------
+    size
+        Of the input along the axis.
+    kernel, stride, dilation
+        Taps, step between windows, step between taps.
+    output
+        Number of windows.
+    before, after
+        Padding elements at either end.
+
+    """
+
+    size: int
+    kernel: int
+    stride: int
+    dilation: int
+    output: int
+    before: int
+    after: int
+
+    @property
+    def padded(self) -> int:
+        """Size of the input with its padding."""
+        return self.before + self.size + self.after
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window that slides over height and width."""
+
+    height: Span
+    width: Span
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether every window is one input pixel, in order: a 1x1 convolution with stride 1."""
+        return all(s.kernel == 1 and s.stride == 1 and s.padded == s.size for s in (self.height, self.width))
+
+    @property
+    def pads(self) -> bool:
+        """Whether any window reaches over an edge."""
+        return any(s.before or s.after for s in (self.height, self.width))
+
+
+def span(size: int, kernel: int, stride: int, padding: Padding, dilation: int = 1) -> Span:
+    """Lay windows along one axis.
+
+    Source: ``tflite/kernels/padding.h``. SAME gives ``ceil(size / stride)`` windows and puts an odd
+    padding element at the end; VALID keeps windows inside.
+
+    Raises
+    ------
+    ModelError
+        A size is not positive, or no window fits.
+
+    """
+    expect(size > 0 and kernel > 0, f"positive sizes, found input {size} and kernel {kernel}")
+    expect(stride > 0 and dilation > 0, f"positive stride and dilation, found {stride} and {dilation}")
+    reach = (kernel - 1) * dilation + 1
+    output = -(-size // stride) if padding is Padding.SAME else (size - reach) // stride + 1
+    expect(output > 0, f"a window of reach {reach} to fit an input of {size} with {padding.name} padding")
+    total = max((output - 1) * stride + reach - size, 0)
+    return Span(size, kernel, stride, dilation, output, total // 2, total - total // 2)
+
+
+def padded(x: Array, window: Window, fill: float, dtype: np.dtype | type | None = None) -> Array:  # type: ignore[type-arg]
+    """Return ``x`` (NHWC) with the window's padding filled with ``fill``, as ``dtype``; a copy only where needed."""
+    dtype = x.dtype if dtype is None else np.dtype(dtype)
+    if not window.pads:
+        return np.ascontiguousarray(x, dtype)
+    n, h, w, c = x.shape
+    out = np.full((n, window.height.padded, window.width.padded, c), fill, dtype)
+    out[:, window.height.before : window.height.before + h, window.width.before : window.width.before + w] = x
+    return out
+
+
+def patches(x: Array, window: Window) -> Array:
+    """View a padded NHWC array as windows: (batch, out_h, out_w, kernel_h, kernel_w, channels), read-only."""
+    n, _, _, c = x.shape
+    s_n, s_h, s_w, s_c = x.strides
+    high, wide = window.height, window.width
+    return as_strided(
+        x,
+        (n, high.output, wide.output, high.kernel, wide.kernel, c),
+        (s_n, s_h * high.stride, s_w * wide.stride, s_h * high.dilation, s_w * wide.dilation, s_c),
+        writeable=False,
+    )
