@@ -48,6 +48,13 @@ class Regime(abc.ABC):
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply and round; ``factor`` broadcasts along the last axis of ``accumulator``."""
 
+    @abc.abstractmethod
+    def limit(self, factor: Factor) -> Float64Array:
+        """Return the largest magnitude of an accumulator up to which :meth:`apply` is monotone, per entry of ``factor``.
+
+        Beyond it a shift or a conversion would wrap or saturate; a negative multiplier gives -1.
+        """
+
 
 class FixedPointRegime(Regime):
     """A regime whose multiplier is a Q0.31 significand and a shift."""
@@ -58,6 +65,11 @@ class FixedPointRegime(Regime):
         if (factor.shift > MAX_SHIFT).any():
             raise SpecError(f"expected real multipliers below 2**{MAX_SHIFT}, found {np.max(real_multiplier):g}")
         return factor
+
+    def limit(self, factor: Factor) -> Float64Array:
+        """Keep the accumulator, shifted left, and the result within 32 bits."""
+        fixed = _fixed_point(factor)
+        return np.where(fixed.multiplier < 0, -1.0, np.ldexp(2.0**31 - 2, -np.maximum(fixed.shift, 0).astype(np.int32)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +127,12 @@ class Reduced64(FixedPointRegime):
         product = note("product", np.asarray(accumulator, np.int64) * reduced_multiplier(fixed.multiplier))
         return note("shifted right", wrap_int32(shift_right_half_up(product, 15 - fixed.shift)))
 
+    def limit(self, factor: Factor) -> Float64Array:
+        """Keep the 64-bit product and the 32-bit result from wrapping."""
+        fixed = _fixed_point(factor)
+        bits = np.minimum(47, 30 - fixed.shift).astype(np.int32)
+        return np.where(fixed.multiplier < 0, -1.0, np.ldexp(1.0, bits))
+
 
 @dataclass(frozen=True, slots=True)
 class Float64HalfAway(Regime):
@@ -130,6 +148,10 @@ class Float64HalfAway(Regime):
         rounded = round_half_away_from_zero(product)
         return note("rounded", _to_int32(rounded))
 
+    def limit(self, factor: Factor) -> Float64Array:
+        """Keep the product within int32 and the accumulator exact in float64."""
+        return _float_limit(factor)
+
 
 @dataclass(frozen=True, slots=True)
 class Float32HalfEven(Regime):
@@ -143,6 +165,10 @@ class Float32HalfEven(Regime):
         """Multiply in float32 and round once."""
         product = note("product", np.asarray(accumulator, np.int64).astype(np.float32) * factor)
         return note("rounded", _to_int32(np.rint(product)))
+
+    def limit(self, factor: Factor) -> Float64Array:
+        """Keep the product within int32."""
+        return _float_limit(factor)
 
 
 DOUBLE_ROUNDING = DoubleRounding()
@@ -193,7 +219,7 @@ class Requantize:
     def __call__(self, accumulator: Array, note: Note = silent) -> Array:
         """Return output codes of type ``dtype``, same shape as ``accumulator``."""
         scaled = self.regime.apply(accumulator, self.factor, note)
-        shifted = note("zero point added", scaled + self.zero_point)
+        shifted = note("zero point added", wrap_int32(scaled + self.zero_point))
         clamped = note("clamped", np.clip(shifted, self.activation.min, self.activation.max))
         return clamped.astype(self.dtype.storage)
 
@@ -206,6 +232,14 @@ def _fixed_point(factor: Factor) -> FixedPointMultiplier:
 
 def _shift_left(accumulator: Array, shift: Int64Array) -> Int64Array:
     return wrap_int32(np.asarray(accumulator, np.int64) << np.maximum(shift, 0))
+
+
+def _float_limit(factor: Factor) -> Float64Array:
+    if isinstance(factor, FixedPointMultiplier):
+        raise SpecError("expected a real multiplier, found a fixed-point one")
+    real = np.asarray(factor, np.float64)
+    with np.errstate(divide="ignore"):
+        return np.where(real < 0, -1.0, np.minimum(2.0**53, (2.0**31 - 2048) / real))
 
 
 def _finite(real_multiplier: Array) -> Array:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
 from kernels.engine.types import OpView, TensorView
 from qmath.errors import ModelError, UnsupportedError
 from qmath.types import DType, QuantParams
+
+#: No array that a kernel makes is larger, whatever the options of a damaged model say.
+MAX_ELEMENTS = 1 << 28
 
 E = TypeVar("E", bound=enum.Enum)
 
@@ -117,3 +121,21 @@ def choice(op: OpView, name: str, kind: type[E]) -> E:
     except ValueError:
         known = ", ".join(f"{member.value} ({member.name})" for member in kind)
         raise ModelError(f"expected {name} to be one of {known}, found {value}") from None
+
+
+def checked_shape(shape: Iterable[int]) -> tuple[int, ...]:
+    """Return a shape that came from options or data as a tuple, if it is one that may be allocated.
+
+    Raises
+    ------
+    ModelError
+        A dimension is negative.
+    UnsupportedError
+        There are more than ``MAX_ELEMENTS`` elements.
+
+    """
+    dims = tuple(int(size) for size in shape)
+    expect(all(size >= 0 for size in dims), f"dimensions that are not negative, found {dims}")
+    if math.prod(dims) > MAX_ELEMENTS:
+        raise UnsupportedError(f"expected at most {MAX_ELEMENTS} elements in a tensor, found shape {dims}")
+    return dims

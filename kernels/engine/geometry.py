@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from kernels.engine.contract import expect
+from kernels.engine.contract import checked_shape, expect
 from qmath.types import Array
 
 
@@ -95,7 +95,7 @@ def padded(x: Array, window: Window, fill: float, dtype: np.dtype | type | None 
     if not window.pads:
         return np.ascontiguousarray(x, dtype)
     n, h, w, c = x.shape
-    out = np.full((n, window.height.padded, window.width.padded, c), fill, dtype)
+    out = np.full(checked_shape((n, window.height.padded, window.width.padded, c)), fill, dtype)
     out[:, window.height.before : window.height.before + h, window.width.before : window.width.before + w] = x
     return out
 
