@@ -1,0 +1,70 @@
+"""The runtimes that quantref knows how to start."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from qmath.errors import InputError
+
+
+class Resolver(enum.Enum):
+    """LiteRT's op resolvers; the value is the member of ``ai_edge_litert.interpreter.OpResolverType``."""
+
+    REFERENCE = "BUILTIN_REF"
+    OPTIMIZED = "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
+    XNNPACK = "AUTO"
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A runtime to compare with.
+
+    Attributes
+    ----------
+    name
+        What a user types.
+    resolver
+        Which of LiteRT's kernels it runs.
+    profile
+        Name of the quantref profile that it is expected to follow.
+    description
+        One line for people.
+    launcher
+        Command that starts a Python with ``ai_edge_litert`` in it, such as an emulator and its Python; empty for
+        the Python that runs quantref.
+
+    """
+
+    name: str
+    resolver: Resolver
+    profile: str
+    description: str
+    launcher: tuple[str, ...] = ()
+
+
+RUNTIMES = {
+    runtime.name: runtime
+    for runtime in (
+        Runtime("litert-reference", Resolver.REFERENCE, "litert-reference", "LiteRT's reference kernels"),
+        Runtime("litert-optimized", Resolver.OPTIMIZED, "litert-optimized", "LiteRT's builtin kernels, no delegate"),
+        Runtime("xnnpack", Resolver.XNNPACK, "xnnpack", "what a plain LiteRT Interpreter() runs: XNNPACK first"),
+    )
+}
+
+
+def find_runtime(name: str | Runtime) -> Runtime:
+    """Return the runtime of that name.
+
+    Raises
+    ------
+    InputError
+        There is none.
+
+    """
+    if isinstance(name, Runtime):
+        return name
+    try:
+        return RUNTIMES[name]
+    except KeyError:
+        raise InputError(f"expected a runtime among {', '.join(RUNTIMES)}, found {name!r}") from None
