@@ -50,7 +50,7 @@ class Regime(abc.ABC):
 
     @abc.abstractmethod
     def limit(self, factor: Factor) -> Float64Array:
-        """Return the largest magnitude of an accumulator up to which :meth:`apply` is monotone, per entry of ``factor``.
+        """Return the largest magnitude of an accumulator up to which :meth:`apply` is monotone, per factor.
 
         Beyond it a shift or a conversion would wrap or saturate; a negative multiplier gives -1.
         """

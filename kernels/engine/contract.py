@@ -51,7 +51,7 @@ def output_tensor(op: OpView, slot: int = 0) -> TensorView:
 def quant_of(tensor: TensorView) -> QuantParams:
     """Return the quantization parameters of a tensor that must have them."""
     if tensor.quant is None:
-        raise ModelError(f"expected quantization parameters on tensor {tensor.name!r} ({tensor.dtype.name}), found none")
+        raise ModelError(f"expected quantization parameters on {tensor.name!r} ({tensor.dtype.name}), found none")
     return tensor.quant
 
 

@@ -111,7 +111,6 @@ class Prepared(abc.ABC):
         return lambda inputs: self.evaluate(inputs, silent)
 
 
-
 def given(inputs: Inputs, slot: int) -> Array:
     """Return the array in an input slot that must be there.
 
