@@ -1,0 +1,243 @@
+"""Functions by table: one entry a code for 8 bits, 513 entries and straight lines between them for 16 bits.
+
+A real function is a callable from a float64 array to a float64 array; where the runtime works in float32 its result
+is rounded once to float32, which is what a good libm gives and NumPy's own float32 functions do not.
+
+Follows ``LUTPopulate`` and ``LUTLookup`` in ``tflite/kernels/internal/common.h``, and ``logistic.h`` and ``tanh.h``
+in ``tflite/kernels/internal/reference/integer_ops``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from qmath.affine import quantized_range
+from qmath.fixed_point import wrap
+from qmath.rounding import as_int64, float_to_int32_x86, round_half_away_from_zero, shift_right_half_up
+from qmath.types import Array, Float32Array, Float64Array, Int16Array, Int64Array, QuantParams
+
+#: A function of real numbers, evaluated on a whole array in float64.
+RealFunction: TypeAlias = Callable[[Float64Array], Float64Array]
+
+#: Straight lines that an int16 table replaces its function by; it has one entry more.
+SEGMENTS = 512
+
+
+def code_table(function: RealFunction, source: QuantParams, target: QuantParams) -> Array:
+    """Tabulate a function of an 8-bit tensor, as LiteRT's builtin kernels do.
+
+    All in float32, for each code of the source:
+
+    1. ``real = scale * (code - zero_point)``;
+    2. ``value = function(real)``;
+    3. ``steps = value * (1 / target_scale)``, rounded half away from zero;
+    4. ``steps + target_zero_point``, to int32 (what does not fit becomes -2**31, as on x86), clamped.
+
+    Parameters
+    ----------
+    function
+        From real values to real values.
+    source, target
+        Per-tensor parameters, INT8 or UINT8.
+
+    Returns
+    -------
+    ndarray
+        Shape ``(256,)`` in the storage of ``target``, entry of code c at index c: negative codes count from the
+        end, so ``table[codes]`` looks up. In memory that is the runtime's own order, by the byte of the code.
+
+    """
+    values = _on_every_code(function, source)
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = round_half_away_from_zero(values * (np.float32(1) / target.scale[0]))
+        codes = float_to_int32_x86(steps + np.float32(target.zero_point[0]))
+    return np.clip(codes, *quantized_range(target.dtype)).astype(target.dtype.storage)
+
+
+def code_table_half_even(function: RealFunction, source: QuantParams, target: QuantParams) -> Array:
+    """Tabulate a function of an 8-bit tensor, as XNNPACK does.
+
+    Like :func:`code_table`, but the zero point is added before rounding, and ties go to the even integer.
+    """
+    values = _on_every_code(function, source)
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = values * (np.float32(1) / target.scale[0]) + np.float32(target.zero_point[0])
+        codes = float_to_int32_x86(np.rint(steps))
+    return np.clip(codes, *quantized_range(target.dtype)).astype(target.dtype.storage)
+
+
+def _on_every_code(function: RealFunction, source: QuantParams) -> Float32Array:
+    """Evaluate on all codes of an 8-bit type, in the order of their bytes."""
+    codes = np.arange(256, dtype=np.uint8).view(source.dtype.storage).astype(np.int64)
+    real = source.scale[0] * (codes - source.zero_point[0]).astype(np.float32)
+    return _evaluate(function, real, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class AffineMap:
+    """``real = scale * (code - zero_point)`` for int16 codes; the scale need not be a float32, as a tensor's must."""
+
+    scale: float
+    zero_point: int
+
+    def real_range(self, precision: npt.DTypeLike) -> tuple[Array, Array]:
+        """Return the real values of the lowest and the highest code, computed in ``precision``."""
+        scale, zero_point = np.asarray(self.scale, precision), self.zero_point
+        low, high = np.asarray(-(1 << 15) - zero_point, precision), np.asarray((1 << 15) - 1 - zero_point, precision)
+        return scale * low, scale * high
+
+
+def interpolation_table(
+    function: RealFunction, source: AffineMap, target: AffineMap, precision: npt.DTypeLike = np.float32
+) -> Int16Array:
+    """Tabulate a function of an int16 tensor at 513 places, 128 codes apart.
+
+    An entry is the function's value there, less half of the error that the straight line to the next place would
+    make in the middle: so the error is spread over both ends.
+
+    Parameters
+    ----------
+    function
+        From real values to real values.
+    source, target
+        Parameters of input and output.
+    precision
+        float32; float64 for the two tables of LiteRT's int16 SOFTMAX.
+
+    Returns
+    -------
+    Int16Array
+        Shape ``(513,)``: entry i stands for code ``128 * i - 32768``.
+
+    """
+
+    def number(x: float) -> Array:
+        return np.asarray(x, precision)
+
+    input_min, input_max = source.real_range(precision)
+    output_min, output_max = target.real_range(precision)
+    step = (input_max - input_min) / number(SEGMENTS)
+    steps_per_unit = number(1 << 16) / (output_max - output_min)
+    index = np.arange(SEGMENTS + 1).astype(precision)
+    starts = input_min + index[:-1] * step
+    with np.errstate(over="ignore", invalid="ignore"):
+        value = _evaluate(function, starts, precision)
+        middle = _evaluate(function, starts + step / number(2), precision)
+        following = _evaluate(function, input_min + index[1:] * step, precision)
+        last = _evaluate(function, input_max.reshape(1), precision)
+
+        sample = round_half_away_from_zero(value * steps_per_unit)
+        line_middle = round_half_away_from_zero((following * steps_per_unit + sample) / number(2))
+        error = line_middle - round_half_away_from_zero(middle * steps_per_unit)
+        entries = sample - round_half_away_from_zero(error / number(2))
+        entries = np.append(entries, round_half_away_from_zero(last * steps_per_unit))
+    # A NaN passes the runtime's clamp, and its conversion leaves 0 in the low 16 bits.
+    table: Int16Array = np.nan_to_num(np.clip(entries, -(1 << 15), (1 << 15) - 1), nan=0.0).astype(np.int16)
+    return table
+
+
+def interpolate(codes: npt.ArrayLike, table: Int16Array) -> Int16Array:
+    """Look int16 codes up in a table of 513 entries: the upper 9 bits choose a line, the lower 7 a place on it.
+
+    The slope of a line is an int16 and wraps if two entries lie further apart.
+
+    Parameters
+    ----------
+    codes
+        int16 values, any shape.
+    table
+        From :func:`interpolation_table`.
+
+    """
+    codes = as_int64(codes)
+    entries = as_int64(table)
+    index, offset = (codes >> 7) + SEGMENTS // 2, codes & 127
+    slope = wrap(entries[index + 1] - entries[index], 16)
+    return wrap(entries[index] + shift_right_half_up(slope * offset, 7), 16).astype(np.int16)
+
+
+# --- Logistic and tanh of int16 codes, from one small table -------------------------------------------------------
+
+
+def sigmoid_table() -> Int64Array:
+    """Tabulate 2**16 / (1 + e**(-i / 24)) at i = 0 ... 255: values of uint16.
+
+    Entry i is raised by half of the error that the straight line to entry i + 1 would make in the middle, then
+    rounded. The last entry is 65535.
+    """
+
+    def sigmoid(x: Float64Array) -> Float64Array:
+        return np.asarray(1 / (1 + np.exp(-x)), np.float64)
+
+    index = np.arange(255, dtype=np.float64)
+    start, middle, following = sigmoid(index / 24), sigmoid((index + 0.5) / 24), sigmoid((index + 1) / 24)
+    corrected = start + (middle - (start + following) / 2) / 2
+    return np.append(np.floor(corrected * 65536 + 0.5), 65535).astype(np.int64)
+
+
+def logistic_int16(codes: npt.ArrayLike, multiplier: int, right_shift: int) -> Int16Array:
+    """Compute the logistic function of int16 codes; scale 1/32768 out.
+
+    1. ``scaled = codes * multiplier / 2**right_shift``, ties up: the real value times 3 * 2**12 = 24 * 2**9.
+    2. The magnitude's bits from the 9th up choose an entry of the table, the lower ones a place on the line to the
+       next; beyond the table the result is the highest.
+    3. For negative codes, 1 - result. Round half up to 16 bits.
+
+    Parameters
+    ----------
+    codes
+        int16 values, any shape.
+    multiplier, right_shift
+        From the input scale; for a scale that is a power of two ``3 << shift`` and 0.
+
+    """
+    scaled = shift_right_half_up(as_int64(codes) * multiplier, right_shift)
+    result = np.where(_beyond_table(scaled, 9), 0x7FFF << 10, _line(np.abs(scaled), 9))
+    mirrored = np.where(scaled >= 0, result + (1 << 9), (1 << 25) - result + (1 << 9) - 1)
+    return (mirrored >> 10).astype(np.int16)
+
+
+def tanh_int16(codes: npt.ArrayLike, multiplier: int, right_shift: int) -> Int16Array:
+    """Compute tanh of int16 codes as 2 * logistic(2 * x) - 1; scale 1/32768 out.
+
+    Parameters
+    ----------
+    codes
+        int16 values, any shape.
+    multiplier, right_shift
+        As for :func:`logistic_int16`; doubling x moves the place in the table by one bit.
+
+    """
+    scaled = shift_right_half_up(as_int64(codes) * multiplier, right_shift)
+    result = np.where(_beyond_table(scaled, 8), 0xFFFF << 8, _line(np.abs(scaled), 8))
+    half = 1 << 23
+    mirrored = np.where(scaled >= 0, result - half + (1 << 7), half - result + (1 << 7) - 1)
+    return (mirrored >> 8).astype(np.int16)
+
+
+def _beyond_table(scaled: Int64Array, fraction_bits: int) -> npt.NDArray[np.bool_]:
+    return np.asarray((np.abs(scaled) >> fraction_bits) >= 255)
+
+
+def _line(magnitude: Int64Array, fraction_bits: int) -> Int64Array:
+    """Interpolate in the sigmoid table; the result has ``fraction_bits`` bits more than an entry."""
+    table = _SIGMOID_TABLE
+    index = np.minimum(magnitude >> fraction_bits, 254)
+    fraction = magnitude & ((1 << fraction_bits) - 1)
+    start, rise = table[index], table[index + 1] - table[index]
+    line: Int64Array = (start << fraction_bits) + fraction * rise
+    return line
+
+
+def _evaluate(function: RealFunction, real: Array, precision: npt.DTypeLike) -> Array:
+    with np.errstate(all="ignore"):
+        return np.asarray(function(real.astype(np.float64))).astype(precision)
+
+
+_SIGMOID_TABLE = sigmoid_table()
+_SIGMOID_TABLE.flags.writeable = False
