@@ -1,0 +1,1 @@
+"""One op family, one file: its literal definition, its preparation, its registration."""

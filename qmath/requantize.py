@@ -144,7 +144,7 @@ class Float64HalfAway(Regime):
 
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply in float64 and round once."""
-        product = note("product", np.asarray(accumulator, np.float64) * factor)
+        product = note("product", np.asarray(accumulator, np.float64) * _real(factor))
         rounded = round_half_away_from_zero(product)
         return note("rounded", _to_int32(rounded))
 
@@ -163,7 +163,7 @@ class Float32HalfEven(Regime):
 
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply in float32 and round once."""
-        product = note("product", np.asarray(accumulator, np.int64).astype(np.float32) * factor)
+        product = note("product", np.asarray(accumulator, np.int64).astype(np.float32) * _real(factor))
         return note("rounded", _to_int32(np.rint(product)))
 
     def limit(self, factor: Factor) -> Float64Array:
@@ -234,10 +234,14 @@ def _shift_left(accumulator: Array, shift: Int64Array) -> Int64Array:
     return wrap_int32(np.asarray(accumulator, np.int64) << np.maximum(shift, 0))
 
 
-def _float_limit(factor: Factor) -> Float64Array:
+def _real(factor: Factor) -> Array:
     if isinstance(factor, FixedPointMultiplier):
         raise SpecError("expected a real multiplier, found a fixed-point one")
-    real = np.asarray(factor, np.float64)
+    return factor
+
+
+def _float_limit(factor: Factor) -> Float64Array:
+    real = np.asarray(_real(factor), np.float64)
     with np.errstate(divide="ignore"):
         return np.where(real < 0, -1.0, np.minimum(2.0**53, (2.0**31 - 2048) / real))
 

@@ -1,0 +1,1 @@
+"""What serves every op and knows none: contracts, geometry, exact sums, compilation."""

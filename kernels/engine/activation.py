@@ -57,7 +57,8 @@ def quantized_range(activation: Activation, output: TensorView) -> ActivationRan
 
 def _code(bound: float, output: TensorView) -> int:
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        steps = round_half_away_from_zero(np.float32(bound) / np.float32(scale_of(output)))
+        real_steps = np.asarray(np.float32(bound) / np.float32(scale_of(output)), np.float32)
+    steps = round_half_away_from_zero(real_steps)
     # The comparison with int32's ends is made in float32, where 2**31 - 1 is 2**31.
     expect(bool(np.abs(steps) <= 2.0**31), f"{bound} / scale of {output.name!r} to fit 32 bits, found {steps}")
     return zero_point_of(output) + int(steps)

@@ -29,7 +29,11 @@ def table_of(definition: Callable[[Array], Array], codes: DType) -> Callable[[Ar
     index = np.uint8 if codes.bits == 8 else np.uint16
     # Seen as unsigned, negative codes index the upper half: rotate the table once instead of every input.
     table = np.ascontiguousarray(np.roll(table, codes.min))
-    return lambda x: table[np.ascontiguousarray(x).view(index)]
+
+    def look_up(x: Array) -> Array:
+        return table.take(np.ascontiguousarray(x).view(index))
+
+    return look_up
 
 
 def table_of_pairs(
@@ -43,7 +47,7 @@ def table_of_pairs(
 
     def look_up(x: Array, y: Array) -> Array:
         high = np.ascontiguousarray(x).view(np.uint8).astype(np.uint16) << 8
-        return table[high | np.ascontiguousarray(y).view(np.uint8)]
+        return table.take(high | np.ascontiguousarray(y).view(np.uint8))
 
     return look_up
 

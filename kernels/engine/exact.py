@@ -80,7 +80,8 @@ class MatMul(LinearSum):
 
     def __call__(self, x: Array) -> Array:
         """Multiply."""
-        return np.matmul(x.astype(self._matrix.dtype, copy=False), self._matrix)
+        sums: Array = np.matmul(x.astype(self._matrix.dtype, copy=False), self._matrix)
+        return sums
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ class Convolution(LinearSum):
         """Convolve one image after the other as a matrix product of its windows."""
         dtype = self._matrices[0].dtype
         if self.window.is_pointwise and self.groups == 1:
-            return np.matmul(x.astype(dtype, copy=False), self._matrices[0])
+            sums: Array = np.matmul(x.astype(dtype, copy=False), self._matrices[0])
+            return sums
         views = patches(padded(x, self.window, self.fill, dtype), self.window)
         out = np.empty((*views.shape[:3], self.filter.shape[0]), dtype)
         each = views.shape[-1] // self.groups
@@ -145,7 +147,8 @@ class DepthwiseConvolution(LinearSum):
         if self.window.height.stride == self.window.width.stride == 1:
             return self._in_runs(x)
         views = patches(x, self.window)
-        return np.einsum("nhwijc,ijc->nhwc", views, self._taps, optimize=False)
+        sums: Array = np.einsum("nhwijc,ijc->nhwc", views, self._taps, optimize=False)
+        return sums
 
     def _in_runs(self, x: Array) -> Array:
         """With stride 1, a whole padded row of windows is one run of memory; the columns past the edge are dropped."""

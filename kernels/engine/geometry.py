@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from kernels.engine.contract import checked_shape, expect
@@ -89,7 +90,7 @@ def span(size: int, kernel: int, stride: int, padding: Padding, dilation: int = 
     return Span(size, kernel, stride, dilation, output, total // 2, total - total // 2)
 
 
-def padded(x: Array, window: Window, fill: float, dtype: np.dtype | type | None = None) -> Array:  # type: ignore[type-arg]
+def padded(x: Array, window: Window, fill: float, dtype: npt.DTypeLike | None = None) -> Array:
     """Return ``x`` (NHWC) with the window's padding filled with ``fill``, as ``dtype``; a copy only where needed."""
     dtype = x.dtype if dtype is None else np.dtype(dtype)
     if not window.pads:
