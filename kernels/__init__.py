@@ -1,1 +1,3 @@
 """One op family, one file: its literal definition, its preparation, its registration."""
+
+DISTRIBUTION = "quantref"

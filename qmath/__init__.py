@@ -1,1 +1,3 @@
 """The arithmetic of TensorFlow Lite quantization, in NumPy alone."""
+
+DISTRIBUTION = "quantref"

@@ -49,7 +49,7 @@ class SpecError(QuantrefError):
     """Quantization parameters break the rules of the quantization spec."""
 
 
-class InputError(QuantrefError):
+class InputError(QuantrefError, ValueError):
     """What the caller gave (arrays, names, options, paths) does not fit the model or the function."""
 
 

@@ -1,0 +1,54 @@
+"""The functions that need no interpreter object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.profiles import LITERT_REFERENCE, Profile
+from qmath.types import Array
+from quantref.interpreter import Interpreter, ModelSource, named_inputs
+from quantref.names import tensor_keys
+
+
+def run(
+    model: ModelSource, inputs: Mapping[str, npt.ArrayLike], profile: str | Profile = LITERT_REFERENCE
+) -> dict[str, Array]:
+    """Run a model once.
+
+    Parameters
+    ----------
+    model
+        A path, the bytes of a file, or a model.
+    inputs
+        An array for each input by its tensor's name (``"index:name"`` where names repeat); other sizes than the
+        model's are fine where its ops take them.
+    profile
+        Which runtime's arithmetic.
+
+    Returns
+    -------
+    An array for each output by name.
+
+    Raises
+    ------
+    InputError
+        Names, types or shapes do not fit.
+    ModelError, UnsupportedError
+        The model is damaged, or not covered under the profile.
+
+    """
+    interpreter = Interpreter(model, profile)
+    subgraph = interpreter.graph.subgraph
+    keys = tensor_keys(subgraph)
+    by_index = named_inputs({keys[index]: index for index in subgraph.inputs}, subgraph, inputs)
+    for index, array in by_index.items():
+        if array.shape != subgraph.tensors[index].shape:
+            interpreter.resize_tensor_input(index, array.shape)
+    interpreter.allocate_tensors()
+    for index, array in by_index.items():
+        interpreter.set_tensor(index, np.asarray(array))
+    interpreter.invoke()
+    return {keys[index]: interpreter.get_tensor(index) for index in subgraph.outputs}

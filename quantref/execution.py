@@ -1,0 +1,190 @@
+"""Runs the subgraphs of a model: binds ops to kernels, keeps tensor values, feeds one op from the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+import fbs
+from kernels.engine import registry
+from kernels.engine.types import Inputs, Outputs, Prepared, Runner
+from kernels.profiles import Profile
+from qmath.errors import InputError, ModelError, QuantrefError, UnsupportedError
+from qmath.stages import Note, silent
+from qmath.types import Array, DType
+from quantref import control_flow
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An op bound to the shapes that it meets."""
+
+    shapes: tuple[tuple[int, ...] | None, ...]
+    prepared: Prepared
+    run: Runner
+
+
+@dataclass
+class Session:
+    """A model under a profile, with what its subgraphs share."""
+
+    model: fbs.Model
+    profile: Profile
+    resources: dict[str, Array] = field(default_factory=dict)
+    graphs: dict[int, Graph] = field(default_factory=dict)
+    done_once: set[int] = field(default_factory=set)
+
+    def graph(self, index: int) -> Graph:
+        """Return the executable form of a subgraph.
+
+        Raises
+        ------
+        ModelError
+            There is no such subgraph.
+
+        """
+        if not 0 <= index < len(self.model.subgraphs):
+            raise ModelError(f"expected a subgraph below {len(self.model.subgraphs)}, found {index}")
+        if index not in self.graphs:
+            self.graphs[index] = Graph(self, index)
+        return self.graphs[index]
+
+
+class Graph:
+    """One subgraph: its tensors' values and its ops, prepared when first met with a set of input shapes."""
+
+    def __init__(self, session: Session, index: int) -> None:
+        self.session = session
+        self.index = index
+        self.subgraph = session.model.subgraphs[index]
+        self.values: list[Array | None] = [None] * len(self.subgraph.tensors)
+        self._steps: dict[int, Step] = {}
+        self._constants_loaded = False
+        self._running = False
+
+    def load_constants(self) -> None:
+        """Take constants from the file and set variable tensors to their initial state."""
+        if self._constants_loaded:
+            return
+        for number, tensor in enumerate(self.subgraph.tensors):
+            with located(f"subgraph {self.index}", f"tensor {number} ({tensor.name!r})"):
+                self.values[number] = tensor.data
+        self.reset_variables()
+        self._constants_loaded = True
+
+    def reset_variables(self) -> None:
+        """Set variable tensors to zero; int8 ones to their zero point, as the runtime does."""
+        for number, tensor in enumerate(self.subgraph.tensors):
+            if tensor.is_variable and tensor.dtype.bits:
+                start = int(tensor.quant.zero_point[0]) if tensor.quant and tensor.dtype is DType.INT8 else 0
+                self.values[number] = np.full(tensor.shape, start, tensor.dtype.storage)
+
+    def run(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
+        """Run the subgraph on its inputs, in order, and return its outputs."""
+        if self._running:
+            raise ModelError(f"expected subgraph {self.index} not to call itself")
+        self.load_constants()
+        for number, value in zip(self.subgraph.inputs, inputs, strict=True):
+            self.values[number] = value
+        self._running = True
+        try:
+            self.run_steps()
+        finally:
+            self._running = False
+        return tuple(self.value(number) for number in self.subgraph.outputs)
+
+    def run_steps(self) -> None:
+        """Run every op on the values at hand."""
+        with np.errstate(all="ignore"):
+            for index in range(len(self.subgraph.operators)):
+                self._store(index, self.run_op(index, self._inputs_of(index)))
+
+    def run_op(self, index: int, inputs: Inputs) -> Outputs:
+        """Run one op on given arrays; the values of variable tensors that it updates follow its outputs."""
+        with self._located(index), np.errstate(all="ignore"):
+            flow = control_flow.HANDLERS.get(self.subgraph.operators[index].name)
+            if flow is not None:
+                return flow(self, index, inputs)
+            return self.step(index, inputs).run(inputs)
+
+    def evaluate_op(self, index: int, inputs: Inputs, note: Note = silent) -> Outputs:
+        """Run one op by its literal definition, naming its stages to ``note``."""
+        with self._located(index), np.errstate(all="ignore"):
+            return self.step(index, inputs).prepared.evaluate(inputs, note)
+
+    def step(self, index: int, inputs: Inputs) -> Step:
+        """Return the op prepared for the shapes of its inputs."""
+        shapes = tuple(None if value is None else value.shape for value in inputs)
+        step = self._steps.get(index)
+        if step is None or step.shapes != shapes:
+            operator = self.subgraph.operators[index]
+            actual = {n: s for n, s in zip(operator.inputs, shapes, strict=True) if n >= 0 and s is not None}
+            prepared = registry.prepare(fbs.view(self.subgraph, operator, actual), self.session.profile)
+            tensors = self.subgraph.tensors
+            constants = [tensors[n].data if n >= 0 and not tensors[n].is_variable else None for n in operator.inputs]
+            step = self._steps[index] = Step(shapes, prepared, prepared.compile(constants))
+        return step
+
+    def value(self, number: int) -> Array:
+        """Return the value of a tensor.
+
+        Raises
+        ------
+        InputError
+            It has none yet.
+
+        """
+        value = self.values[number] if 0 <= number < len(self.values) else None
+        if value is None:
+            raise InputError(f"tensor {number} of subgraph {self.index} has no value yet: invoke the interpreter first")
+        return value
+
+    def updated_by(self, index: int, outputs: Outputs) -> dict[int, Array]:
+        """Return which tensors take the outputs of an op: those it writes, then the variables it updates."""
+        operator = self.subgraph.operators[index]
+        step = self._steps.get(index)
+        variables = [operator.inputs[slot] for slot in step.prepared.updates] if step else []
+        return {n: v for n, v in zip([*operator.outputs, *variables], outputs, strict=True) if n >= 0}
+
+    def _inputs_of(self, index: int) -> Inputs:
+        return [None if number < 0 else self._present(number) for number in self.subgraph.operators[index].inputs]
+
+    def _present(self, number: int) -> Array:
+        value = self.values[number]
+        if value is None:
+            name = self.subgraph.tensors[number].name
+            raise ModelError(f"expected tensor {number} ({name!r}) to be an input, a constant or an op's output")
+        return value
+
+    def _store(self, index: int, outputs: Outputs) -> None:
+        for number, value in self.updated_by(index, outputs).items():
+            self.values[number] = value
+
+    @contextmanager
+    def _located(self, index: int) -> Iterator[None]:
+        operator = self.subgraph.operators[index]
+        first = operator.outputs[0] if operator.outputs else -1
+        giving = f" giving {self.subgraph.tensors[first].name!r}" if first >= 0 else ""
+        with located(f"subgraph {self.index}", f"op {index} ({operator.name}){giving}"):
+            yield
+
+
+@contextmanager
+def located(*places: str) -> Iterator[None]:
+    """Add places, outermost first, to a :class:`QuantrefError` on its way up.
+
+    What a kernel did not foresee in a damaged model is reported as a ModelError too.
+    """
+    try:
+        yield
+    except QuantrefError as error:
+        for place in reversed(places):
+            error.within(place)
+        raise
+    except MemoryError as error:
+        raise UnsupportedError(": ".join((*places, f"not enough memory ({error})"))) from error
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise ModelError(": ".join((*places, f"cannot be run: {error}"))) from error
