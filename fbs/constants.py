@@ -1,0 +1,103 @@
+"""Element values of a tensor to and from the bytes of its buffer.
+
+Types of less than a byte are packed, first element in the lowest bits, as in LiteRT's
+``tflite/kernels/internal/portable_tensor_utils.cc``; in memory each element has a byte of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from qmath.errors import InputError, ModelError
+from qmath.types import Array, DType, UInt8Array
+
+#: Types whose buffers are not plain elements; their data stays bytes.
+OPAQUE = frozenset({DType.STRING, DType.RESOURCE, DType.VARIANT})
+
+
+def byte_size(dtype: DType, shape: Sequence[int]) -> int:
+    """Return how many bytes a dense tensor occupies in a file."""
+    return (math.prod(shape) * dtype.bits + 7) // 8
+
+
+def decode(raw: UInt8Array, dtype: DType, shape: Sequence[int]) -> Array:
+    """Return the elements that bytes hold, without a copy where elements are whole bytes.
+
+    Parameters
+    ----------
+    raw
+        uint8, shape ``(n,)``; bytes beyond the last element are ignored, as in the runtime.
+    dtype
+        Element type. Opaque types (strings) give ``raw`` itself.
+    shape
+        Shape of the result.
+
+    Returns
+    -------
+    Array
+        ``dtype.storage``, shape ``shape``.
+
+    Raises
+    ------
+    ModelError
+        There are too few bytes, or the shape has negative dimensions.
+
+    """
+    if dtype in OPAQUE:
+        return raw
+    if min(shape, default=0) < 0 or raw.size < byte_size(dtype, shape):
+        msg = f"expected {dtype.name} data of shape {list(shape)}, found {raw.size} bytes"
+        raise ModelError(msg)
+    count = math.prod(shape)
+    if dtype.bits < 8:
+        return _unpack(raw, dtype, count).reshape(shape)
+    return raw[: byte_size(dtype, shape)].view(dtype.storage).reshape(shape)
+
+
+def encode(values: npt.ArrayLike, dtype: DType) -> UInt8Array:
+    """Return the bytes that a buffer holds for elements; the inverse of :func:`decode`.
+
+    Raises
+    ------
+    InputError
+        A value does not fit the type.
+
+    """
+    if dtype in OPAQUE:
+        return np.frombuffer(bytes(np.asarray(values, np.uint8)), np.uint8)
+    found = np.asarray(values)
+    array = np.ascontiguousarray(found, dtype.storage)
+    if dtype.is_integer and array.size:
+        low, high = int(found.min()), int(found.max())
+        if found.dtype.kind not in "iu" or low < dtype.min or high > dtype.max:
+            msg = f"expected integers from {dtype.min} to {dtype.max} for {dtype.name}"
+            raise InputError(f"{msg}, found {found.dtype.name} from {low} to {high}")
+    if dtype.bits < 8:
+        return _pack(array, dtype)
+    return array.reshape(-1).view(np.uint8)
+
+
+def _unpack(raw: UInt8Array, dtype: DType, count: int) -> Array:
+    """Spread packed elements to one a byte, sign-extended where the type is signed."""
+    per_byte = 8 // dtype.bits
+    places = np.arange(per_byte, dtype=np.uint8) * np.uint8(dtype.bits)
+    used = raw[: -(-count // per_byte)]
+    codes = (used[:, None] >> places & np.uint8((1 << dtype.bits) - 1)).reshape(-1)[:count]
+    if dtype.min == 0:
+        return codes
+    sign = np.int8(1 << (dtype.bits - 1))
+    return (codes.view(np.int8) ^ sign) - sign
+
+
+def _pack(array: Array, dtype: DType) -> UInt8Array:
+    """Put several elements in each byte, the first in the lowest bits; the last byte is filled with zeros."""
+    per_byte = 8 // dtype.bits
+    codes = np.zeros(-(-array.size // per_byte) * per_byte, np.uint8)
+    codes[: array.size] = array.reshape(-1).view(np.uint8) & np.uint8((1 << dtype.bits) - 1)
+    places = np.arange(per_byte, dtype=np.uint8) * np.uint8(dtype.bits)
+    packed: UInt8Array = np.bitwise_or.reduce(codes.reshape(-1, per_byte) << places, axis=1).astype(np.uint8)
+    return packed

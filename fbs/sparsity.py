@@ -1,0 +1,152 @@
+"""Sparse constants: how they are described, and how they are spread out to dense ones.
+
+The format follows ``tflite/kernels/internal/utils/sparsity_format_converter.cc``: a tree of dimensions in
+traversal order, each dense (all positions) or sparse (positions listed, in segments by parent).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fbs import constants
+from fbs.exact import Exact
+from qmath.errors import ModelError
+from qmath.types import Array, DType, Int64Array, UInt8Array
+
+_MAX_EXPANSION = 1 << 31  # elements: beyond what the runtime itself can hold in one tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DimensionMetadata(Exact):
+    """How one dimension of a sparse tensor is stored.
+
+    Attributes
+    ----------
+    format
+        0: dense, 1: sparse, indices in compressed-sparse-row form.
+    dense_size
+        Size of a dense dimension.
+    array_segments, array_indices
+        int32, uint16 or uint8 (each a table of its own in the file), shape ``(n,)``, or None.
+
+    """
+
+    format: int = 0
+    dense_size: int = 0
+    array_segments: Array | None = None
+    array_indices: Array | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sparsity:
+    """How a sparse constant is stored: the TACO format.
+
+    Attributes
+    ----------
+    traversal_order
+        Order of the dimensions, those of blocks last; None if absent.
+    block_map
+        Dimension that each block dimension divides, or None.
+    dim_metadata
+        One entry a dimension, in traversal order.
+
+    """
+
+    traversal_order: tuple[int, ...] | None = None
+    block_map: tuple[int, ...] | None = None
+    dim_metadata: tuple[DimensionMetadata, ...] | None = None
+
+
+def densify(raw: UInt8Array, dtype: DType, shape: Sequence[int], sparsity: Sparsity) -> Array:
+    """Return the dense value of a sparse constant.
+
+    Parameters
+    ----------
+    raw
+        uint8, shape ``(n,)``: the stored elements, in traversal order.
+    dtype, shape
+        Of the dense tensor.
+    sparsity
+        How it is stored.
+
+    Returns
+    -------
+    Array
+        ``dtype.storage``, shape ``shape``; zero where nothing is stored.
+
+    Raises
+    ------
+    ModelError
+        The description contradicts itself, the shape or the number of stored elements.
+
+    """
+    order, blocks = _dimensions(shape, sparsity)
+    levels = sparsity.dim_metadata or ()
+    sizes = _sizes(shape, levels, order, blocks)
+    coordinates = np.zeros((1, 0), np.int64)
+    for dimension, level in zip(order, levels, strict=True):
+        coordinates = _descend(coordinates, level, sizes[dimension])
+    stored = constants.decode(raw, dtype, (len(coordinates),))
+    by_dimension = np.empty_like(coordinates)
+    by_dimension[:, list(order)] = coordinates
+    rank = len(shape)
+    place = by_dimension[:, :rank].copy()
+    for block, dimension in enumerate(blocks):
+        place[:, dimension] = place[:, dimension] * sizes[rank + block] + by_dimension[:, rank + block]
+    dense = np.zeros(tuple(shape), dtype.storage)
+    dense[tuple(place.T)] = stored
+    return dense
+
+
+def _dimensions(shape: Sequence[int], sparsity: Sparsity) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the traversal order and the block map, checked against the rank."""
+    order, blocks = sparsity.traversal_order or (), sparsity.block_map or ()
+    levels = sparsity.dim_metadata or ()
+    whole = sorted(order) == list(range(len(shape) + len(blocks)))
+    if not whole or len(levels) != len(order) or not all(0 <= dimension < len(shape) for dimension in blocks):
+        msg = f"expected sparsity that traverses {len(shape)} dimensions and {len(blocks)} of blocks once each"
+        raise ModelError(f"{msg}, found order {order}, block map {blocks} and {len(levels)} dimensions described")
+    if min(shape, default=0) < 0 or math.prod(shape) > _MAX_EXPANSION:
+        msg = f"expected a dense shape of up to {_MAX_EXPANSION} elements, found {list(shape)}"
+        raise ModelError(msg)
+    return order, blocks
+
+
+def _sizes(
+    shape: Sequence[int], levels: Sequence[DimensionMetadata], order: Sequence[int], blocks: Sequence[int]
+) -> list[int]:
+    """Return the size of each dimension of the blocked tensor, by dimension."""
+    rank = len(shape)
+    sizes = list(shape) + [0] * len(blocks)
+    for dimension, level in zip(order, levels, strict=True):
+        if dimension >= rank:
+            sizes[dimension] = level.dense_size
+    for block, dimension in enumerate(blocks):
+        size = sizes[rank + block]
+        if size <= 0 or sizes[dimension] % size:
+            msg = f"expected blocks that divide dimension {dimension} of {sizes[dimension]}, found blocks of {size}"
+            raise ModelError(msg)
+        sizes[dimension] //= size
+    return sizes
+
+
+def _descend(parents: Int64Array, level: DimensionMetadata, size: int) -> Int64Array:
+    """Return the coordinates of all children, one dimension deeper, in storage order."""
+    if level.format == 0:
+        if level.dense_size != size or len(parents) * size > _MAX_EXPANSION:
+            msg = f"expected a dense dimension of {size}, found one of {level.dense_size}"
+            raise ModelError(msg)
+        children = np.tile(np.arange(size, dtype=np.int64), len(parents))
+        return np.column_stack([np.repeat(parents, size, axis=0), children])
+    segments = np.asarray([] if level.array_segments is None else level.array_segments, np.int64)
+    indices = np.asarray([] if level.array_indices is None else level.array_indices, np.int64)
+    counts = np.diff(segments)
+    whole = segments.size == len(parents) + 1 and segments[0] == 0 and segments[-1] == indices.size
+    if not whole or (counts < 0).any() or (indices < 0).any() or (indices >= size).any():
+        msg = f"expected {len(parents)} segments of indices below {size}"
+        raise ModelError(f"{msg}, found {segments.size - 1} segments and {indices.size} indices that do not fit")
+    return np.column_stack([np.repeat(parents, counts, axis=0), indices])
