@@ -1,0 +1,143 @@
+"""Hybrid ops: float32 activations are quantized on the fly, multiplied with integer weights, and scaled back.
+
+Each row of a batch (one image, one vector) gets a scale of its own, and a zero point where the rule is asymmetric.
+
+Source: ``tflite/kernels/internal/optimized/neon_tensor_utils.cc`` (NeonSymmetricQuantizeFloats,
+NeonAsymmetricQuantizeFloats). On x86-64 LiteRT compiles this Arm vector code through an emulation header, for its
+reference kernels too; ``internal/reference/portable_tensor_utils.cc`` rounds differently and is not what runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from qmath.rounding import round_half_away_from_zero
+from qmath.types import Array, Float32Array, Float64Array, Int8Array, Int64Array
+
+#: The vector code takes values in groups of this many; what is left over at the end of a row goes one by one.
+GROUP = 8
+#: The first integer that does not fit int32; x86 converts from there on to the lowest int32.
+_TOO_LARGE = np.float32(2.0**31)
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedRows:
+    """Rows quantized on the fly: ``real = scale * (code - zero_point)``.
+
+    Attributes
+    ----------
+    codes
+        int8, the shape of the real values.
+    scale
+        float32, shape ``(rows,)``.
+    zero_point
+        int64, shape ``(rows,)``.
+
+    """
+
+    codes: Int8Array
+    scale: Float32Array
+    zero_point: Int64Array
+
+    def per_row(self, values: Array) -> Array:
+        """Reshape one value a row so that it broadcasts against the codes."""
+        return values.reshape(-1, *(1,) * (self.codes.ndim - 1))
+
+
+#: From real values, rows on the first axis, to codes.
+QuantizeRows: TypeAlias = Callable[[Float32Array], QuantizedRows]
+
+
+def quantize_symmetric(real: Float32Array) -> QuantizedRows:
+    """Quantize each row to [-127, 127] with zero point 0.
+
+    1. ``range``: the largest magnitude of the row. A row of zeros has the codes 0 and the scale 1.
+    2. ``scale = range / 127``, in float32.
+    3. ``code = round(real * (127 / range))``, in float32; see :func:`round_in_groups`.
+
+    Parameters
+    ----------
+    real
+        float32, shape (rows, ...): finite real values.
+
+    """
+    rows = _rows(real)
+    span = np.abs(rows).max(axis=1, initial=0)
+    zero = span == 0
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        steps = rows * (np.float32(127) / span)[:, None]
+        codes = _saturated(round_in_groups(steps), -127)
+    codes[zero] = 0
+    scale = np.where(zero, np.float32(1), span / np.float32(127))
+    return QuantizedRows(codes.reshape(real.shape), scale, np.zeros(len(rows), np.int64))
+
+
+def quantize_asymmetric(real: Float32Array) -> QuantizedRows:
+    """Quantize each row to [-128, 127] with a zero point of its own.
+
+    1. ``low = min(0, smallest)``, ``high = max(0, largest)``. If they are equal, the codes and the zero point are 0
+       and the scale is 1.
+    2. ``scale = (high - low) / 255``: the difference in float32, the quotient in float64. It is kept as float32.
+    3. The zero point that would put ``low`` at -128, or the one that would put ``high`` at 127: the one computed from
+       the end nearer to zero, where float64 errs less. Rounded half away from zero, clamped to int8.
+    4. ``code = round(real * (1 / scale)) + zero_point``, the product in float32; see :func:`round_in_groups`.
+
+    Parameters
+    ----------
+    real
+        float32, shape (rows, ...): finite real values.
+
+    """
+    rows = _rows(real)
+    low, high = rows.min(axis=1, initial=0), rows.max(axis=1, initial=0)
+    flat = low == high
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        exact_scale = np.where(flat, 1.0, (high - low).astype(np.float64) / 255.0)
+        zero_point = np.where(flat, 0, _nudged_zero_point(low, high, exact_scale))
+        scale = exact_scale.astype(np.float32)
+        inverse = np.where(scale == 0, np.float32(0), np.float32(1) / scale)
+        steps = round_in_groups(rows * inverse[:, None]) + zero_point[:, None].astype(np.float32)
+        codes = _saturated(steps, -128)
+    codes[flat] = 0
+    return QuantizedRows(codes.reshape(real.shape), scale, zero_point.astype(np.int64))
+
+
+def round_in_groups(steps: Float32Array) -> Float32Array:
+    """Round each row to integers, ties away from zero, the way the vector code does.
+
+    Whole groups of eight add one half, with the sign of the value, and drop the fraction. The sum is rounded to
+    float32, so the largest number below one half becomes 1. What is left at the end of a row is rounded rightly.
+
+    Parameters
+    ----------
+    steps
+        float32, shape (rows, values).
+
+    """
+    grouped = steps.shape[1] // GROUP * GROUP
+    out = np.empty_like(steps)
+    whole = steps[:, :grouped]
+    np.trunc(whole + np.copysign(np.float32(0.5), whole), out=out[:, :grouped])
+    out[:, grouped:] = round_half_away_from_zero(steps[:, grouped:])
+    return out
+
+
+def _rows(real: Float32Array) -> Float32Array:
+    count = real.shape[0]
+    return np.ascontiguousarray(real, np.float32).reshape(count, real.size // max(count, 1))
+
+
+def _saturated(steps: Float32Array, lowest: int) -> Int8Array:
+    """Clamp to int8; what int32 cannot hold, NaN too, is the lowest code, as x86's conversion makes it."""
+    return np.where(np.abs(steps) < _TOO_LARGE, np.clip(steps, lowest, 127), np.float32(lowest)).astype(np.int8)
+
+
+def _nudged_zero_point(low: Float32Array, high: Float32Array, scale: Float64Array) -> Float64Array:
+    low_steps, high_steps = low / scale, high / scale
+    low_is_nearer = 128.0 + np.abs(low_steps) < 127.0 + np.abs(high_steps)
+    zero_point: Float64Array = np.where(low_is_nearer, -128.0 - low_steps, 127.0 - high_steps)
+    return round_half_away_from_zero(np.clip(zero_point, -128, 127))
