@@ -1,0 +1,104 @@
+"""Tensors in ``.npz`` files, keyed by name; written whole or not at all, and the same bytes every time."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from qmath.errors import InputError, QuantrefError
+from qmath.types import Array
+
+_LIKE_A_KEY = re.compile(r"\d+:|$")
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class Named(Protocol):
+    """Something with a name."""
+
+    @property
+    def name(self) -> str:
+        """The name; may be empty, or that of another as well."""
+
+
+def tensor_keys(tensors: Mapping[int, Named]) -> dict[int, str]:
+    """Return a key for each tensor: its name, or ``index:name`` where that is empty, repeated or ambiguous.
+
+    Parameters
+    ----------
+    tensors
+        Tensors by index.
+
+    """
+    uses = Counter(tensor.name for tensor in tensors.values())
+    return {
+        index: f"{index}:{tensor.name}" if uses[tensor.name] > 1 or _LIKE_A_KEY.match(tensor.name) else tensor.name
+        for index, tensor in tensors.items()
+    }
+
+
+def load_npz(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """Read every array of an ``.npz`` file.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, is no ``.npz``, or holds Python objects.
+
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise InputError(f"{path}: expected an .npz archive, found a single array")
+            return dict(archive)
+    except QuantrefError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path}: expected a readable .npz file, found: {error.strerror or error}") from error
+    except (ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise InputError(f"{path}: expected an .npz archive of plain arrays, found: {error}") from error
+
+
+def save_npz(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
+    """Write arrays; the file appears when it is complete, and its bytes depend on the arrays alone.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+
+    """
+    target = Path(path)
+    try:
+        with _replacing(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+            for name, array in arrays.items():
+                content = io.BytesIO()
+                np.lib.format.write_array(content, np.asanyarray(array), allow_pickle=False)
+                archive.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), content.getbuffer())
+    except OSError as error:
+        raise InputError(f"{target}: expected a place to write, found: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``target``; put it in its place at the end, or remove it after an error."""
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # mkstemp's own mode is private
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,241 @@
+"""Run a model on both sides and compare op by op, feeding our operators with the runtime's own tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import add
+
+import fbs
+from qmath.errors import QuantrefError
+from qmath.types import Array
+from quantref.difference import Difference, difference
+from quantref.interpreter import Interpreter, load
+from quantref.runtimes import LiteRT, Runtime, RuntimeFailure, RuntimeOutputs
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Samples to compare in one process.
+
+    Attributes
+    ----------
+    model
+        Path or bytes.
+    runtime, profile
+        The two sides.
+    samples
+        One list of arrays an invocation.
+    timeout
+        Seconds that the runtime has for each.
+    first
+        Number of the first sample.
+
+    """
+
+    model: str | bytes
+    runtime: Runtime
+    profile: str
+    samples: Sequence[Sequence[Array]]
+    timeout: float
+    first: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a task found; the findings of consecutive tasks add up.
+
+    Attributes
+    ----------
+    ops, outputs
+        One difference an operator and an output of the model.
+    not_compared
+        For each operator why something was left out, or empty.
+    refusal
+        Why quantref itself did not run the whole model, or empty.
+    version
+        Of the runtime.
+    failure
+        How the runtime failed, if it did.
+    failed_on
+        The samples of the task in which it failed.
+
+    """
+
+    ops: tuple[Difference, ...]
+    outputs: tuple[Difference, ...]
+    not_compared: tuple[str, ...]
+    refusal: str = ""
+    version: str = ""
+    failure: RuntimeFailure | None = None
+    failed_on: Sequence[Sequence[Array]] = ()
+
+    @classmethod
+    def none(cls, model: fbs.Model) -> Findings:
+        """Return the findings of no samples."""
+        graph = model.subgraphs[0]
+        operators, outputs = len(graph.operators), len(graph.outputs)
+        return cls((Difference(),) * operators, (Difference(),) * outputs, ("",) * operators)
+
+    def __add__(self, other: Findings) -> Findings:
+        """Return the findings of both; a failure of this one comes first."""
+        failed = self if self.failure else other
+        return Findings(
+            tuple(map(add, self.ops, other.ops)),
+            tuple(map(add, self.outputs, other.outputs)),
+            tuple(ours or theirs for ours, theirs in zip(self.not_compared, other.not_compared, strict=True)),
+            self.refusal or other.refusal,
+            self.version or other.version,
+            failed.failure,
+            failed.failed_on,
+        )
+
+
+def compare(task: Task, progress: Callable[[int], None] | None = None) -> Findings:
+    """Run a task's samples on both sides; each side goes on if the other cannot.
+
+    Parameters
+    ----------
+    task
+        What to run.
+    progress
+        Called with the number of samples done.
+
+    Raises
+    ------
+    RuntimeUnavailableError
+        The runtime does not start.
+    InputError
+        The samples do not fit the model.
+
+    """
+    ours = Interpreter(load(task.model), task.profile)
+    ours.allocate_tensors()
+    refeeder = Refeeder(ours)
+    findings = Findings.none(ours.model)
+    with LiteRT(task.runtime) as litert:
+        findings = replace(findings, version=litert.version)
+        answers = litert.stream(task.model, task.samples, tensors=refeeder.tensors, timeout=task.timeout)
+        for number, sample in enumerate(task.samples, task.first):
+            outputs, refusal = _invoke(ours, sample)
+            findings = replace(findings, refusal=findings.refusal or refusal)
+            if findings.failure is None:
+                answer = _next(answers)
+                if isinstance(answer, RuntimeOutputs):
+                    findings += refeeder.compare(answer, outputs, number)
+                else:
+                    findings = replace(findings, failure=answer, failed_on=task.samples)
+            if progress is not None:
+                progress(number + 1)
+        if findings.failure is None:
+            failure = _next(answers)  # the runtime takes the model down, and may die of that
+            if isinstance(failure, RuntimeFailure):
+                findings = replace(findings, failure=failure, failed_on=task.samples)
+    return findings
+
+
+def _next(answers: Iterator[RuntimeOutputs]) -> RuntimeOutputs | RuntimeFailure | None:
+    """Return the runtime's next answer, or how it failed; None at the end."""
+    try:
+        return next(answers, None)
+    except RuntimeFailure as failure:
+        return failure
+
+
+def _invoke(interpreter: Interpreter, sample: Sequence[Array]) -> tuple[list[Array] | None, str]:
+    """Return our outputs, or None and why there are none."""
+    graph = interpreter.model.subgraphs[0]
+    for number, value in zip(graph.inputs, sample, strict=True):
+        interpreter.set_tensor(number, value)
+    try:
+        interpreter.invoke()
+    except QuantrefError as error:
+        return None, str(error)
+    return [interpreter.get_tensor(number) for number in graph.outputs], ""
+
+
+class Refeeder:
+    """Runs our operators one by one on the tensors that a runtime kept, and compares what they give.
+
+    Parameters
+    ----------
+    ours
+        The model under a profile, allocated.
+
+    Attributes
+    ----------
+    tensors
+        Indices of the tensors that it needs from the runtime.
+
+    """
+
+    def __init__(self, ours: Interpreter) -> None:
+        self._ours = ours
+        self._graph = ours.model.subgraphs[0]
+        used = {index for operator in self._graph.operators for index in (*operator.inputs, *operator.outputs)}
+        self.tensors = sorted(index for index in used if index >= 0 and self._graph.tensors[index].data is None)
+        variables = [index for index in self.tensors if self._graph.tensors[index].is_variable]
+        self._state = {index: ours.get_tensor(index) for index in variables}
+
+    def compare(self, theirs: RuntimeOutputs, outputs: Sequence[Array] | None, sample: int) -> Findings:
+        """Compare one invocation, op by op and end to end.
+
+        Parameters
+        ----------
+        theirs
+            What the runtime gave.
+        outputs
+            The model's outputs as we compute them, or None if we do not.
+        sample
+            Number of the invocation.
+
+        """
+        kept = theirs.tensors
+        reports = [self._compare_op(index, kept, sample) for index in range(len(self._graph.operators))]
+        self._state = {index: kept[index] for index in self._state if index in kept}
+        return Findings(
+            tuple(found for found, _ in reports),
+            self._compare_outputs(theirs.outputs, outputs, sample),
+            tuple(reason for _, reason in reports),
+        )
+
+    @staticmethod
+    def _compare_outputs(theirs: Sequence[Array], ours: Sequence[Array] | None, sample: int) -> tuple[Difference, ...]:
+        if ours is None:
+            return (Difference(),) * len(theirs)
+        return tuple(difference(*pair, sample) for pair in zip(theirs, ours, strict=True))
+
+    def _compare_op(self, index: int, kept: Mapping[int, Array], sample: int) -> tuple[Difference, str]:
+        """Return the difference of what an op writes, and why something could not be compared."""
+        inputs: list[Array | None] = []
+        for number in self._graph.operators[index].inputs:
+            value = self._value(number, kept)
+            if value is None and number >= 0:
+                return Difference(), f"the runtime does not keep its input {self._graph.tensors[number].name!r}"
+            inputs.append(value)
+        try:
+            produced = self._ours.run_op(index, inputs)
+        except QuantrefError as error:
+            return Difference(), f"quantref does not run it: {error.message}"
+        total, missing = Difference(), ""
+        for number, value in zip(self._written(index), produced, strict=False):
+            if number in kept:
+                total += difference(kept[number], value, sample)
+            elif number >= 0:
+                missing = f"the runtime does not keep {self._graph.tensors[number].name!r}"
+        return total, missing
+
+    def _value(self, number: int, kept: Mapping[int, Array]) -> Array | None:
+        """Return what an op read: a constant, a variable as it was before the invocation, or what was kept."""
+        if number < 0:
+            return None
+        tensor = self._graph.tensors[number]
+        if tensor.is_variable:
+            return self._state.get(number)
+        return kept.get(number) if tensor.data is None else tensor.data
+
+    def _written(self, index: int) -> tuple[int, ...]:
+        """Return the tensors that an op writes: its outputs, then the variables among its inputs."""
+        operator = self._graph.operators[index]
+        variables = (number for number in operator.inputs if number >= 0 and self._graph.tensors[number].is_variable)
+        return (*operator.outputs, *variables)

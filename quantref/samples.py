@@ -1,0 +1,157 @@
+"""Samples to run a model on: drawn at random from a seed, or taken from arrays that somebody has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+import fbs
+from qmath.errors import InputError, UnsupportedError
+from qmath.types import Array, DType
+from quantref.npz import tensor_keys
+
+#: Integers without quantization are mostly indices or lengths: they are drawn from 0 to this, exclusive.
+INDEX_LIMIT = 8
+
+
+def random_samples(model: fbs.Model, count: int, seed: int = 0) -> list[list[Array]]:
+    """Draw inputs for the main subgraph: the same for the same model, sample number and seed.
+
+    Integer codes come from their whole range, floats that are quantized at once from the range of that
+    quantization and a little beyond, other floats from the standard normal distribution, integers without
+    quantization from 0 to 7.
+
+    Returns
+    -------
+    One list of arrays, in input order, for each sample.
+
+    Raises
+    ------
+    UnsupportedError
+        An input has a type that nothing sensible can be drawn for, such as strings.
+
+    """
+    graph = model.subgraphs[0]
+    return [
+        [
+            _draw(graph, index, np.random.default_rng([seed, sample, position]))
+            for position, index in enumerate(graph.inputs)
+        ]
+        for sample in range(count)
+    ]
+
+
+def _draw(graph: fbs.Subgraph, index: int, rng: np.random.Generator) -> Array:
+    tensor = graph.tensors[index]
+    dtype, shape = tensor.dtype, tensor.shape
+    if dtype is DType.BOOL:
+        return rng.integers(0, 2, shape).astype(np.bool_)
+    if dtype.is_integer:
+        low, high = (dtype.min, dtype.max + 1) if tensor.quant or dtype.bits < 32 else (0, INDEX_LIMIT)
+        return rng.integers(low, high, shape, dtype=dtype.storage)
+    if dtype in {DType.FLOAT32, DType.FLOAT16, DType.FLOAT64}:
+        real = _real_range(graph, index)
+        values = rng.uniform(*real, shape) if real else rng.standard_normal(shape)
+        return np.asarray(values, dtype.storage)
+    raise UnsupportedError(f"input {tensor.name!r}: cannot draw random values of type {dtype.name}; give inputs")
+
+
+def _real_range(graph: fbs.Subgraph, index: int) -> tuple[float, float] | None:
+    """Return the range that a QUANTIZE of this tensor covers, widened by a twentieth; or None."""
+    for operator in graph.operators:
+        if operator.name == "QUANTIZE" and index in operator.inputs:
+            codes = graph.tensors[operator.outputs[0]]
+            if codes.quant is not None and codes.dtype.is_integer:
+                scale, zero_point = float(codes.quant.scale[0]), int(codes.quant.zero_point[0])
+                low, high = scale * (codes.dtype.min - zero_point), scale * (codes.dtype.max - zero_point)
+                margin = (high - low) / 20
+                return low - margin, high + margin
+    return None
+
+
+def samples_from(model: fbs.Model, arrays: Mapping[str, Array]) -> list[list[Array]]:
+    """Cut arrays into samples.
+
+    Parameters
+    ----------
+    model
+        The model to feed.
+    arrays
+        One array an input, keyed by the tensor's name, ``index:name``, or the name in a signature. It has the
+        input's shape, and then is one sample; or samples along axis 0, either instead of a first dimension of 1
+        or in front of all dimensions.
+
+    Returns
+    -------
+    One list of arrays, in input order, for each sample.
+
+    Raises
+    ------
+    InputError
+        An input is missing or unknown, has another type or shape, or inputs differ in their number of samples.
+
+    """
+    names = _names(model)
+    unknown = [key for key in arrays if key not in names]
+    if unknown:
+        raise InputError(f"expected inputs named {_listed(model)}, found {unknown[0]!r}")
+    given = {names[key]: (key, array) for key, array in arrays.items()}
+    columns = []
+    for index in model.subgraphs[0].inputs:
+        if index not in given:
+            raise InputError(
+                f"expected an array for each input ({_listed(model)}), found {', '.join(arrays) or 'none'}"
+            )
+        columns.append(_cut(model.subgraphs[0].tensors[index], *given[index]))
+    counts = {len(column) for column in columns}
+    if len(counts) > 1:
+        raise InputError(f"expected the same number of samples for every input, found {sorted(counts)}")
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _names(model: fbs.Model) -> dict[str, int]:
+    """Return every key that means an input: what is unique to one comes last, and wins."""
+    graph = model.subgraphs[0]
+    inputs = {index: graph.tensors[index] for index in graph.inputs}
+    signed = {
+        name: index
+        for signature in model.signatures
+        if signature.subgraph_index == 0
+        for name, index in signature.inputs
+        if index in inputs
+    }
+    numbered = {f"{index}:{tensor.name}": index for index, tensor in inputs.items()}
+    named = {key: index for index, key in tensor_keys(inputs).items()}
+    return signed | numbered | named
+
+
+def _listed(model: fbs.Model) -> str:
+    graph = model.subgraphs[0]
+    return ", ".join(repr(key) for key in tensor_keys({index: graph.tensors[index] for index in graph.inputs}).values())
+
+
+def _cut(tensor: fbs.Tensor, name: str, array: Array) -> list[Array]:
+    values = _typed(tensor, name, array)
+    if values.shape == tensor.shape:
+        return [values]
+    if values.shape[1:] == tensor.shape:
+        return list(values)
+    if tensor.shape[:1] == (1,) and values.shape[1:] == tensor.shape[1:]:
+        return [values[sample : sample + 1] for sample in range(len(values))]
+    wanted = list(tensor.shape)
+    raise InputError(f"input {name!r}: expected shape {wanted}, or samples along axis 0, found {list(values.shape)}")
+
+
+def _typed(tensor: fbs.Tensor, name: str, array: Array) -> Array:
+    """Return an array of the tensor's own type, if that takes no more than rounding a float."""
+    wanted = tensor.dtype.storage
+    if array.dtype == wanted:
+        return array
+    both_float = np.issubdtype(array.dtype, np.floating) and np.issubdtype(wanted, np.floating)
+    both_integer = np.issubdtype(array.dtype, np.integer) and tensor.dtype.is_integer
+    if both_float:
+        return array.astype(wanted)
+    if both_integer and (array.size == 0 or (tensor.dtype.min <= array.min() and array.max() <= tensor.dtype.max)):
+        return array.astype(wanted)
+    raise InputError(f"input {name!r}: expected {wanted}, found {array.dtype}")
