@@ -169,3 +169,28 @@ class DepthwiseConvolution(LinearSum):
         for image, result in zip(views, out, strict=True):
             np.einsum("hijc,ijc->hc", image, taps, out=result, optimize=False)
         return out.reshape(n, high.output, wide.output, channels)
+
+
+def matmul(a: Array, b: Array) -> Int64Array:
+    """Multiply integer matrices exactly: by BLAS where the values at hand cannot leave a float's integers.
+
+    Parameters
+    ----------
+    a, b
+        Integers, shapes that ``np.matmul`` takes; every sum of products must fit int64.
+
+    Returns
+    -------
+    Int64Array
+        ``a @ b``.
+
+    """
+    largest = _magnitude(a) * _magnitude(b) * a.shape[-1]
+    if largest >= EXACT_FLOAT64:
+        return np.asarray(np.matmul(a.astype(np.int64, copy=False), b.astype(np.int64, copy=False)))
+    dtype = np.float32 if largest < EXACT_FLOAT32 else np.float64
+    return np.asarray(np.matmul(a.astype(dtype), b.astype(dtype)), np.int64)
+
+
+def _magnitude(values: Array) -> int:
+    return max(-int(values.min()), int(values.max())) if values.size else 0
