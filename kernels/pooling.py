@@ -1,0 +1,291 @@
+"""AVERAGE_POOL_2D, MAX_POOL_2D, L2_POOL_2D: one number for each window and channel.
+
+Windows reach over the edge (SAME padding) but only the elements inside count. Integer pools work on raw codes: a mean
+or a maximum of codes is the code of the mean or maximum only if input and output have the same quantization, which
+the runtime takes for granted.
+
+Quirk: AVERAGE_POOL_2D and MAX_POOL_2D never rescale: output quantization that differs from the input's is ignored.
+Quirk: AVERAGE_POOL_2D rounds ties away from code 0, not away from the real value 0.
+
+Source: ``tflite/kernels/pooling.cc``, ``internal/reference/integer_ops/pooling.h``, ``internal/reference/pooling.h``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.engine.activation import Activation, clamp_float, quantized_range
+from kernels.engine.contract import (
+    choice,
+    expect_count,
+    expect_dtype,
+    expect_rank,
+    input_tensor,
+    option,
+    output_tensor,
+    unsupported,
+)
+from kernels.engine.geometry import Padding, Span, Window, padded, patches, span
+from kernels.engine.registry import Kernel
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
+from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from qmath.fixed_point import wrap_int32
+from qmath.rounding import divide_half_away
+from qmath.stages import Note, silent
+from qmath.types import ActivationRange, Array, DType, Float32Array, Int64Array
+
+#: How an integer sum is divided by the number of elements.
+Division: TypeAlias = Callable[[npt.ArrayLike, npt.ArrayLike], Int64Array]
+
+DIVISION: Rules[Division] = Rules("AVERAGE_POOL_2D", {LITERT_REFERENCE: divide_half_away})
+
+#: Quotients that a table may hold.
+MAX_TABLE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class AveragePool2D(Prepared):
+    """A prepared integer AVERAGE_POOL_2D."""
+
+    window: Window
+    divide: Division
+    activation: ActivationRange
+    dtype: DType
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`average_pool_2d`."""
+        return (average_pool_2d(given(inputs, 0), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Sum along one axis after the other in narrow integers; look quotients up where a table is small."""
+        del constants
+        window, counts = self.window, counts_inside(self.window)
+        taps = int(counts.max())
+        reach = max(self.dtype.max, -self.dtype.min) * taps
+        wide = np.int16 if reach <= np.iinfo(np.int16).max else np.int32
+        if reach > np.iinfo(np.int32).max:
+            return partial(self.evaluate, note=silent)
+        divide = self._quotients(counts)
+
+        def run(inputs: Inputs) -> Outputs:
+            x = padded(given(inputs, 0), window, 0, wide)
+            return (divide(reduce_windows(np.add, x, window)),)
+
+        return run
+
+    def _quotients(self, counts: Int64Array) -> Callable[[Array], Array]:
+        """Return the division of sums by ``counts``, as a table: one run of all sums for each number of elements."""
+        sizes = np.unique(counts)
+        runs = [np.arange(self.dtype.min * size, self.dtype.max * size + 1) for size in sizes]
+        starts = np.cumsum([0, *map(len, runs)])
+        if starts[-1] > MAX_TABLE:
+            return lambda sums: divide_sums(sums, counts, self)
+        table = np.concatenate([divide_sums(run, size, self) for run, size in zip(runs, sizes, strict=True)])
+        base = starts[np.searchsorted(sizes, counts)] - self.dtype.min * counts
+        return lambda sums: table.take(sums + base)
+
+
+def average_pool_2d(x: Array, pool: AveragePool2D, note: Note = silent) -> Array:
+    """Average the codes of each window.
+
+    Parameters
+    ----------
+    x
+        int8, uint8 or int16, shape (batch, in_h, in_w, channels): quantized.
+    pool
+        The prepared op.
+    note
+        Receives the stages.
+
+    Returns
+    -------
+    Codes of the type of ``x``, shape (batch, out_h, out_w, channels).
+
+    Notes
+    -----
+    1. accumulator: sum of the raw codes inside the window; int32, wrapping.
+    2. divided: by the number of elements inside, ties away from code 0.
+    3. clamped: to the fused activation.
+
+    """
+    real = patches(padded(x, pool.window, 0, np.int64), pool.window)
+    accumulator = note("accumulator", wrap_int32(real.sum(axis=(3, 4))))
+    return divide_sums(accumulator, counts_inside(pool.window), pool, note)
+
+
+def divide_sums(sums: Array, counts: npt.ArrayLike, pool: AveragePool2D, note: Note = silent) -> Array:
+    """Divide sums of codes by the number of elements and clamp."""
+    divided = note("divided", pool.divide(sums, counts))
+    clamped = note("clamped", np.clip(divided, pool.activation.min, pool.activation.max))
+    return clamped.astype(pool.dtype.storage)
+
+
+@dataclass(frozen=True, slots=True)
+class MaxPool2D(Prepared):
+    """A prepared integer MAX_POOL_2D."""
+
+    window: Window
+    activation: ActivationRange
+    dtype: DType
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`max_pool_2d`."""
+        return (max_pool_2d(given(inputs, 0), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Take maxima along one axis after the other."""
+        del constants
+
+        def run(inputs: Inputs) -> Outputs:
+            x = padded(given(inputs, 0), self.window, self.dtype.min)
+            return (np.clip(reduce_windows(np.maximum, x, self.window), self.activation.min, self.activation.max),)
+
+        return run
+
+
+def max_pool_2d(x: Array, pool: MaxPool2D, note: Note = silent) -> Array:
+    """Take the largest code of each window.
+
+    1. largest: the largest raw code inside the window.
+    2. clamped: to the fused activation.
+    """
+    codes = patches(padded(x, pool.window, pool.dtype.min), pool.window)
+    largest = note("largest", codes.max(axis=(3, 4), initial=pool.dtype.min))
+    return note("clamped", np.clip(largest, pool.activation.min, pool.activation.max))
+
+
+@dataclass(frozen=True, slots=True)
+class FloatPool2D(Prepared):
+    """A prepared float32 pool.
+
+    Attributes
+    ----------
+    window
+        Where the windows lie.
+    pool
+        What is computed for each window, before the activation.
+    activation
+        Fused activation.
+
+    """
+
+    window: Window
+    pool: Callable[[Float32Array, Window], Float32Array]
+    activation: Activation
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Pool, then clamp."""
+        pooled = note("pooled", self.pool(given(inputs, 0), self.window))
+        return (clamp_float(pooled.copy(), self.activation),)
+
+
+def float_average_pool_2d(x: Float32Array, window: Window) -> Float32Array:
+    """Average each window in float32, adding row by row as the runtime does, so that the last bits agree."""
+    total = np.zeros((len(x), window.height.output, window.width.output, x.shape[3]), np.float32)
+    for tap in _taps(padded(x, window, 0), window):
+        total += tap
+    return np.divide(total, counts_inside(window), dtype=np.float32)
+
+
+def float_max_pool_2d(x: Float32Array, window: Window) -> Float32Array:
+    """Take the largest number of each window; NaN never wins, and nothing is below the lowest finite float32."""
+    lowest = float(np.finfo(np.float32).min)
+    largest: Float32Array = np.fmax(reduce_windows(np.fmax, padded(x, window, lowest), window), np.float32(lowest))
+    return largest
+
+
+def l2_pool_2d(x: Float32Array, window: Window) -> Float32Array:
+    """Take the root of the mean square of each window."""
+    return np.sqrt(float_average_pool_2d(x * x, window))
+
+
+def counts_inside(window: Window) -> Int64Array:
+    """Count the elements inside the input, for each window: shape (out_h, out_w, 1)."""
+    high, wide = (_count_along(along) for along in (window.height, window.width))
+    return high[:, None, None] * wide[None, :, None]
+
+
+def _count_along(along: Span) -> Int64Array:
+    first = np.arange(along.output) * along.stride - along.before
+    inside: Int64Array = np.minimum(first + along.kernel, along.size) - np.maximum(first, 0)
+    return inside
+
+
+def reduce_windows(combine: np.ufunc, x: Array, window: Window) -> Array:
+    """Combine the elements of each window of padded NHWC ``x``: down the columns first, then along the rows."""
+    high, wide = window.height, window.width
+    columns: Array = reduce(combine, [x[:, _lane(high, tap)] for tap in range(high.kernel)])
+    combined: Array = reduce(combine, [columns[:, :, _lane(wide, tap)] for tap in range(wide.kernel)])
+    return combined
+
+
+def _taps(x: Array, window: Window) -> list[Array]:
+    """Return, tap after tap in row-major order, the element of every window of padded ``x`` under that tap."""
+    high, wide = window.height, window.width
+    return [x[:, _lane(high, i), _lane(wide, j)] for i in range(high.kernel) for j in range(wide.kernel)]
+
+
+def _lane(along: Span, tap: int) -> slice:
+    return slice(tap, tap + (along.output - 1) * along.stride + 1, along.stride)
+
+
+def _without_idle_taps(along: Span) -> Span:
+    """Drop taps that meet nothing but padding in every window, so that a huge kernel costs no more than its input."""
+    first = max(0, along.before - (along.output - 1) * along.stride)
+    last = min(along.kernel, along.before + along.size)
+    before = along.before - first
+    used = (along.output - 1) * along.stride + last - first
+    return replace(along, kernel=last - first, before=before, after=max(0, used - before - along.size))
+
+
+def prepare(op: OpView, profile: Profile) -> Prepared:
+    """Check the contract of a pool and lay its windows.
+
+    Raises
+    ------
+    ModelError
+        The op breaks its contract.
+    UnsupportedError
+        The element type is not covered.
+
+    """
+    expect_count(op, {1})
+    x, y = input_tensor(op, 0), output_tensor(op)
+    expect_rank(x, 4)
+    expect_dtype(y, x.dtype)
+    padding = choice(op, "padding", Padding)
+    high = span(x.shape[1], option(op, "filter_height"), option(op, "stride_h"), padding)
+    wide = span(x.shape[2], option(op, "filter_width"), option(op, "stride_w"), padding)
+    window = Window(_without_idle_taps(high), _without_idle_taps(wide))
+    activation = choice(op, "fused_activation_function", Activation)
+    if x.dtype is DType.FLOAT32:
+        return FloatPool2D(window, _FLOAT_POOLS[op.name], activation)
+    if x.dtype not in INTEGERS or op.name == "L2_POOL_2D":
+        covered = "float32" if op.name == "L2_POOL_2D" else ", ".join(COVERS)
+        raise unsupported(op, covered)
+    if op.name == "MAX_POOL_2D":
+        return MaxPool2D(window, quantized_range(activation, y), x.dtype)
+    return AveragePool2D(window, DIVISION[profile], quantized_range(activation, y), x.dtype)
+
+
+INTEGERS = (DType.INT8, DType.UINT8, DType.INT16)
+
+_FLOAT_POOLS = {
+    "AVERAGE_POOL_2D": float_average_pool_2d,
+    "MAX_POOL_2D": float_max_pool_2d,
+    "L2_POOL_2D": l2_pool_2d,
+}
+
+COVERS = ("int8", "uint8", "int16", "float32")
+
+KERNELS = (
+    Kernel("AVERAGE_POOL_2D", prepare, covers=COVERS),
+    Kernel("MAX_POOL_2D", prepare, covers=COVERS),
+    Kernel("L2_POOL_2D", prepare, covers=("float32",)),
+)

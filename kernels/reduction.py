@@ -1,0 +1,285 @@
+"""MEAN and SUM: elements added along axes; quantized sums are requantized once, at the end.
+
+Quirk: MEAN and SUM of an empty axis give code 0, not the zero point; MEAN of floats gives NaN.
+Quirk: BUILTIN_REF's SUM reads int8 and int16 tensors as uint8, so litert-reference refuses them.
+
+Source: ``tflite/kernels/reduce.cc``, ``internal/reference/reduce.h`` (QuantizedMeanOrSum, Mean, ReduceGeneric).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+
+import numpy as np
+
+from kernels.engine import compile as fast
+from kernels.engine.contract import expect, scale_of, unsupported, zero_point_of
+from kernels.engine.exact import EXACT_FLOAT64, Reach
+from kernels.engine.movement import expect_zero_point_zero
+from kernels.engine.reducing import Reduction, reduction_operands
+from kernels.engine.registry import Kernel
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
+from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from qmath.errors import UnsupportedError
+from qmath.fixed_point import wrap_int32
+from qmath.multiplier import scale_ratio
+from qmath.requantize import DOUBLE_ROUNDING, Factor, FixedPointRegime, Regime, Requantize
+from qmath.rounding import divide_toward_zero
+from qmath.stages import Note, silent
+from qmath.types import ActivationRange, Array, DType, FixedPointMultiplier, Float64Array, Int64Array
+
+
+@dataclass(frozen=True, slots=True)
+class Averaging(FixedPointRegime):
+    """A fixed-point regime whose multiplier takes in a division by ``count``.
+
+    1. Encode the real multiplier as a significand and a shift.
+    2. Shift the significand left by ``k``, the whole part of log2(count), at most 31 plus the shift.
+    3. Divide it by ``count``, dropping the fraction, and lower the shift by ``k``.
+
+    Source: ``internal/reference/reduce.h``.
+    """
+
+    regime: FixedPointRegime
+    count: int
+
+    def encode(self, real_multiplier: Float64Array) -> FixedPointMultiplier:
+        """Encode ``real_multiplier / count``, keeping as many bits as fit."""
+        whole = self.regime.encode(real_multiplier)
+        more = np.minimum(self.count.bit_length() - 1, np.minimum(32, 31 + whole.shift))
+        return FixedPointMultiplier((whole.multiplier << more) // self.count, whole.shift - more)
+
+    def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
+        """Apply the regime."""
+        return self.regime.apply(accumulator, factor, note)
+
+
+@dataclass(frozen=True, slots=True)
+class SumRule:
+    """How a runtime sums quantized tensors.
+
+    Attributes
+    ----------
+    regime
+        Of the requantization.
+    types
+        Element types whose memory it reads correctly.
+
+    """
+
+    regime: Regime
+    types: tuple[DType, ...]
+
+
+QUANTIZED = (DType.INT8, DType.UINT8, DType.INT16)
+#: SUM as it is meant, and as TFLite Micro computes it.
+SOUND_SUM = SumRule(DOUBLE_ROUNDING, QUANTIZED)
+#: SUM of BUILTIN_REF: its kernel is instantiated for uint8 whatever the tensor holds.
+SUM_OF_UINT8 = SumRule(DOUBLE_ROUNDING, (DType.UINT8,))
+
+SUM: Rules[SumRule] = Rules("SUM", {LITERT_REFERENCE: SUM_OF_UINT8})
+MEAN: Rules[Callable[[int], Regime]] = Rules("MEAN", {LITERT_REFERENCE: partial(Averaging, DOUBLE_ROUNDING)})
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedReduction(Prepared):
+    """A prepared MEAN or SUM of codes.
+
+    Attributes
+    ----------
+    keep_dims
+        Whether reduced axes stay, with size 1.
+    regime
+        From the number of elements that make one output to the regime.
+    real_multiplier
+        Input scale over output scale.
+    input_zero_point, output_zero_point
+        Codes of the real value 0.
+    dtype
+        Of input and output.
+
+    """
+
+    keep_dims: bool
+    regime: Callable[[int], Regime]
+    real_multiplier: Float64Array
+    input_zero_point: int
+    output_zero_point: int
+    dtype: DType
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`reduce_codes`."""
+        return (reduce_codes(given(inputs, 0), given(inputs, 1), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Requantize by a step function, proven for the number of elements that make one output."""
+        del constants
+        definition = partial(self.evaluate, note=silent)
+        step_for = cache(self._step_function)
+
+        def run(inputs: Inputs) -> Outputs:
+            x = given(inputs, 0)
+            reduction = Reduction.of(x.shape, given(inputs, 1), keep_dims=self.keep_dims)
+            step = step_for(reduction.count) if x.size else None
+            if step is None:
+                return definition(inputs)
+            sums = np.asarray(np.sum(x, axis=reduction.axes, dtype=np.int64))
+            return (step(sums[..., None])[..., 0].reshape(reduction.output_shape),)
+
+        return run
+
+    def requantize(self, count: int) -> Requantize:
+        """Return the requantization of a sum of ``count`` elements."""
+        full_range = ActivationRange(self.dtype.min, self.dtype.max)
+        return Requantize(self.regime(count), self.real_multiplier, self.output_zero_point, full_range, self.dtype)
+
+    def _step_function(self, count: int) -> fast.StepFunction | None:
+        magnitude = count * max(self.dtype.max, -self.dtype.min)
+        if magnitude >= EXACT_FLOAT64:
+            return None
+        reach = Reach(np.array([count * self.dtype.min]), np.array([count * self.dtype.max]), magnitude)
+        offset = np.array([-count * self.input_zero_point])
+        return fast.step_function(self.requantize(count), offset, reach)
+
+
+def reduce_codes(x: Array, axes: Array, op: QuantizedReduction, note: Note = silent) -> Array:
+    """Add the codes along axes and requantize.
+
+    Parameters
+    ----------
+    x
+        int8, uint8 or int16: quantized.
+    axes
+        int32.
+    op
+        The prepared op.
+    note
+        Receives the stages.
+
+    Notes
+    -----
+    1. sum: of the raw codes; int32, wrapping.
+    2. accumulator: minus ``count * input_zero_point``; int32, wrapping.
+    3. Requantize; for MEAN the multiplier takes in the division by ``count`` (:class:`Averaging`).
+
+    """
+    reduction = Reduction.of(x.shape, axes, keep_dims=op.keep_dims)
+    if x.size == 0:
+        return np.zeros(reduction.output_shape, x.dtype)
+    total = note("sum", wrap_int32(reduction.rows(x).sum(axis=0, dtype=np.int64)))
+    accumulator = note("accumulator", wrap_int32(total - reduction.count * op.input_zero_point))
+    return op.requantize(reduction.count)(accumulator, note).reshape(reduction.output_shape)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainReduction(Prepared):
+    """A prepared MEAN or SUM of plain numbers.
+
+    Attributes
+    ----------
+    keep_dims
+        Whether reduced axes stay, with size 1.
+    average
+        Whether to divide by the number of elements.
+
+    """
+
+    keep_dims: bool
+    average: bool
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Add in the order of memory, in the element type (int64 for the MEAN of int32), and divide if asked to."""
+        x = given(inputs, 0)
+        reduction = Reduction.of(x.shape, given(inputs, 1), keep_dims=self.keep_dims)
+        total = note("sum", self._sum(reduction.rows(x)))
+        averaged = self._divide(total, reduction.count).astype(x.dtype) if self.average else total
+        return (averaged.reshape(reduction.output_shape),)
+
+    def _sum(self, rows: Array) -> Array:
+        if len(rows) == 0 or rows.dtype.kind != "f":
+            wide = np.int64 if self.average and rows.dtype.kind == "i" else rows.dtype
+            return np.asarray(np.sum(rows, axis=0, dtype=wide))
+        # NumPy adds in pairs where it can; accumulating keeps the runtime's order and so its rounding.
+        return np.asarray(np.add.accumulate(rows, axis=0)[-1])
+
+    def _divide(self, total: Array, count: int) -> Array:
+        if total.dtype.kind == "f":
+            with np.errstate(invalid="ignore"):
+                return np.divide(total, count, dtype=total.dtype)
+        return divide_toward_zero(total, count) if count else np.zeros_like(total)
+
+
+def prepare_mean(op: OpView, profile: Profile) -> Prepared:
+    """Check the contract of MEAN.
+
+    Raises
+    ------
+    ModelError
+        The op breaks its contract.
+    UnsupportedError
+        The element type is not covered.
+
+    """
+    x, y, keep_dims = reduction_operands(op)
+    if x.dtype in PLAIN:
+        return PlainReduction(keep_dims, average=True)
+    if x.dtype not in QUANTIZED:
+        raise unsupported(op, ", ".join(COVERS))
+    return _quantized(x, y, MEAN[profile], keep_dims=keep_dims)
+
+
+def prepare_sum(op: OpView, profile: Profile) -> Prepared:
+    """Check the contract of SUM.
+
+    Raises
+    ------
+    ModelError
+        The op breaks its contract.
+    UnsupportedError
+        The element type is not covered, or the profile's runtime reads its memory wrongly.
+
+    """
+    x, y, keep_dims = reduction_operands(op)
+    if x.dtype in PLAIN:
+        return PlainReduction(keep_dims, average=False)
+    if x.dtype not in QUANTIZED:
+        raise unsupported(op, ", ".join(COVERS))
+    return quantized_sum(x, y, SUM[profile], profile, keep_dims=keep_dims)
+
+
+def quantized_sum(
+    x: TensorView, y: TensorView, rule: SumRule, profile: Profile, *, keep_dims: bool
+) -> QuantizedReduction:
+    """Prepare a SUM of codes by a rule.
+
+    Raises
+    ------
+    UnsupportedError
+        The runtime reads tensors of this type wrongly.
+
+    """
+    if x.dtype not in rule.types:
+        raise UnsupportedError(
+            f"SUM of {x.dtype.name} has no meaningful result under the profile {profile.name}: its runtime "
+            f"({profile.runtime}) reads the codes as {' or '.join(dtype.name for dtype in rule.types)}"
+        )
+    return _quantized(x, y, lambda _: rule.regime, keep_dims=keep_dims)
+
+
+def _quantized(x: TensorView, y: TensorView, regime: Callable[[int], Regime], *, keep_dims: bool) -> QuantizedReduction:
+    if x.dtype is DType.INT16:
+        expect_zero_point_zero(x, y)
+    expect(scale_of(y) > 0, f"a positive scale on {y.name!r}, found {scale_of(y)}")
+    real_multiplier = scale_ratio(scale_of(x), 1.0, scale_of(y))
+    return QuantizedReduction(keep_dims, regime, real_multiplier, zero_point_of(x), zero_point_of(y), x.dtype)
+
+
+PLAIN = (DType.FLOAT32, DType.INT32, DType.INT64)
+COVERS = ("int8", "uint8", "int16", "float32", "int32", "int64")
+
+KERNELS = (
+    Kernel("MEAN", prepare_mean, covers=COVERS),
+    Kernel("SUM", prepare_sum, covers=("uint8", "float32", "int32", "int64")),
+)
