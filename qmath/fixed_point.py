@@ -101,10 +101,10 @@ def rounding_half_sum(a: npt.ArrayLike, b: npt.ArrayLike) -> Int64Array:
 
 
 def constant(real: float, integer_bits: int = 0, bits: int = 32) -> int:
-    """Round a real number to a raw: always to 32 bits first, from there to 16 by a rounding divide."""
+    """Round a real number to a raw: always to 32 bits first, from there to 16 by a rounding divide; saturating."""
     raw = math.floor(abs(real) * 2.0 ** (31 - integer_bits) + 0.5)
-    raw = min(raw, (1 << 31) - 1) if real >= 0 else -raw
-    return int(rounding_divide_by_power_of_two(raw, 32 - bits))
+    raw = raw if real >= 0 else -raw
+    return int(saturate(rounding_divide_by_power_of_two(saturate(raw), 32 - bits), bits))
 
 
 # --- Exponential and logistic functions -------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from qmath.affine import quantized_range
 from qmath.fixed_point import wrap
-from qmath.rounding import as_int64, float_to_int32_x86, round_half_away_from_zero, shift_right_half_up
+from qmath.rounding import as_int64, float_to_int32_saturating, round_half_away_from_zero, shift_right_half_up
 from qmath.types import Array, Float32Array, Float64Array, Int16Array, Int64Array, QuantParams
 
 #: A function of real numbers, evaluated on a whole array in float64.
@@ -36,7 +36,7 @@ def code_table(function: RealFunction, source: QuantParams, target: QuantParams)
     1. ``real = scale * (code - zero_point)``;
     2. ``value = function(real)``;
     3. ``steps = value * (1 / target_scale)``, rounded half away from zero;
-    4. ``steps + target_zero_point``, to int32 (what does not fit becomes -2**31, as on x86), clamped.
+    4. ``steps + target_zero_point``, clamped; values beyond int32 clamp too, on x86 as well (measured).
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def code_table(function: RealFunction, source: QuantParams, target: QuantParams)
     values = _on_every_code(function, source)
     with np.errstate(over="ignore", invalid="ignore"):
         steps = round_half_away_from_zero(values * (np.float32(1) / target.scale[0]))
-        codes = float_to_int32_x86(steps + np.float32(target.zero_point[0]))
+        codes = float_to_int32_saturating(steps + np.float32(target.zero_point[0]))
     return np.clip(codes, *quantized_range(target.dtype)).astype(target.dtype.storage)
 
 
@@ -67,7 +67,7 @@ def code_table_half_even(function: RealFunction, source: QuantParams, target: Qu
     values = _on_every_code(function, source)
     with np.errstate(over="ignore", invalid="ignore"):
         steps = values * (np.float32(1) / target.scale[0]) + np.float32(target.zero_point[0])
-        codes = float_to_int32_x86(np.rint(steps))
+        codes = float_to_int32_saturating(np.rint(steps))
     return np.clip(codes, *quantized_range(target.dtype)).astype(target.dtype.storage)
 
 

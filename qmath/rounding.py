@@ -93,8 +93,8 @@ def float_to_int32_x86(x: npt.NDArray[Float]) -> Int64Array:
     return np.where(fits, np.trunc(np.where(fits, x, 0)), _INT32_MIN).astype(np.int64)
 
 
-def float_to_int32_arm(x: npt.NDArray[Float]) -> Int64Array:
-    """Convert as Arm's ``fcvtzs`` does: toward zero, saturating; NaN becomes 0.
+def float_to_int32_saturating(x: npt.NDArray[Float]) -> Int64Array:
+    """Convert toward zero, saturating; NaN becomes 0: what Arm's ``fcvtzs`` does.
 
     Parameters
     ----------

@@ -1,0 +1,1 @@
+"""Slow, literal definitions to hold the fast ones against."""

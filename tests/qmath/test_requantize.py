@@ -1,0 +1,141 @@
+"""Every regime against exact fractions: all shifts times edge multipliers, ties, wrapping and saturation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qmath import requantize as rq
+from qmath.errors import SpecError
+from qmath.types import ActivationRange, DType, FixedPointMultiplier
+from tests.oracles import rational
+
+FIXED = [
+    pytest.param(rq.DOUBLE_ROUNDING, rational.double_rounding, id="double"),
+    pytest.param(rq.DOUBLE_ROUNDING_HALF_UP, rational.double_rounding_half_up, id="double-half-up"),
+    pytest.param(rq.SINGLE_ROUNDING, rational.single_rounding, id="single"),
+]
+FLOATING = [
+    pytest.param(rq.FLOAT64_HALF_AWAY, rational.float64_half_away, id="float64"),
+    pytest.param(rq.FLOAT32_HALF_EVEN, rational.float32_half_even, id="float32"),
+]
+REGIMES = [param.values[0] for param in FIXED + FLOATING] + [rq.REDUCED_64]
+
+MULTIPLIERS = [0, 2**30, 2**30 + 1, 3 * 2**29, 2**31 - 2**16, 2**31 - 1]
+ACCUMULATORS = sorted({s * v for v in (0, 1, 2, 3, 5, 255, 2**15, 2**30 - 1, 2**30, 2**31 - 1) for s in (-1, 1)})
+INT32 = st.integers(-(2**31), 2**31 - 1) | st.integers(-(2**12), 2**12)
+#: Powers of two, halves and thirds of them: with small accumulators they make ties.
+REALS = st.floats(2.0**-20, 2.0**6) | st.tuples(st.sampled_from([1, 3, 5]), st.integers(-12, 3)).map(
+    lambda pair: pair[0] * 2.0 ** pair[1]
+)
+
+
+def factor_of(multiplier, shift):
+    return FixedPointMultiplier(np.array(multiplier), np.array(shift))
+
+
+@pytest.mark.parametrize(("regime", "oracle"), FIXED)
+def test_all_shifts_times_edge_multipliers(regime, oracle):
+    shifts = np.arange(-31, 31)
+    for multiplier in MULTIPLIERS:
+        found = regime.apply(np.array(ACCUMULATORS)[:, None], factor_of(multiplier, shifts))
+        expected = [[oracle(x, multiplier, int(shift)) for shift in shifts] for x in ACCUMULATORS]
+        assert found.tolist() == expected
+        assert found.dtype == np.int64
+
+
+@pytest.mark.parametrize("multiplier", MULTIPLIERS)
+def test_reduced_64_on_all_shifts_and_48_bit_accumulators(multiplier):
+    shifts = np.arange(-31, 8)
+    accumulators = [*ACCUMULATORS, -(2**47), 2**47 - 1]
+    found = rq.REDUCED_64.apply(np.array(accumulators)[:, None], factor_of(multiplier, shifts))
+    assert found.tolist() == [[rational.reduced_64(x, multiplier, int(s)) for s in shifts] for x in accumulators]
+
+
+@pytest.mark.parametrize(("regime", "oracle"), FIXED)
+def test_fixed_point_regimes_on_real_multipliers(regime, oracle):
+    @given(INT32, REALS)
+    def check(accumulator, real):
+        multiplier, shift = rational.encode(real)
+        found = regime.apply(np.array([accumulator]), regime.encode(np.array([real])))
+        assert found.tolist() == [oracle(accumulator, multiplier, shift)]
+
+    check()
+
+
+@pytest.mark.parametrize(("regime", "oracle"), FLOATING)
+def test_floating_regimes_on_real_multipliers(regime, oracle):
+    @given(INT32, REALS)
+    def check(accumulator, real):
+        expected = oracle(accumulator, real)
+        if abs(expected) >= 2**31:
+            expected = -(2**31)
+        assert regime.apply(np.array([accumulator]), regime.encode(np.array([real]))).tolist() == [expected]
+
+    check()
+
+
+def test_the_regimes_differ_on_ties():
+    ties = np.array([-3, -2, -1, 1, 2, 3])
+    found = {type(r).__name__: r.apply(ties, r.encode(np.float64(0.25))).tolist() for r in REGIMES}
+    assert found == {
+        "DoubleRounding": [-1, -1, 0, 1, 1, 1],
+        "DoubleRoundingHalfUp": [0, 0, 0, 1, 1, 1],
+        "SingleRounding": [-1, 0, 0, 0, 1, 1],
+        "Float64HalfAway": [-1, -1, 0, 0, 1, 1],
+        "Float32HalfEven": [-1, 0, 0, 0, 0, 1],
+        "Reduced64": [-1, 0, 0, 0, 1, 1],
+    }
+
+
+@pytest.mark.parametrize("regime", REGIMES, ids=lambda regime: type(regime).__name__)
+@pytest.mark.parametrize("real", [2.0**-20, 0.0003, 0.25, 0.7, 1 - 2.0**-20, 1.5, 64.0])
+def test_regimes_are_monotone_up_to_their_limit(regime, real):
+    factor = regime.encode(np.array([real]))
+    limit = int(regime.limit(factor)[0])
+    assert limit > 0
+    near_the_limit = np.arange(limit - 1000, limit + 1)
+    accumulators = np.concatenate([-near_the_limit[::-1], np.arange(-1000, 1001), near_the_limit])
+    found = regime.apply(accumulators[:, None], factor)[:, 0]
+    assert np.all(np.diff(found) >= 0)
+    assert found[0] < 0 < found[-1] or real < 2.0**-19
+
+
+@pytest.mark.parametrize("regime", REGIMES, ids=lambda regime: type(regime).__name__)
+def test_a_factor_per_channel_broadcasts_along_the_last_axis(regime):
+    accumulators = np.arange(-600, 600).reshape(4, 100, 3)
+    reals = np.array([0.125, 0.3, 1.7])
+    together = regime.apply(accumulators, regime.encode(reals))
+    for channel, real in enumerate(reals):
+        alone = regime.apply(accumulators[..., channel], regime.encode(np.float64(real)))
+        assert np.array_equal(together[..., channel], alone)
+
+
+@pytest.mark.parametrize("regime", REGIMES, ids=lambda regime: type(regime).__name__)
+@pytest.mark.parametrize("real", [np.nan, np.inf])
+def test_multipliers_must_be_finite(regime, real):
+    with pytest.raises(SpecError, match="finite"):
+        regime.encode(np.array([1.0, real]))
+
+
+@pytest.mark.parametrize("regime", [param.values[0] for param in FIXED], ids=lambda regime: type(regime).__name__)
+def test_multipliers_too_large_for_a_shift_are_refused(regime):
+    with pytest.raises(SpecError, match="below"):
+        regime.encode(np.array([2.0**31]))
+
+
+def test_requantize_adds_the_zero_point_then_clamps():
+    requantize = rq.Requantize(rq.DOUBLE_ROUNDING, np.float64(0.5), -3, ActivationRange(-3, 100), DType.INT8)
+    stages = {}
+
+    def note(stage, value):
+        stages[stage] = value.tolist()
+        return value
+
+    codes = requantize(np.array([-9, -1, 0, 1, 7, 1000]), note)
+    assert codes.dtype == np.int8
+    assert codes.tolist() == [-3, -3, -3, -2, 1, 100]
+    assert stages["zero point added"] == [-7, -3, -3, -2, 1, 497]
+    assert list(stages)[-2:] == ["zero point added", "clamped"]
