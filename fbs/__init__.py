@@ -2,6 +2,7 @@
 
 from fbs.builder import Builder, SubgraphBuilder
 from fbs.extract import extract
+from fbs.findings import Finding
 from fbs.model import (
     Buffer,
     Metadata,
@@ -17,6 +18,7 @@ from fbs.model import (
 from fbs.options import Options
 from fbs.reader import read
 from fbs.sparsity import DimensionMetadata, Sparsity
+from fbs.validate import validate
 from fbs.view import OpView, view
 from fbs.writer import save, write
 
@@ -24,6 +26,7 @@ __all__ = [
     "Buffer",
     "Builder",
     "DimensionMetadata",
+    "Finding",
     "Metadata",
     "Model",
     "OpView",
@@ -40,6 +43,7 @@ __all__ = [
     "extract",
     "read",
     "save",
+    "validate",
     "view",
     "write",
 ]

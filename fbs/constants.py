@@ -19,9 +19,32 @@ from qmath.types import Array, DType, UInt8Array
 OPAQUE = frozenset({DType.STRING, DType.RESOURCE, DType.VARIANT})
 
 
+#: Dimensions of a tensor: as many as the oldest NumPy that quantref runs on can have.
+MAX_RANK = 32
+_MAX_BYTES = (1 << 63) - 1
+
+
 def byte_size(dtype: DType, shape: Sequence[int]) -> int:
     """Return how many bytes a dense tensor occupies in a file."""
     return (math.prod(shape) * dtype.bits + 7) // 8
+
+
+def check_shape(dtype: DType, shape: Sequence[int]) -> None:
+    """Check that a tensor of this shape could exist.
+
+    Raises
+    ------
+    ModelError
+        It has negative or too many dimensions, or more bytes than an address can count.
+
+    """
+    if min(shape, default=0) < 0:
+        msg = f"expected a shape without negative dimensions, found {list(shape)}"
+        raise ModelError(msg)
+    # As in NumPy, empty dimensions do not excuse the others.
+    if len(shape) > MAX_RANK or math.prod(max(size, 1) for size in shape) * max(dtype.bits, 8) // 8 > _MAX_BYTES:
+        msg = f"expected at most {MAX_RANK} dimensions and {_MAX_BYTES} bytes"
+        raise ModelError(f"{msg}, found {len(shape)} dimensions: {list(shape[:MAX_RANK])}")
 
 
 def decode(raw: UInt8Array, dtype: DType, shape: Sequence[int]) -> Array:
@@ -44,12 +67,13 @@ def decode(raw: UInt8Array, dtype: DType, shape: Sequence[int]) -> Array:
     Raises
     ------
     ModelError
-        There are too few bytes, or the shape has negative dimensions.
+        There are too few bytes, or the shape cannot be.
 
     """
     if dtype in OPAQUE:
         return raw
-    if min(shape, default=0) < 0 or raw.size < byte_size(dtype, shape):
+    check_shape(dtype, shape)
+    if raw.size < byte_size(dtype, shape):
         msg = f"expected {dtype.name} data of shape {list(shape)}, found {raw.size} bytes"
         raise ModelError(msg)
     count = math.prod(shape)

@@ -27,6 +27,8 @@ Record: TypeAlias = dict[str, Any]
 
 #: Tables and vectors may unfold to this many times the file's size; files share little, damaged ones a lot.
 MAX_UNFOLDING = 4
+#: Tables in one file, as in LiteRT's own check; no model comes near it.
+MAX_TABLES = 1_000_000
 _SLACK = 4096
 _MIN_TABLE = 8  # the table's offset to its vtable, and the offset by which the table is found
 _U32 = struct.Struct("<I").unpack_from
@@ -48,6 +50,7 @@ class Decoder:
         self._data = data
         self._size = len(data)
         self._allowance = MAX_UNFOLDING * self._size + _SLACK
+        self._tables = 0
         self._layouts: dict[tuple[int, str], tuple[int, tuple[tuple[Field, int, int], ...]]] = {}
 
     def root(self, table: Table) -> Record:
@@ -73,6 +76,10 @@ class Decoder:
         size, fields = layout
         self._check(position, size, "a table")
         self._spend(size + _MIN_TABLE)
+        self._tables += 1
+        if self._tables > MAX_TABLES:
+            msg = f"expected at most {MAX_TABLES} tables, found more"
+            raise ModelError(msg)
         record = dict(table.defaults)
         name = ""
         try:

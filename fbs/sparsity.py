@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from fbs import constants
+from fbs.constants import MAX_RANK
 from fbs.exact import Exact
 from qmath.errors import ModelError
 from qmath.types import Array, DType, Int64Array, UInt8Array
 
-_MAX_EXPANSION = 1 << 31  # elements: beyond what the runtime itself can hold in one tensor
+_MAX_DENSE = 1 << 28  # elements that a sparse constant may spread out to
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,22 +85,53 @@ def densify(raw: UInt8Array, dtype: DType, shape: Sequence[int], sparsity: Spars
         The description contradicts itself, the shape or the number of stored elements.
 
     """
+    place = locate(raw.size * 8 // max(dtype.bits, 1), shape, sparsity)
+    dense = np.zeros(tuple(shape), dtype.storage)
+    dense[tuple(place.T)] = constants.decode(raw, dtype, (len(place),))
+    return dense
+
+
+def locate(stored: int, shape: Sequence[int], sparsity: Sparsity) -> Int64Array:
+    """Return where the elements of a sparse constant belong.
+
+    Parameters
+    ----------
+    stored
+        How many elements the buffer has room for.
+    shape
+        Of the dense tensor.
+    sparsity
+        How it is stored.
+
+    Returns
+    -------
+    Int64Array
+        Shape ``(elements, rank)``: the place of each stored element in the dense tensor.
+
+    Raises
+    ------
+    ModelError
+        The description contradicts itself, the shape or the number of stored elements.
+
+    """
     order, blocks = _dimensions(shape, sparsity)
     levels = sparsity.dim_metadata or ()
     sizes = _sizes(shape, levels, order, blocks)
+    # Every branch of the tree ends in stored elements or is a segment of a sparse dimension.
+    limit = max([stored, *(level.array_segments.size for level in levels if level.array_segments is not None)])
     coordinates = np.zeros((1, 0), np.int64)
     for dimension, level in zip(order, levels, strict=True):
-        coordinates = _descend(coordinates, level, sizes[dimension])
-    stored = constants.decode(raw, dtype, (len(coordinates),))
+        coordinates = _descend(coordinates, level, sizes[dimension], limit)
+    if len(coordinates) > stored:
+        msg = f"expected {len(coordinates)} stored elements of a sparse tensor, found {stored}"
+        raise ModelError(msg)
     by_dimension = np.empty_like(coordinates)
     by_dimension[:, list(order)] = coordinates
     rank = len(shape)
     place = by_dimension[:, :rank].copy()
     for block, dimension in enumerate(blocks):
         place[:, dimension] = place[:, dimension] * sizes[rank + block] + by_dimension[:, rank + block]
-    dense = np.zeros(tuple(shape), dtype.storage)
-    dense[tuple(place.T)] = stored
-    return dense
+    return place
 
 
 def _dimensions(shape: Sequence[int], sparsity: Sparsity) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -109,9 +141,10 @@ def _dimensions(shape: Sequence[int], sparsity: Sparsity) -> tuple[tuple[int, ..
     whole = sorted(order) == list(range(len(shape) + len(blocks)))
     if not whole or len(levels) != len(order) or not all(0 <= dimension < len(shape) for dimension in blocks):
         msg = f"expected sparsity that traverses {len(shape)} dimensions and {len(blocks)} of blocks once each"
-        raise ModelError(f"{msg}, found order {order}, block map {blocks} and {len(levels)} dimensions described")
-    if min(shape, default=0) < 0 or math.prod(shape) > _MAX_EXPANSION:
-        msg = f"expected a dense shape of up to {_MAX_EXPANSION} elements, found {list(shape)}"
+        found = f"order {order[:MAX_RANK]}, block map {blocks[:MAX_RANK]} and {len(levels)} dimensions described"
+        raise ModelError(f"{msg}, found {found}")
+    if len(order) > MAX_RANK or min(shape, default=0) < 0 or math.prod(shape) > _MAX_DENSE:
+        msg = f"expected a dense shape of up to {_MAX_DENSE} elements, found {list(shape)}"
         raise ModelError(msg)
     return order, blocks
 
@@ -134,14 +167,17 @@ def _sizes(
     return sizes
 
 
-def _descend(parents: Int64Array, level: DimensionMetadata, size: int) -> Int64Array:
+def _descend(parents: Int64Array, level: DimensionMetadata, size: int, limit: int) -> Int64Array:
     """Return the coordinates of all children, one dimension deeper, in storage order."""
     if level.format == 0:
-        if level.dense_size != size or len(parents) * size > _MAX_EXPANSION:
-            msg = f"expected a dense dimension of {size}, found one of {level.dense_size}"
-            raise ModelError(msg)
+        if level.dense_size != size or len(parents) * size > limit:
+            msg = f"expected a dense dimension of {size} below {len(parents)} nodes"
+            raise ModelError(f"{msg}, found one of {level.dense_size} and at most {limit} elements")
         children = np.tile(np.arange(size, dtype=np.int64), len(parents))
         return np.column_stack([np.repeat(parents, size, axis=0), children])
+    if level.format != 1:
+        msg = f"expected a dense (0) or sparse (1) dimension, found format {level.format}"
+        raise ModelError(msg)
     segments = np.asarray([] if level.array_segments is None else level.array_segments, np.int64)
     indices = np.asarray([] if level.array_indices is None else level.array_indices, np.int64)
     counts = np.diff(segments)
