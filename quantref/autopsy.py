@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from collections.abc import Sequence
 
 import fbs
@@ -16,6 +17,8 @@ from quantref.verification import Death, Ending
 OP_TIMEOUT = 10.0
 #: How often an op is invoked, since a damaged heap may be noticed late.
 INVOCATIONS = 4
+#: Characters of the runtime's words that a report repeats.
+MESSAGE_LENGTH = 400
 
 
 def examine(
@@ -48,7 +51,7 @@ def examine(
         index, evidence = _beginning(model, runtime, samples, timeout), "the shortest beginning of the model to do it"
     return Death(
         _ending(failure),
-        failure.message,
+        textwrap.shorten(failure.message, MESSAGE_LENGTH, placeholder=" ..."),
         failure.signal if isinstance(failure, RuntimeCrashed) else None,
         index,
         None if index is None else operators[index].name,

@@ -1,49 +1,21 @@
-"""Tensors in ``.npz`` files, keyed by name; written whole or not at all, and the same bytes every time."""
+"""Arrays in ``.npz`` files; written whole or not at all, and the same bytes every time."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import os
-import re
 import tempfile
 import zipfile
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from qmath.errors import InputError, QuantrefError
 from qmath.types import Array
 
-_LIKE_A_KEY = re.compile(r"\d+:|$")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-
-
-class Named(Protocol):
-    """Something with a name."""
-
-    @property
-    def name(self) -> str:
-        """The name; may be empty, or that of another as well."""
-
-
-def tensor_keys(tensors: Mapping[int, Named]) -> dict[int, str]:
-    """Return a key for each tensor: its name, or ``index:name`` where that is empty, repeated or ambiguous.
-
-    Parameters
-    ----------
-    tensors
-        Tensors by index.
-
-    """
-    uses = Counter(tensor.name for tensor in tensors.values())
-    return {
-        index: f"{index}:{tensor.name}" if uses[tensor.name] > 1 or _LIKE_A_KEY.match(tensor.name) else tensor.name
-        for index, tensor in tensors.items()
-    }
 
 
 def load_npz(path: str | os.PathLike[str]) -> dict[str, Array]:

@@ -150,7 +150,8 @@ def _invoke(interpreter: Interpreter, sample: Sequence[Array]) -> tuple[list[Arr
     try:
         interpreter.invoke()
     except QuantrefError as error:
-        return None, str(error)
+        places = [place for place in error.context if place != str(interpreter.model.path)]
+        return None, ": ".join((*places, error.message))
     return [interpreter.get_tensor(number) for number in graph.outputs], ""
 
 

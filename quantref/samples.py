@@ -9,7 +9,7 @@ import numpy as np
 import fbs
 from qmath.errors import InputError, UnsupportedError
 from qmath.types import Array, DType
-from quantref.npz import tensor_keys
+from quantref.names import tensor_keys
 
 #: Integers without quantization are mostly indices or lengths: they are drawn from 0 to this, exclusive.
 INDEX_LIMIT = 8
@@ -111,24 +111,24 @@ def samples_from(model: fbs.Model, arrays: Mapping[str, Array]) -> list[list[Arr
 
 
 def _names(model: fbs.Model) -> dict[str, int]:
-    """Return every key that means an input: what is unique to one comes last, and wins."""
+    """Return every key that means an input: names in signatures, ``index:name``, and the tensors' own keys."""
     graph = model.subgraphs[0]
-    inputs = {index: graph.tensors[index] for index in graph.inputs}
+    keys = tensor_keys(graph)
     signed = {
         name: index
         for signature in model.signatures
         if signature.subgraph_index == 0
         for name, index in signature.inputs
-        if index in inputs
+        if index in graph.inputs
     }
-    numbered = {f"{index}:{tensor.name}": index for index, tensor in inputs.items()}
-    named = {key: index for index, key in tensor_keys(inputs).items()}
-    return signed | numbered | named
+    numbered = {f"{index}:{graph.tensors[index].name}": index for index in graph.inputs}
+    return signed | numbered | {keys[index]: index for index in graph.inputs}
 
 
 def _listed(model: fbs.Model) -> str:
     graph = model.subgraphs[0]
-    return ", ".join(repr(key) for key in tensor_keys({index: graph.tensors[index] for index in graph.inputs}).values())
+    keys = tensor_keys(graph)
+    return ", ".join(repr(keys[index]) for index in graph.inputs)
 
 
 def _cut(tensor: fbs.Tensor, name: str, array: Array) -> list[Array]:

@@ -189,8 +189,9 @@ class VerifyResult:
             "outputs": [output.to_json() for output in self.outputs],
         }
 
-    def summary(self) -> str:
-        """Return the outcome as a few lines of text."""
+    @property
+    def headlines(self) -> list[str]:
+        """The outcome of the whole, line by line."""
         total, end_to_end = self.total, self.end_to_end
         inputs = "given inputs" if self.seed is None else f"random inputs, seed {self.seed}"
         sides = f"quantref under {self.profile} against {self.runtime} ({self.runtime_version})"
@@ -204,6 +205,11 @@ class VerifyResult:
             lines.append(f"the runtime {self.death}")
         if self.refusal:
             lines.append(f"quantref did not run the whole model: {self.refusal}")
+        return lines
+
+    def summary(self) -> str:
+        """Return the outcome as a few lines of text, with a line for each op that has something to say."""
+        lines = self.headlines
         lines += [
             f"op {op.index} {op.name} {op.types}: {_count(op.difference)}; largest difference "
             f"{op.difference.largest:g}; first: {op.difference.first}"
@@ -236,7 +242,7 @@ class VerifyResult:
         head = "".join(
             f"<th>{name}</th>" for name in ("", "op", "types", "elements", "mismatches", "largest", "first mismatch")
         )
-        lines = "<br>".join(html.escape(line) for line in self.summary().splitlines()[:5])
+        lines = "<br>".join(html.escape(line) for line in self.headlines)
         return f"<p>{lines}</p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 

@@ -1,0 +1,87 @@
+"""What the verbs share: options, tables, progress."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: Columns of text for a reader that is not a terminal.
+_WIDE = 160
+
+
+@dataclass
+class Settings:
+    """What holds for the whole program.
+
+    Attributes
+    ----------
+    debug
+        Whether errors come with a traceback.
+
+    """
+
+    debug: bool = False
+
+
+def _set_debug(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
+    settings = context.ensure_object(Settings)
+    settings.debug = settings.debug or value
+
+
+def common_options(function: F) -> F:
+    """Add the options that every verb has: ``--json`` and ``--debug``."""
+    for option in (
+        click.option(
+            "--debug", is_flag=True, is_eager=True, expose_value=False, callback=_set_debug, help="Show tracebacks."
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+    ):
+        function = option(function)
+    return function
+
+
+def model_argument(function: F) -> F:
+    """Add the argument MODEL, a file that exists."""
+    kind = click.Path(exists=True, dir_okay=False, path_type=Path)
+    return click.argument("model", type=kind)(function)
+
+
+def example(*lines: str) -> str:
+    """Return an epilog for a verb's help."""
+    return "\b\nExamples:\n" + "\n".join(f"  quantref {line}" for line in lines)
+
+
+def print_json(value: Any) -> None:
+    """Print plain values."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def console() -> Console:
+    """Return where tables go: stdout."""
+    from rich.console import Console  # noqa: PLC0415 - keeps --help quick
+
+    plain = Console(highlight=False)
+    return plain if plain.is_terminal else Console(highlight=False, width=_WIDE)
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr while work is done, if that is a terminal; gives the function to call with (done, total)."""
+    from rich.console import Console  # noqa: PLC0415 - keeps --help quick
+    from rich.progress import Progress  # noqa: PLC0415 - keeps --help quick
+
+    errors = Console(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
