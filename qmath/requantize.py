@@ -18,7 +18,7 @@ import numpy as np
 
 from qmath.errors import SpecError
 from qmath.fixed_point import rounding_divide_by_power_of_two, saturating_rounding_doubling_high_mul, wrap_int32
-from qmath.multiplier import quantize_multiplier, reduced_multiplier
+from qmath.multiplier import quantize_multiplier, real_value, reduced_multiplier
 from qmath.rounding import round_half_away_from_zero, shift_right_half_up
 from qmath.stages import Note, silent
 from qmath.types import ActivationRange, Array, DType, FixedPointMultiplier, Float32Array, Float64Array, Int64Array
@@ -28,6 +28,30 @@ Factor: TypeAlias = FixedPointMultiplier | Float64Array | Float32Array
 
 #: Largest left shift of a 32-bit accumulator that C defines.
 MAX_SHIFT = 30
+
+
+@dataclass(frozen=True, slots=True)
+class RealForm:
+    """A regime as a function of real numbers: ``floor(a * scale + up + copysign(away, a * scale))``.
+
+    Nested floors are one floor: for an integer ``n > 0``, ``floor(floor(x) / n) = floor(x / n)``. So a regime that
+    rounds twice, to units of ``2**shift`` and then to integers, is one floor with the ties moved by half such a unit.
+    The identity holds for real numbers; in a float type it holds as far as products and sums are exact.
+
+    Attributes
+    ----------
+    scale
+        float64: the real multiplier as the integers encode it.
+    up
+        float64: one half, and what moves ties toward plus infinity.
+    away
+        float64: what moves ties away from zero.
+
+    """
+
+    scale: Float64Array
+    up: Float64Array
+    away: Float64Array
 
 
 class Regime(abc.ABC):
@@ -54,6 +78,11 @@ class Regime(abc.ABC):
 
         Beyond it a shift or a conversion would wrap or saturate; a negative multiplier gives -1.
         """
+
+    def real_form(self, factor: Factor) -> RealForm | None:
+        """Return the regime as one floor of a real number, or None where it has no such form."""
+        del factor
+        return None
 
 
 class FixedPointRegime(Regime):
@@ -90,6 +119,11 @@ class DoubleRounding(FixedPointRegime):
         product = note("high multiply", saturating_rounding_doubling_high_mul(shifted, fixed.multiplier))
         return note("shifted right", rounding_divide_by_power_of_two(product, np.maximum(-fixed.shift, 0)))
 
+    def real_form(self, factor: Factor) -> RealForm:
+        """Ties of the second rounding move away from zero by half a unit of the first."""
+        fixed = _fixed_point(factor)
+        return RealForm(real_value(fixed), np.full(fixed.shift.shape, 0.5), _half_unit(fixed))
+
 
 @dataclass(frozen=True, slots=True)
 class DoubleRoundingHalfUp(FixedPointRegime):
@@ -105,6 +139,11 @@ class DoubleRoundingHalfUp(FixedPointRegime):
         product = note("high multiply", saturating_rounding_doubling_high_mul(shifted, fixed.multiplier))
         return note("shifted right", shift_right_half_up(product, np.maximum(-fixed.shift, 0)))
 
+    def real_form(self, factor: Factor) -> RealForm:
+        """Ties of the second rounding move up by half a unit of the first."""
+        fixed = _fixed_point(factor)
+        return RealForm(real_value(fixed), 0.5 + _half_unit(fixed), np.zeros(fixed.shift.shape))
+
 
 @dataclass(frozen=True, slots=True)
 class SingleRounding(FixedPointRegime):
@@ -116,6 +155,11 @@ class SingleRounding(FixedPointRegime):
         product = note("product", np.asarray(accumulator, np.int64) * fixed.multiplier)
         return note("shifted right", wrap_int32(shift_right_half_up(product, 31 - fixed.shift)))
 
+    def real_form(self, factor: Factor) -> RealForm:
+        """One rounding, half up."""
+        fixed = _fixed_point(factor)
+        return RealForm(real_value(fixed), np.full(fixed.shift.shape, 0.5), np.zeros(fixed.shift.shape))
+
 
 @dataclass(frozen=True, slots=True)
 class Reduced64(FixedPointRegime):
@@ -126,6 +170,12 @@ class Reduced64(FixedPointRegime):
         fixed = _fixed_point(factor)
         product = note("product", np.asarray(accumulator, np.int64) * reduced_multiplier(fixed.multiplier))
         return note("shifted right", wrap_int32(shift_right_half_up(product, 15 - fixed.shift)))
+
+    def real_form(self, factor: Factor) -> RealForm:
+        """One rounding, half up, of the 16-bit significand."""
+        fixed = _fixed_point(factor)
+        reduced = FixedPointMultiplier(reduced_multiplier(fixed.multiplier) << 16, fixed.shift)
+        return RealForm(real_value(reduced), np.full(fixed.shift.shape, 0.5), np.zeros(fixed.shift.shape))
 
     def limit(self, factor: Factor) -> Float64Array:
         """Keep the 64-bit product and the 32-bit result from wrapping."""
@@ -228,6 +278,11 @@ def _fixed_point(factor: Factor) -> FixedPointMultiplier:
     if not isinstance(factor, FixedPointMultiplier):
         raise SpecError(f"expected a fixed-point multiplier, found {type(factor).__name__}")
     return factor
+
+
+def _half_unit(fixed: FixedPointMultiplier) -> Float64Array:
+    """Return half the unit that a first rounding leaves, where a second rounding follows: ``2**(shift - 1)``."""
+    return np.where(fixed.shift < 0, np.ldexp(0.5, np.minimum(fixed.shift, 0).astype(np.int32)), 0.0)
 
 
 def _shift_left(accumulator: Array, shift: Int64Array) -> Int64Array:

@@ -70,3 +70,12 @@ def clamp_float(values: Array, activation: Activation) -> Array:
     if lower is not None or upper is not None:
         np.clip(values, lower, upper, out=values)
     return values
+
+
+def activate_float(values: Array, activation: Activation) -> Array:
+    """Apply any activation to float32 values, in place where it clamps, and return them: hybrid and recurrent ops."""
+    if activation is Activation.TANH:
+        return np.tanh(values.astype(np.float64)).astype(np.float32)
+    if activation is Activation.SIGN_BIT:
+        return np.signbit(values).astype(np.float32)
+    return clamp_float(values, activation)

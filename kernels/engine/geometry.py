@@ -73,20 +73,22 @@ def span(size: int, kernel: int, stride: int, padding: Padding, dilation: int = 
     """Lay windows along one axis.
 
     Source: ``tflite/kernels/padding.h``. SAME gives ``ceil(size / stride)`` windows and puts an odd
-    padding element at the end; VALID keeps windows inside.
+    padding element at the end; VALID keeps windows inside. An input that is too small by at most two strides has
+    no window at all, which is allowed.
 
     Raises
     ------
     ModelError
-        A size is not positive, or no window fits.
+        A size is not positive, or the window is larger than the input by two strides or more.
 
     """
     expect(size > 0 and kernel > 0, f"positive sizes, found input {size} and kernel {kernel}")
     expect(stride > 0 and dilation > 0, f"positive stride and dilation, found {stride} and {dilation}")
     reach = (kernel - 1) * dilation + 1
-    output = -(-size // stride) if padding is Padding.SAME else (size - reach) // stride + 1
-    expect(output > 0, f"a window of reach {reach} to fit an input of {size} with {padding.name} padding")
-    total = max((output - 1) * stride + reach - size, 0)
+    room = size + (stride - 1 if padding is Padding.SAME else stride - reach)
+    expect(room > -stride, f"a window of reach {reach} to fit an input of {size} with {padding.name} padding")
+    output = max(room, 0) // stride
+    total = max((output - 1) * stride + reach - size, 0) if output else 0
     return Span(size, kernel, stride, dilation, output, total // 2, total - total // 2)
 
 

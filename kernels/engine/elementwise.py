@@ -1,0 +1,217 @@
+"""What elementwise ops share: broadcasting, scales, plain forms without quantization, tables built when they pay."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from kernels.engine import compile as fast
+from kernels.engine.activation import Activation
+from kernels.engine.contract import checked_shape, expect, input_tensor, quant_of
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
+from qmath.errors import ModelError
+from qmath.rounding import round_half_away_from_zero
+from qmath.stages import Note
+from qmath.types import Array, DType, FixedPointMultiplier, Float32Array
+
+#: Most dimensions that the runtime's broadcasting loop takes.
+MAX_BROADCAST_RANK = 8
+
+
+def expect_broadcast(op: OpView, *, max_rank: int = MAX_BROADCAST_RANK) -> tuple[int, ...]:
+    """Check that the first two inputs broadcast and return the shape of the result.
+
+    Source: ``tflite/kernels/kernel_util.cc`` (CalculateShapeForBroadcast), ``reference/broadcast_loop.h``.
+
+    Raises
+    ------
+    ModelError
+        The shapes do not broadcast, or need more dimensions than the runtime's loop has.
+    UnsupportedError
+        The result is too large.
+
+    """
+    first, second = input_tensor(op, 0).shape, input_tensor(op, 1).shape
+    try:
+        shape = np.broadcast_shapes(first, second)
+    except ValueError:
+        raise ModelError(f"expected shapes that broadcast, found {first} and {second}") from None
+    same = first == second
+    expect(same or len(shape) <= max_rank, f"at most {max_rank} dimensions to broadcast, found {len(shape)}")
+    return checked_shape(shape)
+
+
+def expect_same_types(op: OpView) -> DType:
+    """Check that both inputs have one type and return it."""
+    first, second = input_tensor(op, 0).dtype, input_tensor(op, 1).dtype
+    expect(first is second, f"inputs of one type, found {first.name} and {second.name}")
+    return first
+
+
+def float32_scale(tensor: TensorView) -> Float32Array:
+    """Return the one scale of a per-tensor quantized tensor as a float32 of shape ().
+
+    Raises
+    ------
+    ModelError
+        The tensor is not quantized, or its scale is not a positive number.
+
+    """
+    scale = quant_of(tensor).scale[0]
+    expect(bool(np.isfinite(scale) and scale > 0), f"a positive scale on tensor {tensor.name!r}, found {scale}")
+    return np.asarray(scale, np.float32)
+
+
+def expect_zero_points_of_zero(*tensors: TensorView) -> None:
+    """Check that tensors are quantized symmetrically, as the runtime's 16-bit kernels demand."""
+    for tensor in tensors:
+        zero_point = int(quant_of(tensor).zero_point[0])
+        expect(zero_point == 0, f"zero point 0 on tensor {tensor.name!r}, found {zero_point}")
+
+
+def expect_zero_points_in_range(*tensors: TensorView) -> None:
+    """Check that zero points are codes of their tensors' types."""
+    for tensor in tensors:
+        zero_point, dtype = int(quant_of(tensor).zero_point[0]), tensor.dtype
+        fits = dtype.min <= zero_point <= dtype.max
+        expect(fits, f"a zero point of {dtype.name} on tensor {tensor.name!r}, found {zero_point}")
+
+
+def expect_right_shift(factor: FixedPointMultiplier, what: str) -> FixedPointMultiplier:
+    """Check that a multiplier lies between 0 and 1, where the runtime would abort the process, and return it."""
+    fits = int(factor.multiplier) > 0 and int(factor.shift) <= 0
+    found = f"multiplier {int(factor.multiplier)} and shift {int(factor.shift)}"
+    # A multiplier below 2**-31 is encoded as 0; the runtime takes it.
+    vanished = int(factor.multiplier) == 0
+    expect(fits or vanished, f"{what} to be a multiplier between 0 and 1, found {found}")
+    return factor
+
+
+def exponent_of(scale: Float32Array) -> int | None:
+    """Return the binary logarithm of a scale that is a power of two to within a thousandth of a bit, else None.
+
+    Source: ``tflite/kernels/internal/quantization_util.cc`` (CheckedLog2), in float32 like there.
+    """
+    natural = np.float32(math.log(float(scale)))
+    logarithm = np.asarray(natural * (np.float32(1) / np.float32(math.log(2))), np.float32)
+    nearest = round_half_away_from_zero(logarithm)
+    return int(nearest) if abs(logarithm - nearest) < np.float32(1e-3) else None
+
+
+def under(note: Note, place: str) -> Note:
+    """Return a note that names stages as parts of ``place``: ``"input 1: high multiply"``."""
+
+    def noted(stage: str, value: Array, /) -> Array:
+        return note(f"{place}: {stage}", value)
+
+    return noted
+
+
+# --- Plain forms --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PlainUnary(Prepared):
+    """An elementwise op on floats or plain integers: one NumPy function."""
+
+    function: Callable[[Array], Array]
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Apply the function."""
+        del note
+        x = given(inputs, 0)
+        with np.errstate(all="ignore"):
+            return (np.asarray(self.function(x)),)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainBinary(Prepared):
+    """An elementwise op on two arrays of floats or plain integers that broadcast: one NumPy function, then a clamp."""
+
+    function: Callable[[Array, Array], Array]
+    activation: Activation = Activation.NONE
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Apply the function and clamp."""
+        with np.errstate(all="ignore"):
+            result = np.asarray(note("result", np.asarray(self.function(given(inputs, 0), given(inputs, 1)))))
+        return (clamp_plain(result, self.activation),)
+
+
+def clamp_plain(values: Array, activation: Activation) -> Array:
+    """Clamp floats or plain integers to what a fused activation allows."""
+    lower, upper = activation.bounds
+    if lower is None and upper is None:
+        return values
+    bounds = [None if bound is None else values.dtype.type(bound) for bound in (lower, upper)]
+    return np.asarray(np.clip(values, *bounds))
+
+
+# --- Tables, built when first needed ------------------------------------------------------------------------------
+
+#: Elements from which on a table of a 16-bit type, or of pairs of 8-bit codes, is quicker than the definition.
+TABLE_PAYS = 1 << 14
+
+
+def unary(definition: Callable[[Array], Array], codes: DType) -> Runner:
+    """Compile an elementwise op of one 8- or 16-bit input by its table, built when it pays and then kept."""
+    table = cache(lambda: fast.table_of(definition, codes))
+    pays = 1 if codes.bits == 8 else TABLE_PAYS
+    return _growing(lambda inputs: definition(given(inputs, 0)), lambda inputs: table()(given(inputs, 0)), pays)
+
+
+def binary(definition: Callable[[Array, Array], Array], first: DType, second: DType, constants: Inputs) -> Runner:
+    """Compile an elementwise op of two 8-bit inputs.
+
+    If one of them is a constant with a single element, the op is a table of 256 codes of the other; else it is a
+    table of all pairs, built when it pays and then kept.
+    """
+    for slot, codes in ((1, first), (0, second)):
+        constant = constants[slot]
+        if constant is not None and constant.size == 1:
+            return _with_single(definition, codes, constant, slot)
+    pairs = cache(lambda: fast.table_of_pairs(definition, first, second))
+
+    def by_definition(inputs: Inputs) -> Array:
+        return definition(given(inputs, 0), given(inputs, 1))
+
+    def by_table(inputs: Inputs) -> Array:
+        return pairs()(given(inputs, 0), given(inputs, 1))
+
+    return _growing(by_definition, by_table, TABLE_PAYS)
+
+
+def _with_single(definition: Callable[[Array, Array], Array], codes: DType, constant: Array, slot: int) -> Runner:
+    """Compile a binary op whose input ``slot`` is a constant with one element."""
+    single = constant.reshape(())
+    rank = constant.ndim
+
+    def partial_definition(x: Array) -> Array:
+        return definition(x, single) if slot == 1 else definition(single, x)
+
+    table = cache(lambda: fast.table_of(partial_definition, codes))
+
+    def run(inputs: Inputs) -> Outputs:
+        x = given(inputs, 1 - slot)
+        result = table()(x)
+        return (result.reshape((1,) * (rank - x.ndim) + x.shape),)
+
+    return run
+
+
+def _growing(by_definition: Callable[[Inputs], Array], by_table: Callable[[Inputs], Array], pays: int) -> Runner:
+    """Run by the definition until ``pays`` elements have been seen, from then on by the table."""
+    seen = 0
+
+    def run(inputs: Inputs) -> Outputs:
+        nonlocal seen
+        if seen < pays:
+            largest = max((array.size for array in inputs if array is not None), default=0)
+            seen += largest
+        return ((by_table if seen >= pays else by_definition)(inputs),)
+
+    return run

@@ -1,0 +1,218 @@
+"""Linear maps over sliding windows: what convolutions sum, in any number type, without quantization.
+
+Each map stands here twice: tap by tap, as it is defined, for any number type (integers keep their exact sums); and as
+one matrix product or one pass over the memory, for the types that BLAS and ``einsum`` are fast with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from kernels.engine.contract import checked_shape
+from kernels.engine.geometry import Span, Window, patches
+from qmath.types import Array
+
+#: Window elements laid out as one matrix at once: enough to keep BLAS busy, bounded for large images.
+LAID_OUT = 1 << 21
+
+
+# --- By definition, tap by tap ----------------------------------------------------------------------------------
+
+
+def convolve(x: Array, filter_: Array, window: Window, groups: int = 1) -> Array:
+    """Sum ``filter * x`` over each window and the channels of each group.
+
+    Parameters
+    ----------
+    x
+        Padded input, (batch, padded_h, padded_w, in_c).
+    filter_
+        (out_c, kernel_h, kernel_w, in_c / groups), the same number type.
+    window
+        Where windows lie.
+    groups
+        Output channels come in as many equal blocks as input channels; each block of outputs reads its own inputs.
+
+    Returns
+    -------
+    Array
+        (batch, out_h, out_w, out_c).
+
+    """
+    out = np.zeros(_output_shape(x, window, len(filter_)), x.dtype)
+    each, wide = x.shape[3] // groups, len(filter_) // groups
+    for i, j, view in _taps(x, window):
+        for group in range(groups):
+            reads, writes = slice(group * each, (group + 1) * each), slice(group * wide, (group + 1) * wide)
+            out[..., writes] += view[..., reads] @ filter_[writes, i, j].T
+    return out
+
+
+def depthwise_convolve(x: Array, filter_: Array, window: Window) -> Array:
+    """Sum ``filter * x`` over each window, each channel for itself.
+
+    Parameters
+    ----------
+    x
+        Padded input, (batch, padded_h, padded_w, in_c).
+    filter_
+        (kernel_h, kernel_w, in_c * multiplier): output channel ``c * multiplier + m`` reads input channel ``c``.
+    window
+        Where windows lie.
+
+    Returns
+    -------
+    Array
+        (batch, out_h, out_w, in_c * multiplier).
+
+    """
+    channels = filter_.shape[2]
+    out = np.zeros(_output_shape(x, window, channels), x.dtype)
+    for i, j, view in _taps(x, window):
+        out += np.repeat(view, channels // x.shape[3], axis=3) * filter_[i, j]
+    return out
+
+
+def transpose_convolve(x: Array, filter_: Array, window: Window) -> Array:
+    """Scatter ``filter * x``: what each input adds to the window that it would be the output of.
+
+    Parameters
+    ----------
+    x
+        Input, (batch, in_h, in_w, in_c): one pixel a window.
+    filter_
+        (out_c, kernel_h, kernel_w, in_c), the same number type.
+    window
+        Windows over the *output*: ``window.height.size`` is its height.
+
+    Returns
+    -------
+    Array
+        (batch, out_h, out_w, out_c).
+
+    """
+    canvas = _canvas(x, window, len(filter_))
+    for i, j, view in _taps(canvas, window):
+        view += x @ filter_[:, i, j].T
+    return _cropped(canvas, window)
+
+
+def _taps(padded_image: Array, window: Window) -> Iterator[tuple[int, int, Array]]:
+    """Yield each tap with the pixels that it meets: a writable view (batch, out_h, out_w, channels)."""
+    for i in range(window.height.kernel):
+        for j in range(window.width.kernel):
+            yield i, j, padded_image[:, _met_by(i, window.height), _met_by(j, window.width)]
+
+
+def _met_by(tap: int, span: Span) -> slice:
+    first = tap * span.dilation
+    return slice(first, first + max((span.output - 1) * span.stride + 1, 0), span.stride)
+
+
+def _output_shape(x: Array, window: Window, channels: int) -> tuple[int, ...]:
+    return checked_shape((x.shape[0], window.height.output, window.width.output, channels))
+
+
+def _canvas(x: Array, window: Window, channels: int) -> Array:
+    """Return zeros that hold the output with all that windows write around it."""
+    return np.zeros(checked_shape((x.shape[0], window.height.padded, window.width.padded, channels)), x.dtype)
+
+
+def _cropped(canvas: Array, window: Window) -> Array:
+    high, wide = window.height, window.width
+    return canvas[:, high.before : high.before + high.size, wide.before : wide.before + wide.size]
+
+
+# --- Fast, for float types and int32 ----------------------------------------------------------------------------
+
+
+def convolve_fast(x: Array, matrices: Sequence[Array], window: Window) -> Array:
+    """Compute :func:`convolve` as products of BLAS.
+
+    Parameters
+    ----------
+    x
+        Padded input, (batch, padded_h, padded_w, in_c).
+    matrices
+        One a group, (kernel_h * kernel_w * in_c / groups, out_c / groups): float32 or float64, as ``x``.
+    window
+        Where windows lie.
+
+    """
+    taps, wide = matrices[0].shape
+    out = np.empty(_output_shape(x, window, wide * len(matrices)), x.dtype)
+    if window.is_pointwise and len(matrices) == 1:
+        np.matmul(x.reshape(-1, taps), matrices[0], out=out.reshape(-1, wide))
+        return out
+    views = patches(x, window)
+    each = x.shape[3] // len(matrices)
+    rows = max(1, LAID_OUT // max(1, window.width.output * taps))
+    for image, result in zip(views, out, strict=True):
+        for start in range(0, len(image), rows):
+            part, into = image[start : start + rows], result[start : start + rows]
+            for group, matrix in enumerate(matrices):
+                laid_out = part[..., group * each : (group + 1) * each].reshape(-1, taps)
+                into[..., group * wide : (group + 1) * wide] = (laid_out @ matrix).reshape(*into.shape[:2], wide)
+    return out
+
+
+def depthwise_convolve_fast(x: Array, filter_: Array, window: Window) -> Array:
+    """Compute :func:`depthwise_convolve` in one pass, with the longest runs of memory that the strides allow."""
+    channels = filter_.shape[2]
+    if channels != x.shape[3]:
+        x = np.repeat(x, channels // x.shape[3], axis=3)
+    out = np.empty(_output_shape(x, window, channels), x.dtype)
+    if out.size == 0:
+        return out
+    if window.height.stride == window.width.stride == 1:
+        views, taps = _rows_of_windows(x, window), np.tile(filter_, (1, 1, window.width.output))
+        for image, result in zip(views, out.reshape(*out.shape[:2], -1), strict=True):
+            np.einsum("hijc,ijc->hc", image, taps, out=result, optimize=False)
+        return out
+    np.einsum("nhwijc,ijc->nhwc", patches(x, window), filter_, out=out, optimize=False)
+    return out
+
+
+def _rows_of_windows(x: Array, window: Window) -> Array:
+    """View padded NHWC as (batch, out_h, kernel_h, kernel_w, out_w * channels).
+
+    With stride 1, the pixels that one tap meets in a row of windows lie one after the other.
+    """
+    n, _, _, channels = x.shape
+    high, wide = window.height, window.width
+    s_n, s_h, s_w, s_c = x.strides
+    return as_strided(
+        x,
+        (n, high.output, high.kernel, wide.kernel, wide.output * channels),
+        (s_n, s_h, s_h * high.dilation, s_w * wide.dilation, s_c),
+        writeable=False,
+    )
+
+
+def transpose_convolve_fast(x: Array, matrix: Array, window: Window) -> Array:
+    """Compute :func:`transpose_convolve` as one product of BLAS and a scattered addition a tap.
+
+    Parameters
+    ----------
+    x
+        Input, (batch, in_h, in_w, in_c), float32 or float64.
+    matrix
+        (in_c, kernel_h * kernel_w * out_c), of the same type.
+    window
+        Windows over the output.
+
+    """
+    taps = window.height.kernel * window.width.kernel
+    channels = matrix.shape[1] // taps
+    canvas = _canvas(x, window, channels)
+    rows = max(1, LAID_OUT // max(1, x.shape[2] * matrix.shape[1]))
+    for image, into in zip(x, canvas, strict=True):
+        for start in range(0, len(image), rows):
+            part = image[start : start + rows]
+            spread = (part.reshape(-1, part.shape[2]) @ matrix).reshape(*part.shape[:2], taps, channels)
+            for number, (_, _, view) in enumerate(_taps(into[None], window)):
+                view[0, start : start + rows] += spread[:, :, number]
+    return _cropped(canvas, window)
