@@ -1,0 +1,286 @@
+"""QUANTIZE and DEQUANTIZE: between real values and codes, and from codes to codes of another scale.
+
+Source: ``tflite/kernels/quantize.cc``, ``tflite/kernels/internal/reference/quantize.h``, ``requantize.h``,
+``tflite/kernels/dequantize.h``, ``tflite/kernels/internal/reference/dequantize.h``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+
+from kernels.engine import elementwise
+from kernels.engine.contract import (
+    expect,
+    expect_count,
+    expect_dtype,
+    input_tensor,
+    output_tensor,
+    quant_of,
+    unsupported,
+    zero_point_of,
+)
+from kernels.engine.elementwise import expect_zero_points_of_zero, float32_scale
+from kernels.engine.registry import Kernel
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
+from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from qmath.affine import along_quantized_dimension
+from qmath.fixed_point import wrap_int32
+from qmath.multiplier import scale_ratio
+from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize
+from qmath.rounding import float_to_int32_x86, round_half_away_from_zero
+from qmath.stages import Note, silent
+from qmath.types import ActivationRange, Array, DType, Float32Array, Int64Array, QuantParams
+
+#: From real values and a scale to a whole number of steps, as float32.
+Steps: TypeAlias = Callable[[Float32Array, Float32Array], Float32Array]
+#: From codes, a scale and a zero point to real values.
+Real: TypeAlias = Callable[[Array, Float32Array, Int64Array], Float32Array]
+
+
+def divided_half_away(real: Float32Array, scale: Float32Array) -> Float32Array:
+    """Divide by the scale in float32 and round half away from zero."""
+    return np.asarray(round_half_away_from_zero(np.asarray(real / scale)), np.float32)
+
+
+def float64_product(codes: Array, scale: Float32Array, zero_point: Int64Array) -> Float32Array:
+    """Multiply ``code - zero_point`` by the scale in float64 and round once to float32."""
+    return np.asarray(scale.astype(np.float64) * (codes.astype(np.int64) - zero_point)).astype(np.float32)
+
+
+STEPS: Rules[Steps] = Rules("QUANTIZE", {LITERT_REFERENCE: divided_half_away})
+REGIME: Rules[Regime] = Rules("QUANTIZE", {LITERT_REFERENCE: DOUBLE_ROUNDING})
+REAL: Rules[Real] = Rules("DEQUANTIZE", {LITERT_REFERENCE: float64_product})
+
+_FLOAT_TO = (DType.INT8, DType.UINT8, DType.INT16, DType.INT4, DType.UINT4)
+_FLOAT_TO_PER_AXIS = (DType.INT8, DType.UINT8, DType.INT16)
+_REQUANTIZE = {
+    DType.INT8: (DType.INT8, DType.UINT8, DType.INT16),
+    DType.UINT8: (DType.INT8, DType.UINT8, DType.INT16),
+    DType.INT16: (DType.INT8, DType.INT16, DType.INT32),
+    DType.INT32: (DType.INT8, DType.INT16),
+}
+_DEQUANTIZE = (DType.INT2, DType.INT4, DType.UINT4, DType.UINT8, DType.INT8, DType.INT16)
+_DEQUANTIZE_PER_AXIS = (DType.INT2, DType.INT4, DType.UINT4, DType.UINT8, DType.INT8)
+
+
+# --- QUANTIZE -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Quantize(Prepared):
+    """A prepared QUANTIZE of float32; scale and zero point broadcast against the tensor."""
+
+    steps: Steps
+    scale: Float32Array
+    zero_point: Int64Array
+    dtype: DType
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`quantize`."""
+        return (quantize(given(inputs, 0), self, note),)
+
+
+def quantize(x: Float32Array, op: Quantize, note: Note = silent) -> Array:
+    """Give the codes nearest to real values.
+
+    Parameters
+    ----------
+    x
+        float32, any shape: real values.
+    op
+        The prepared op.
+    note
+        Receives the stages.
+
+    Returns
+    -------
+    Codes of ``op.dtype``, the shape of ``x``.
+
+    Notes
+    -----
+    1. steps: the real value in units of the scale, rounded by the rule of the profile, in float32.
+    2. integer: to int32.
+    3. zero point added, in wrapping int32; clamp to the range of the type.
+
+    Quirk: QUANTIZE converts to int32 before it clamps, so on x86 a value 2**31 scales or more from zero (of either
+    sign), infinity and NaN become the lowest int32, to which the zero point is added with wrap-around: the lowest
+    code, or the highest one if the zero point is negative.
+
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = note("steps", op.steps(x, op.scale))
+    integer = note("integer", float_to_int32_x86(steps))
+    shifted = note("zero point added", wrap_int32(integer + op.zero_point))
+    return np.clip(shifted, op.dtype.min, op.dtype.max).astype(op.dtype.storage)
+
+
+@dataclass(frozen=True, slots=True)
+class RequantizeCodes(Prepared):
+    """A prepared QUANTIZE of codes."""
+
+    codes: DType
+    input_zero_point: int
+    requantize: Requantize
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`requantize`."""
+        return (requantize(given(inputs, 0), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Tabulate every code of an input of up to 16 bits."""
+        del constants
+        if self.codes.bits > 16:
+            return lambda inputs: self.evaluate(inputs, silent)
+        return elementwise.unary(partial(requantize, op=self), self.codes)
+
+
+def requantize(x: Array, op: RequantizeCodes, note: Note = silent) -> Array:
+    """Give the codes of another scale, zero point or type.
+
+    Notes
+    -----
+    1. accumulator: ``x - input_zero_point``, in wrapping int32.
+    2. Requantize by the regime with ``input_scale / output_scale``.
+
+    """
+    accumulator = note("accumulator", wrap_int32(x.astype(np.int64) - op.input_zero_point))
+    return op.requantize(accumulator, note)
+
+
+def prepare_quantize(op: OpView, profile: Profile) -> Prepared:
+    """Check the contract of QUANTIZE and derive scale or multiplier.
+
+    Raises
+    ------
+    ModelError
+        The op breaks its contract.
+    UnsupportedError
+        The combination of types is not covered.
+
+    """
+    expect_count(op, {1})
+    x, y = input_tensor(op, 0), output_tensor(op)
+    params = quant_of(y)
+    if x.dtype is DType.FLOAT32:
+        if y.dtype not in (_FLOAT_TO_PER_AXIS if params.per_axis else _FLOAT_TO):
+            raise unsupported(op, "; ".join(QUANTIZE.covers))
+        scale, zero_point = _per_axis(params, x)
+        return Quantize(STEPS[profile], scale, zero_point, y.dtype)
+    if y.dtype not in _REQUANTIZE.get(x.dtype, ()):
+        raise unsupported(op, "; ".join(QUANTIZE.covers))
+    if x.dtype is DType.INT16 and y.dtype is DType.INT16:
+        expect_zero_points_of_zero(x, y)
+    real_multiplier = scale_ratio(float32_scale(x), np.float32(1), float32_scale(y))
+    everything = ActivationRange(y.dtype.min, y.dtype.max)
+    output = Requantize(REGIME[profile], real_multiplier, zero_point_of(y), everything, y.dtype)
+    return RequantizeCodes(x.dtype, zero_point_of(x), output)
+
+
+# --- DEQUANTIZE ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Dequantize(Prepared):
+    """A prepared DEQUANTIZE of codes; scale and zero point broadcast against the tensor."""
+
+    real: Real
+    scale: Float32Array
+    zero_point: Int64Array
+    codes: DType
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`dequantize`."""
+        return (dequantize(given(inputs, 0), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Tabulate every code, if there is one scale for all."""
+        del constants
+        if self.scale.ndim or self.codes.bits not in {8, 16}:
+            return lambda inputs: self.evaluate(inputs, silent)
+        return elementwise.unary(partial(dequantize, op=self), self.codes)
+
+
+def dequantize(x: Array, op: Dequantize, note: Note = silent) -> Float32Array:
+    """Give the real values that codes stand for.
+
+    Notes
+    -----
+    1. offset: ``x - zero_point``.
+    2. Multiply by the scale, in the precision of the profile.
+
+    """
+    note("offset", x.astype(np.int64) - op.zero_point)
+    return op.real(x, op.scale, op.zero_point)
+
+
+@dataclass(frozen=True, slots=True)
+class Widen(Prepared):
+    """A prepared DEQUANTIZE of float16."""
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Convert to float32; exact."""
+        del note
+        return (given(inputs, 0).astype(np.float32),)
+
+
+def prepare_dequantize(op: OpView, profile: Profile) -> Prepared:
+    """Check the contract of DEQUANTIZE.
+
+    Raises
+    ------
+    ModelError
+        The op breaks its contract.
+    UnsupportedError
+        The combination of types is not covered.
+
+    """
+    expect_count(op, {1})
+    x = input_tensor(op, 0)
+    expect_dtype(output_tensor(op), DType.FLOAT32)
+    if x.dtype is DType.FLOAT16:
+        return Widen()
+    if x.dtype not in _DEQUANTIZE:
+        raise unsupported(op, "; ".join(DEQUANTIZE.covers))
+    params = quant_of(x)
+    if params.per_axis and x.dtype not in _DEQUANTIZE_PER_AXIS:
+        raise unsupported(op, "; ".join(DEQUANTIZE.covers))
+    if x.dtype is DType.INT16:
+        expect_zero_points_of_zero(x)
+    scale, zero_point = _per_axis(params, x)
+    return Dequantize(REAL[profile], scale, zero_point, x.dtype)
+
+
+def _per_axis(params: QuantParams, x: TensorView) -> tuple[Float32Array, Int64Array]:
+    """Return scale and zero point in shapes that broadcast against ``x``."""
+    expect(bool((np.isfinite(params.scale) & (params.scale > 0)).all()), f"positive scales, found {params.scale}")
+    if params.per_axis:
+        axis, count = params.quantized_dimension, params.scale.size
+        fits = 0 <= axis < len(x.shape) and x.shape[axis] == count
+        expect(fits, f"{count} elements along quantized dimension {axis}, found shape {x.shape}")
+    scale = along_quantized_dimension(params.scale, params.quantized_dimension, x.shape)
+    zero_point = along_quantized_dimension(params.zero_point, params.quantized_dimension, x.shape)
+    return scale, zero_point
+
+
+QUANTIZE = Kernel(
+    "QUANTIZE",
+    prepare_quantize,
+    covers=(
+        "float32 to int8, uint8 and int16, per-tensor and per-axis",
+        "float32 to int4 and uint4",
+        "int8 and uint8 to int8, uint8 and int16",
+        "int16 to int8, int16 and int32",
+        "int32 to int8 and int16",
+    ),
+)
+DEQUANTIZE = Kernel(
+    "DEQUANTIZE",
+    prepare_dequantize,
+    covers=("int2, int4, uint4, int8 and uint8, per-tensor and per-axis", "int16", "float16"),
+)
+KERNELS = (QUANTIZE, DEQUANTIZE)
