@@ -64,7 +64,7 @@ def asymmetric_params(
     too_short = high - low < SMALLEST_EXTENT
     low, high = low - too_short * SMALLEST_EXTENT, high + too_short * SMALLEST_EXTENT
     lowest, highest = quantized_range(dtype, narrow_range=narrow_range)
-    scale = _checked((_float32(high) - _float32(low)) / np.float32(highest - lowest))
+    scale = _scale(_float32(low), _float32(high), highest - lowest)
     zero_point = _float32(lowest - low / scale.astype(np.float64))
     return QuantParams(scale, _nudge(zero_point, lowest, highest), dtype, quantized_dimension)
 
@@ -79,7 +79,7 @@ def asymmetric_params_float32(
     """
     low, high = (_float32(bound) for bound in _range_with_zero(minimum, maximum))
     lowest, highest = quantized_range(dtype)
-    scale = _checked((high - low) / np.float32(highest - lowest))
+    scale = _scale(low, high, highest - lowest)
     zero_point = np.float32(lowest) - low / np.where(scale == 0, np.float32(1), scale)
     return QuantParams(scale, _nudge(zero_point, lowest, highest), dtype, quantized_dimension)
 
@@ -191,7 +191,7 @@ def nudged_range(minimum: float, maximum: float, lowest: int = 0, highest: int =
     low, high = _float32(minimum), _float32(maximum)
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
         raise SpecError(f"expected a finite range of fake quantization, minimum below maximum, found {low} to {high}")
-    scale = _checked((high - low) / np.float32(highest - lowest))
+    scale = _scale(low, high, highest - lowest)
     zero_point = int(_nudge(np.float32(lowest) - low / scale, lowest, highest))
     bounds = np.array([lowest - zero_point, highest - zero_point], np.float32) * scale
     return NudgedRange(bounds[0], bounds[1], np.float32(scale), zero_point)
@@ -341,6 +341,12 @@ def _float32(values: npt.ArrayLike) -> Float32Array:
 def _nudge(zero_point: Array, lowest: int, highest: int) -> Int64Array:
     """Round a real zero point to a code, half away from zero."""
     return np.asarray(round_half_away_from_zero(np.clip(zero_point, lowest, highest)).astype(np.int64))
+
+
+def _scale(low: Float32Array, high: Float32Array, steps: int) -> Float32Array:
+    """Divide a range into steps, in float32."""
+    with np.errstate(over="ignore"):
+        return _checked((high - low) / np.float32(steps))
 
 
 def _checked(scale: Array) -> Float32Array:

@@ -1,0 +1,190 @@
+"""Scales and zero points, against exact fractions rounded where the rules say so."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qmath import scheme
+from qmath.affine import quantize
+from qmath.errors import InputError, SpecError
+from qmath.types import DType, QuantParams
+from tests.oracles import rational
+
+FLOATS = st.floats(-(2.0**10), 2.0**10, width=32).filter(lambda x: x == 0 or abs(x) > 1e-5)
+RANGES = st.tuples(FLOATS, FLOATS).map(sorted)
+DTYPES = st.sampled_from([DType.INT8, DType.UINT8, DType.INT16, DType.INT4])
+
+
+def scale_of(params):
+    assert params.scale.shape == (1,)
+    return Fraction(float(params.scale[0]))
+
+
+def f32(x):
+    return rational.to_float(Fraction(x), 24)
+
+
+def f64(x):
+    return rational.to_float(Fraction(x), 53)
+
+
+def with_zero(bounds):
+    return Fraction(min(bounds[0], 0.0)), Fraction(max(bounds[1], 0.0))
+
+
+@given(RANGES.filter(lambda r: r != [0, 0]), DTYPES, st.booleans())
+def test_asymmetric_equals_the_oracle(bounds, dtype, narrow):
+    low, high = with_zero(bounds)
+    lowest = dtype.min + narrow
+    scale = f32(f32(high - low) / (dtype.max - lowest))
+    zero_point = rational.half_away(f32(f64(lowest - f64(low / scale))))
+    found = scheme.asymmetric_params(*bounds, dtype, narrow_range=narrow)
+    assert scale_of(found) == scale
+    assert int(found.zero_point[0]) == max(lowest, min(dtype.max, zero_point))
+    assert found.dtype is dtype
+
+
+@given(RANGES.filter(lambda r: r != [0, 0]), DTYPES)
+def test_asymmetric_in_float32_equals_the_oracle(bounds, dtype):
+    low, high = with_zero(bounds)
+    scale = f32(f32(high - low) / (dtype.max - dtype.min))
+    zero_point = rational.half_away(f32(dtype.min - f32(low / scale)))
+    found = scheme.asymmetric_params_float32(*bounds, dtype)
+    assert scale_of(found) == scale
+    assert int(found.zero_point[0]) == max(dtype.min, min(dtype.max, zero_point))
+
+
+@given(RANGES.filter(lambda r: r != [0, 0]), DTYPES, st.booleans())
+def test_nudged_equals_the_oracle(bounds, dtype, narrow):
+    low, high = with_zero(bounds)
+    lowest, highest = dtype.min + narrow, dtype.max
+    scale = f64(f64(high - low) / (highest - lowest))
+    a, b = f64(low / scale), f64(high / scale)
+    use_min = f64(abs(lowest) + abs(a)) < f64(abs(highest) + abs(b))
+    zero_point = rational.half_away(f64(lowest - a) if use_min else f64(highest - b))
+    found = scheme.nudged_params(*bounds, dtype, narrow_range=narrow)
+    assert scale_of(found) == f32(scale)
+    assert int(found.zero_point[0]) == max(lowest, min(highest, zero_point))
+
+
+@given(RANGES, st.sampled_from([DType.INT8, DType.INT16, DType.INT4]), st.sampled_from([0.0, 0.5e-6]))
+def test_symmetric_equals_the_oracle(bounds, dtype, smallest):
+    low, high = with_zero(bounds)
+    found = scheme.symmetric_params(*bounds, dtype, smallest=smallest)
+    assert scale_of(found) == f32(f32(max(-low, high, Fraction(smallest))) / dtype.max)
+    assert found.zero_point.tolist() == [0]
+
+
+@given(RANGES.filter(lambda r: r != [0, 0]), DTYPES)
+def test_zero_and_both_ends_have_codes(bounds, dtype):
+    params = scheme.asymmetric_params(*bounds, dtype)
+    zero_point = int(params.zero_point[0])
+    assert quantize(0.0, params) == zero_point
+    low, high = min(bounds[0], 0.0), max(bounds[1], 0.0)
+    codes = quantize(np.array([low, high]), params).tolist()
+    assert abs(codes[0] - dtype.min) <= 1 or zero_point == dtype.min
+    assert abs(codes[1] - dtype.max) <= 1 or low == high == 0
+
+
+def test_a_range_of_zero_alone():
+    found = scheme.asymmetric_params(0.0, 0.0)
+    assert found.scale.tolist() == [np.float32(2e-6) / np.float32(255)]
+    assert found.zero_point.tolist() == [0]
+    assert scheme.asymmetric_params_float32(0, 0) == QuantParams(np.zeros(1), np.array([-128]), DType.INT8)
+    assert scheme.nudged_params(0, 0) == QuantParams(np.zeros(1), np.array([0]), DType.UINT8)
+    assert scheme.symmetric_params(0, 0) == QuantParams(np.zeros(1), np.array([0]), DType.INT16)
+
+
+def test_per_axis_ranges():
+    low, high = np.array([-1.0, 0.0, -3.0]), np.array([1.0, 2.0, -1.0])
+    together = scheme.asymmetric_params(low, high, quantized_dimension=2)
+    assert together.quantized_dimension == 2
+    for i in range(3):
+        alone = scheme.asymmetric_params(low[i], high[i])
+        assert (together.scale[i], together.zero_point[i]) == (alone.scale[0], alone.zero_point[0])
+
+
+@pytest.mark.parametrize("bounds", [(np.nan, 1.0), (0.0, np.nan), (-np.inf, 0.0), (1.0, 0.5), ([0, 0], [1, 2, 3])])
+@pytest.mark.parametrize(
+    "rule",
+    [scheme.asymmetric_params, scheme.asymmetric_params_float32, scheme.nudged_params, scheme.symmetric_params],
+)
+def test_ranges_must_be_finite_and_in_order(rule, bounds):
+    with pytest.raises(SpecError, match="finite ranges"):
+        rule(*bounds)
+
+
+def test_a_scale_beyond_float32_is_refused():
+    with pytest.raises(SpecError, match="float32"):
+        scheme.asymmetric_params(-3e38, 3e38)
+    with pytest.raises(SpecError, match="float32"):
+        scheme.symmetric_params(-1e300, 0)
+
+
+def test_symmetric_needs_a_signed_type():
+    with pytest.raises(SpecError, match="UINT8"):
+        scheme.symmetric_params(-1, 1, DType.UINT8)
+
+
+@given(RANGES.filter(lambda r: r[0] < r[1]), st.sampled_from([(0, 255), (1, 255), (0, 15), (0, 65535)]))
+def test_nudged_range_equals_the_oracle(bounds, codes):
+    low, high = (Fraction(bound) for bound in bounds)
+    lowest, highest = codes
+    scale = f32(f32(high - low) / (highest - lowest))
+    zero_point = max(lowest, min(highest, rational.half_away(f32(lowest - f32(low / scale)))))
+    found = scheme.nudged_range(*bounds, *codes)
+    assert found.zero_point == zero_point
+    assert Fraction(float(found.scale)) == scale
+    assert Fraction(float(found.minimum)) == f32((lowest - zero_point) * scale)
+    assert Fraction(float(found.maximum)) == f32((highest - zero_point) * scale)
+
+
+@pytest.mark.parametrize("bounds", [(1.0, 1.0), (2.0, 1.0), (np.nan, 1.0), (0.0, np.inf), (-3e38, 3e38)])
+def test_nudged_range_needs_an_extent(bounds):
+    with pytest.raises(SpecError):
+        scheme.nudged_range(*bounds)
+
+
+def test_fixed_outputs():
+    softmax = scheme.fixed_output_params("SOFTMAX", DType.INT8)
+    assert softmax == QuantParams(np.array([1 / 256]), np.array([-128]), DType.INT8)
+    tanh = scheme.fixed_output_params("TANH", DType.UINT8)
+    assert tanh == QuantParams(np.array([1 / 128]), np.array([128]), DType.UINT8)
+    logistic = scheme.fixed_output_params("LOGISTIC", DType.INT16)
+    assert logistic == QuantParams(np.array([1 / 32768]), np.array([0]), DType.INT16)
+    assert scheme.fixed_output_params("ADD", DType.INT8) is None
+    assert scheme.fixed_output_params("L2_NORMALIZATION", DType.INT16) is None
+
+
+def test_weight_scales():
+    weights = np.array([[0.5, -2.0], [0.0, 0.0], [1e-9, 1e-8]], np.float32)
+    per_axis = scheme.weight_params(weights, quantized_dimension=0)
+    guard = np.float32(0.5e-6) / np.float32(127)
+    assert per_axis.scale.tolist() == [np.float32(2) / np.float32(127), guard, guard]
+    assert scheme.weight_params(weights).scale.tolist() == [np.float32(2) / np.float32(127)]
+    assert scheme.weight_params(weights, DType.INT4).scale.tolist() == [np.float32(2) / np.float32(7)]
+    assert scheme.weight_params(weights, quantized_dimension=0, smallest=0).scale[1] == 0
+    assert scheme.weight_params(weights, quantized_dimension=1).scale.shape == (2,)
+
+
+def test_weights_must_be_there_and_finite():
+    with pytest.raises(InputError, match="finite weights"):
+        scheme.weight_params([1.0, np.nan])
+    with pytest.raises(InputError, match="expected weights"):
+        scheme.weight_params(np.zeros((0, 3)))
+    with pytest.raises(InputError, match="axis 2"):
+        scheme.weight_params(np.zeros((2, 3)), quantized_dimension=2)
+
+
+def test_bias_scale_is_the_float32_product():
+    source = QuantParams(np.array([0.1]), np.array([3]), DType.INT8)
+    weights = QuantParams(np.array([0.3, 0.7]), np.zeros(2), DType.INT8)
+    found = scheme.bias_params(source, weights, DType.INT64)
+    assert found == QuantParams(np.float32(0.1) * np.array([0.3, 0.7], np.float32), np.zeros(2), DType.INT64)
+    with pytest.raises(SpecError, match="per-tensor"):
+        scheme.bias_params(weights, weights)
