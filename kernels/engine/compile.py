@@ -85,9 +85,9 @@ class RequantizedSum:
             if not self._runs_until_settled:
                 self.settle()
         images = given(inputs, 0)
-        first = self._step(self._sums(images[:1]))
         if len(images) == 1:
-            return (first,)
+            return (self._step(self._sums(images)),)
+        first = self._step(self._sums(images[:1]))
         out = np.empty((len(images), *first.shape[1:]), first.dtype)
         out[:1] = first
         many = max(1, BLOCK // max(1, first.size))

@@ -10,16 +10,24 @@ because ``sum(w * (q - z)) = sum(w * q) - z * sum(w)``; padding is filled with `
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 
-from kernels.engine.geometry import Window, padded, patches
-from qmath.types import Array, DType, Int64Array
+from kernels.engine.geometry import Window, padded
+from kernels.engine.linear import convolve_fast, depthwise_convolve_fast, transpose_convolve_fast
+from qmath.types import ActivationRange, Array, DType, Float64Array, Int64Array
 
-#: Integers up to these magnitudes are exact in the float types.
+#: Integers below these magnitudes are exact in the types.
 EXACT_FLOAT32 = 1 << 24
+EXACT_INT32 = 1 << 31
 EXACT_FLOAT64 = 1 << 53
+
+#: What input codes can be: ``min`` to ``max``.
+Codes: TypeAlias = DType | ActivationRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +48,8 @@ class Reach:
     magnitude: int
 
     @classmethod
-    def of(cls, weights: Int64Array, codes: DType) -> Reach:
-        """Derive the reach of ``weights`` (taps, channels) on input codes of a type."""
+    def of(cls, weights: Int64Array, codes: Codes) -> Reach:
+        """Derive the reach of ``weights`` (taps, channels) on input codes of a range that holds 0."""
         at_min, at_max = weights * codes.min, weights * codes.max
         magnitude = int(np.abs(weights).sum(axis=0).max(initial=0)) * max(-codes.min, codes.max)
         return cls(np.minimum(at_min, at_max).sum(axis=0), np.maximum(at_min, at_max).sum(axis=0), magnitude)
@@ -55,13 +63,20 @@ class Reach:
 
 
 class LinearSum(abc.ABC):
-    """A linear map from input codes to raw sums, exact in ``dtype``."""
+    """A linear map from input codes to raw sums, exact in the type that it computes in."""
 
     reach: Reach
 
     @abc.abstractmethod
     def __call__(self, x: Array) -> Array:
-        """Return raw sums in the float type of the reach, channels last."""
+        """Return raw sums, channels last, in a type that holds them exactly."""
+
+    def scaled(self, scale: Float64Array) -> Callable[[Array], Array]:
+        """Return the map to ``raw sum * scale`` in float64, one scale a channel.
+
+        It is exact where every product of the scale with a sum in reach is; whoever asks has proven that.
+        """
+        return lambda x: np.multiply(self(x), scale, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -69,7 +84,7 @@ class MatMul(LinearSum):
     """``x @ weights``: (..., taps) times (taps, channels)."""
 
     weights: Int64Array
-    codes: DType
+    codes: Codes
     reach: Reach = field(init=False)
     _matrix: Array = field(init=False, repr=False)
 
@@ -80,95 +95,118 @@ class MatMul(LinearSum):
 
     def __call__(self, x: Array) -> Array:
         """Multiply."""
-        sums: Array = np.matmul(x.astype(self._matrix.dtype, copy=False), self._matrix)
-        return sums
+        return _product(x, self._matrix)
+
+    def scaled(self, scale: Float64Array) -> Callable[[Array], Array]:
+        """Fold the scale into the weights."""
+        return partial(_product, matrix=self.weights * scale)
 
 
 @dataclass(frozen=True)
 class Convolution(LinearSum):
-    """A convolution of NHWC codes with an OHWI filter, possibly in groups of channels."""
+    """A convolution of NHWC codes with an OHWI filter, possibly in groups of channels; padding holds ``fill``."""
 
     filter: Int64Array
     window: Window
     groups: int
     fill: int
-    codes: DType
+    codes: Codes
     reach: Reach = field(init=False)
     _matrices: tuple[Array, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Bound the sums and lay the filter out as one (taps, channels) matrix a group."""
         matrix = self.filter.reshape(self.filter.shape[0], -1).T
-        reach = Reach.of(matrix, self.codes)
-        object.__setattr__(self, "reach", reach)
-        halves = np.split(np.ascontiguousarray(matrix, reach.dtype), self.groups, axis=1)
-        object.__setattr__(self, "_matrices", tuple(np.ascontiguousarray(half) for half in halves))
+        object.__setattr__(self, "reach", Reach.of(matrix, self.codes))
+        object.__setattr__(self, "_matrices", _blocks(matrix.astype(self.reach.dtype), self.groups))
 
     def __call__(self, x: Array) -> Array:
-        """Convolve one image after the other as a matrix product of its windows."""
-        dtype = self._matrices[0].dtype
-        if self.window.is_pointwise and self.groups == 1:
-            sums: Array = np.matmul(x.astype(dtype, copy=False), self._matrices[0])
-            return sums
-        views = patches(padded(x, self.window, self.fill, dtype), self.window)
-        out = np.empty((*views.shape[:3], self.filter.shape[0]), dtype)
-        each = views.shape[-1] // self.groups
-        wide = self.filter.shape[0] // self.groups
-        for image, result in zip(views, out, strict=True):
-            for group, matrix in enumerate(self._matrices):
-                taps = image[..., group * each : (group + 1) * each].reshape(-1, matrix.shape[0])
-                result[..., group * wide : (group + 1) * wide] = (taps @ matrix).reshape(*result.shape[:2], wide)
-        return out
+        """Convolve by matrix products."""
+        return self._convolve(x, self._matrices)
+
+    def scaled(self, scale: Float64Array) -> Callable[[Array], Array]:
+        """Fold the scale into the filter."""
+        matrix = self.filter.reshape(self.filter.shape[0], -1).T * scale
+        return partial(self._convolve, matrices=_blocks(matrix, self.groups))
+
+    def _convolve(self, x: Array, matrices: tuple[Array, ...]) -> Array:
+        return convolve_fast(padded(x, self.window, self.fill, matrices[0].dtype), matrices, self.window)
 
 
 @dataclass(frozen=True)
 class DepthwiseConvolution(LinearSum):
-    """A depthwise convolution of NHWC codes; output channel ``c * multiplier + m`` reads input channel ``c``."""
+    """A depthwise convolution of NHWC codes; output channel ``c * multiplier + m`` reads input channel ``c``.
+
+    ``einsum`` does not need BLAS, so int32 serves where float32 is too narrow, at the same speed.
+    """
 
     filter: Int64Array  # (kernel_h, kernel_w, channels * multiplier)
     window: Window
-    multiplier: int
     fill: int
-    codes: DType
+    codes: Codes
     reach: Reach = field(init=False)
     _taps: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Bound the sums and store the taps in the float type that the bound allows."""
+        """Bound the sums and store the taps in the type that the bound allows."""
         reach = Reach.of(self.filter.reshape(-1, self.filter.shape[-1]), self.codes)
+        narrow = EXACT_FLOAT32 <= reach.magnitude < EXACT_INT32
         object.__setattr__(self, "reach", reach)
-        object.__setattr__(self, "_taps", np.ascontiguousarray(self.filter, reach.dtype))
+        object.__setattr__(self, "_taps", np.ascontiguousarray(self.filter, np.int32 if narrow else reach.dtype))
 
     def __call__(self, x: Array) -> Array:
-        """Multiply and add over the taps in one pass, with the longest inner run of memory that the strides allow."""
-        x = padded(x, self.window, self.fill, self._taps.dtype)
-        if self.multiplier > 1:
-            x = np.repeat(x, self.multiplier, axis=-1)
-        if self.window.height.stride == self.window.width.stride == 1:
-            return self._in_runs(x)
-        views = patches(x, self.window)
-        sums: Array = np.einsum("nhwijc,ijc->nhwc", views, self._taps, optimize=False)
-        return sums
+        """Multiply and add over the taps in one pass."""
+        return depthwise_convolve_fast(padded(x, self.window, self.fill, self._taps.dtype), self._taps, self.window)
 
-    def _in_runs(self, x: Array) -> Array:
-        """With stride 1, a whole padded row of windows is one run of memory; the columns past the edge are dropped."""
-        n, _, width, channels = x.shape
-        high, wide = self.window.height, self.window.width
-        used = (wide.output - 1) * channels + channels
-        run = width * channels
-        flat = np.ascontiguousarray(x).reshape(n, -1)
-        taps = np.tile(self._taps, (1, 1, wide.output))
-        item = flat.itemsize
-        views = np.lib.stride_tricks.as_strided(
-            flat,
-            (n, high.output, high.kernel, wide.kernel, used),
-            (flat.strides[0], run * item, high.dilation * run * item, wide.dilation * channels * item, item),
-            writeable=False,
-        )
-        out = np.empty((n, high.output, used), flat.dtype)
-        for image, result in zip(views, out, strict=True):
-            np.einsum("hijc,ijc->hc", image, taps, out=result, optimize=False)
-        return out.reshape(n, high.output, wide.output, channels)
+
+@dataclass(frozen=True)
+class TransposeConvolution(LinearSum):
+    """A transposed convolution of NHWC codes, less ``zero_point``, with an OHWI filter.
+
+    Which taps meet at an output depends on where it lies, so the zero point cannot become a constant per channel.
+    """
+
+    filter: Int64Array
+    window: Window
+    zero_point: int
+    codes: Codes
+    reach: Reach = field(init=False)
+    _matrix: Array = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Bound the sums and lay the filter out as one (in_c, taps * out_c) matrix."""
+        taps = self.filter.reshape(self.filter.shape[0], -1).T
+        shifted = ActivationRange(min(self.codes.min - self.zero_point, 0), max(self.codes.max - self.zero_point, 0))
+        object.__setattr__(self, "reach", Reach.of(taps, shifted))
+        object.__setattr__(self, "_matrix", _spread(self.filter).astype(self.reach.dtype))
+
+    def __call__(self, x: Array) -> Array:
+        """Spread every input over its window and add up."""
+        return self._convolve(x, self._matrix)
+
+    def scaled(self, scale: Float64Array) -> Callable[[Array], Array]:
+        """Fold the scale into the filter."""
+        return partial(self._convolve, matrix=_spread(self.filter * scale[:, None, None, None]))
+
+    def _convolve(self, x: Array, matrix: Array) -> Array:
+        real = x.astype(matrix.dtype)
+        real -= self.zero_point
+        return transpose_convolve_fast(real, matrix, self.window)
+
+
+def _product(x: Array, matrix: Array) -> Array:
+    product: Array = np.matmul(x.astype(matrix.dtype, copy=False), matrix)
+    return product
+
+
+def _blocks(matrix: Array, groups: int) -> tuple[Array, ...]:
+    return tuple(np.ascontiguousarray(block) for block in np.split(matrix, groups, axis=1))
+
+
+def _spread(filter_: Array) -> Array:
+    """Lay an OHWI filter out as (in_c, kernel_h * kernel_w * out_c)."""
+    out_c, kernel_h, kernel_w, in_c = filter_.shape
+    return np.ascontiguousarray(filter_.transpose(3, 1, 2, 0)).reshape(in_c, kernel_h * kernel_w * out_c)
 
 
 def matmul(a: Array, b: Array) -> Int64Array:

@@ -96,7 +96,7 @@ def transpose_convolve(x: Array, filter_: Array, window: Window) -> Array:
     """
     canvas = _canvas(x, window, len(filter_))
     for i, j, view in _taps(canvas, window):
-        view += x @ filter_[:, i, j].T
+        np.add(view, x @ filter_[:, i, j].T, out=view)
     return _cropped(canvas, window)
 
 

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from kernels.engine.exact import Reach
+from kernels.engine.ufuncs import clip
 from qmath.requantize import Float32HalfEven, RealForm, Requantize
 from qmath.types import Array, BoolArray, FixedPointMultiplier, Float32Array, Float64Array, Int64Array
 
@@ -84,7 +86,7 @@ class Float32RintForm(StepForm):
         """Add, multiply, round half to even, clamp."""
         act, zero_point = self.requantize.activation, self.requantize.zero_point
         np.add(raw, self.offset, out=raw)
-        np.multiply(raw, self.requantize.factor, out=raw)
+        np.multiply(raw, np.asarray(self.requantize.factor), out=raw)
         np.rint(raw, out=raw)
         np.clip(raw, np.float32(act.min - zero_point), np.float32(act.max - zero_point), out=raw)
         raw += np.float32(zero_point)
@@ -94,7 +96,7 @@ class Float32RintForm(StepForm):
 def quick_form(requantize: Requantize, offset: Int64Array, reach: Reach) -> StepForm | None:
     """Return a form that costs nothing to derive, or None where the accumulator may leave the regime's domain."""
     limit = requantize.regime.limit(requantize.factor)
-    if reach.dtype is None or not (_largest(offset, reach) <= limit).all():
+    if reach.dtype is None or (_largest(offset, reach) > limit).any():
         return None
     form = requantize.regime.real_form(requantize.factor)
     if isinstance(requantize.regime, Float32HalfEven) and reach.dtype == np.float32:
@@ -123,7 +125,8 @@ def exact_in_float64(requantize: Requantize, offset: Int64Array, reach: Reach) -
 
 
 def _largest(offset: Int64Array, reach: Reach) -> Int64Array:
-    return np.maximum(np.abs(reach.lowest + offset), np.abs(reach.highest + offset))
+    largest: Int64Array = np.maximum(np.abs(reach.lowest + offset), np.abs(reach.highest + offset))
+    return largest
 
 
 @dataclass(frozen=True)
@@ -200,38 +203,36 @@ class Float32Form(StepForm):
     scale: Float32Array
     half: Float32Array | None
     exceptions: Exceptions | None = None
-    _folded: dict[int, tuple[Array | None, ...]] = field(default_factory=dict, repr=False, compare=False)
+    _layouts: dict[tuple[int, ...], _Layout] = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(self, raw: Array) -> Array:
         """Work in place on runs of folded rows."""
-        shape, channels = raw.shape, raw.shape[-1]
-        fold = _fold(raw.size // channels, channels)
-        t = raw.reshape(-1, fold * channels)
-        bias, scale, half, sums = self._vectors(fold)
-        wrong = self._find(t, sums, fold)
-        np.add(t, bias, out=t)
-        np.multiply(t, scale, out=t)
-        codes = self._cut(t) if half is None else self._round(t, half)
+        layout = self._layouts.get(raw.shape) or self._lay_out(raw.shape)
+        t = raw.reshape(layout.runs)
+        wrong = self._find(t, layout) if self.exceptions else ()
+        np.add(t, layout.bias, t)
+        np.multiply(t, layout.scale, t)
+        codes = self._cut(t) if layout.half is None else self._round(t, layout.half)
         for where, right in wrong:
             codes.reshape(-1)[where] = right
-        return codes.reshape(shape)
+        return codes.reshape(raw.shape)
 
     def _cut(self, t: Array) -> Array:
         act, dtype = self.requantize.activation, self.requantize.dtype
-        np.clip(t, np.float32(act.min - dtype.min), np.float32(act.max - dtype.min), out=t)
+        clip(t, np.float32(act.min - dtype.min), np.float32(act.max - dtype.min), t)
         codes = t.astype(np.uint8)
         if dtype.min:
-            codes ^= np.uint8(-dtype.min)
+            np.bitwise_xor(codes, np.uint8(-dtype.min), codes)
         return codes.view(dtype.storage)
 
     def _round(self, t: Array, half: Array) -> Array:
         act, dtype = self.requantize.activation, self.requantize.dtype
         signed_half = np.bitwise_and(t.view(np.int32), SIGN_BIT)
-        signed_half |= half.view(np.int32)
-        np.add(t, signed_half.view(np.float32), out=t)
-        np.trunc(t, out=t)
-        np.add(t, np.float32(self.requantize.zero_point), out=t)
-        np.clip(t, np.float32(act.min), np.float32(act.max), out=t)
+        np.bitwise_or(signed_half, half, signed_half)
+        np.add(t, signed_half.view(np.float32), t)
+        np.trunc(t, t)
+        np.add(t, np.float32(self.requantize.zero_point), t)
+        clip(t, np.float32(act.min), np.float32(act.max), t)
         return t.astype(dtype.storage)
 
     def unclamped(self, raw: Float32Array) -> Float32Array:
@@ -241,25 +242,51 @@ class Float32Form(StepForm):
             return np.floor(v) + np.float32(self.requantize.dtype.min)
         return np.trunc(v + np.copysign(self.half, v)) + np.float32(self.requantize.zero_point)
 
-    def _vectors(self, fold: int) -> tuple[Array | None, ...]:
-        if fold not in self._folded:
-            found = (self.bias, self.scale, self.half)
-            tiled: list[Array | None] = [None if vector is None else np.tile(vector, fold) for vector in found]
-            tiled.append(None if self.exceptions is None else np.tile(self.exceptions.sums, (1, fold)))
-            self._folded[fold] = tuple(tiled)
-        return self._folded[fold]
+    def _lay_out(self, shape: tuple[int, ...]) -> _Layout:
+        channels = shape[-1]
+        fold = _fold(math.prod(shape) // channels, channels)
+        half = None if self.half is None else np.tile(self.half, fold).view(np.int32)
+        sums = None if self.exceptions is None else np.tile(self.exceptions.sums, (1, fold))
+        layout = _Layout(
+            (math.prod(shape) // (fold * channels), fold * channels),
+            np.tile(self.bias, fold),
+            np.tile(self.scale, fold),
+            half,
+            sums,
+        )
+        self._layouts[shape] = layout
+        return layout
 
-    def _find(self, t: Array, sums: Array | None, fold: int) -> list[tuple[Int64Array, Array]]:
+    def _find(self, t: Array, layout: _Layout) -> list[tuple[Int64Array, Array]]:
         """Return where the known exceptions stand, before ``t`` is overwritten."""
         found: list[tuple[Int64Array, Array]] = []
-        if sums is None or self.exceptions is None:
-            return found
-        for level, values in enumerate(sums):
-            hit = np.equal(t, values)
-            if hit.any():
-                where = np.flatnonzero(hit)
-                found.append((where, self.exceptions.codes[level][where % (hit.shape[1] // fold)]))
+        if layout.sums is not None and self.exceptions is not None:
+            for values, codes in zip(layout.sums, self.exceptions.codes, strict=True):
+                hit = np.equal(t, values)
+                if hit.any():
+                    where = np.flatnonzero(hit)
+                    found.append((where, codes[where % len(codes)]))
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Vectors of a float32 form, repeated so that they fit runs of several rows of channels.
+
+    Attributes
+    ----------
+    runs
+        Shape (runs, length of a run).
+    bias, scale, half, sums
+        As in the form, repeated; ``half`` as the integers of the same bits, ``sums`` of the exceptions.
+
+    """
+
+    runs: tuple[int, int]
+    bias: Float32Array
+    scale: Float32Array
+    half: Array | None
+    sums: Array | None
 
 
 def proven_form(requantize: Requantize, offset: Int64Array, reach: Reach) -> Float32Form | None:
