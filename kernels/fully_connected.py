@@ -37,19 +37,19 @@ from kernels.engine.contract import (
     unsupported,
     zero_point_of,
 )
+from kernels.engine.float_sums import matmul_in_order
 from kernels.engine.registry import Kernel
 from kernels.engine.rows import Rows
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
+from kernels.fully_connected_hybrid import BIAS, HYBRID_WEIGHTS, prepare_hybrid
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
 from qmath.multiplier import scale_ratio
 from qmath.requantize import FLOAT64_HALF_AWAY, REDUCED_64, Regime, Requantize
 from qmath.stages import Note, silent
-from qmath.types import Array, DType, Float64Array, Int64Array
+from qmath.types import Array, DType, Float32Array, Float64Array, Int64Array
 
-#: The input slot of the bias, which may be missing.
-BIAS = 2
 #: Activations of the forms that are not hybrid.
 CLAMPS = (Activation.NONE, Activation.RELU, Activation.RELU_N1_TO_1, Activation.RELU6)
 #: Integer types of input, weights and output.
@@ -138,6 +138,8 @@ class FullyConnected(Prepared):
 
         def run(inputs: Inputs) -> Outputs:
             x = given(inputs, 0)
+            if x.ndim == 2 and x.shape[1] == self.rows.depth:
+                return run_rows(inputs)
             (codes,) = run_rows((self.rows.of(x), *inputs[1:]))
             return (codes.reshape(self.rows.output_shape(x.shape)),)
 
@@ -211,12 +213,29 @@ class FloatFullyConnected(Prepared):
     activation: Activation
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
-        """Multiply in float32, add the bias, clamp."""
-        x, bias = given(inputs, 0), inputs[BIAS] if len(inputs) > BIAS else None
-        sums = note("accumulator", np.matmul(self.rows.of(x), given(inputs, 1).T))
-        if bias is not None:
-            sums = sums + bias.reshape(-1)
-        return (clamp_float(sums, self.activation).reshape(self.rows.output_shape(x.shape)),)
+        """Evaluate :func:`float_fully_connected`."""
+        return (float_fully_connected(given(inputs, 0), given(inputs, 1).T, _float_bias(inputs), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Lay constant weights out once."""
+        if constants[1] is None:
+            return partial(self.evaluate, note=silent)
+        matrix = np.ascontiguousarray(constants[1].T)
+        return lambda inputs: (float_fully_connected(given(inputs, 0), matrix, _float_bias(inputs), self),)
+
+
+def float_fully_connected(
+    x: Float32Array, matrix: Float32Array, bias: Float32Array | None, fc: FloatFullyConnected, note: Note = silent
+) -> Array:
+    """Multiply rows with a matrix (depth, units) in float32: add products in order, then the bias, then clamp."""
+    sums = note("accumulator", matmul_in_order(fc.rows.of(x), matrix))
+    if bias is not None:
+        sums = note("bias added", sums + bias.reshape(-1))
+    return clamp_float(sums, fc.activation).reshape(fc.rows.output_shape(x.shape))
+
+
+def _float_bias(inputs: Inputs) -> Float32Array | None:
+    return inputs[BIAS] if len(inputs) > BIAS else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,19 +268,23 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     x, weights, y, bias = input_tensor(op, 0), input_tensor(op, 1), output_tensor(op), optional_input(op, BIAS)
     activation = choice(op, "fused_activation_function", Activation)
     rows = _rows(op, x, weights)
-    types = (x.dtype, weights.dtype, y.dtype)
-    if types != (DType.FLOAT32, DType.FLOAT32, DType.FLOAT32) and types not in INTEGER_TYPES:
+    floats = (x.dtype, y.dtype) == (DType.FLOAT32, DType.FLOAT32)
+    hybrid = floats and weights.dtype in HYBRID_WEIGHTS
+    integers = (x.dtype, weights.dtype, y.dtype) in INTEGER_TYPES
+    if not (integers or hybrid or (floats and weights.dtype is DType.FLOAT32)):
         raise unsupported(op, "; ".join(KERNELS[0].covers))
-    expect(activation in CLAMPS, f"an activation that clamps, found {activation.name}")
+    expect(hybrid or activation in CLAMPS, f"an activation that clamps, found {activation.name}")
+    if weights.dtype in {DType.INT4, DType.INT2}:
+        expect(not quant_of(weights).zero_point.any(), f"zero points 0 of {weights.dtype.name} weights, found others")
     if rows.depth == 0:
         return EmptyDepth(rows, y.dtype)
     if bias is not None:
         expect(math.prod(bias.shape) == rows.units, f"one bias a unit ({rows.units}), found {bias.shape}")
-    if x.dtype is not DType.FLOAT32:
+    if integers:
         return _prepare_integer(op, rows, activation, profile)
     if bias is not None:
         expect_dtype(bias, DType.FLOAT32)
-    return FloatFullyConnected(rows, activation)
+    return prepare_hybrid(op, rows, activation) if hybrid else FloatFullyConnected(rows, activation)
 
 
 def _rows(op: OpView, x: TensorView, weights: TensorView) -> Rows:
@@ -281,8 +304,6 @@ def _prepare_integer(op: OpView, rows: Rows, activation: Activation, profile: Pr
     accumulator, bias_type = _widths(op, x, weights, bias)
     scaling = quant_of(weights)
     real_multiplier = _real_multiplier(x, weights, bias, y, arithmetic)
-    if weights.dtype in {DType.INT4, DType.INT2}:
-        expect(not scaling.zero_point.any(), f"zero points 0 of {weights.dtype.name} weights, found others")
     if x.dtype is DType.INT16:
         expect(zero_point_of(x) == zero_point_of(y) == 0, "zero points 0 of int16 tensors, found others")
     regime = arithmetic.narrow if accumulator is DType.INT32 else arithmetic.wide
@@ -332,12 +353,11 @@ def _real_multiplier(
         expect(scaling.quantized_dimension == 0, f"weights quantized along axis 0, not {scaling.quantized_dimension}")
         expect(scaling.scale.size == units, f"one scale a unit ({units}), found {scaling.scale.size}")
         return scale_ratio(scale_of(x), scaling.scale, scale_of(y))
-    product, bias_scale = float(scale_of(x)) * float(scaling.scale[0]), 0.0
+    product = scale_of(x) * float(scaling.scale[0])
     if bias is not None:
-        single = bias.quant is not None and not bias.quant.per_axis
-        bias_scale = scale_of(bias) if single else 0.0
-        off = abs(product - bias_scale) / scale_of(y)
-        expect(off <= MAX_BIAS_SCALE_ERROR, f"the bias's scale to be {product:g}, found {bias_scale:g}")
+        bias_scale = scale_of(bias) if bias.quant is not None and not bias.quant.per_axis else 0.0
+        near = abs(product - bias_scale) <= MAX_BIAS_SCALE_ERROR * scale_of(y)
+        expect(near, f"the bias's scale to be {product:g}, found {bias_scale:g}")
     expect(product >= 0, f"scales of one sign, found a product of {product:g}")
     return scale_ratio(scale_of(x), scaling.scale[0], scale_of(y), float32_product=arithmetic.float32_product)
 
@@ -353,6 +373,7 @@ KERNELS = (
             "int8 x int8, int4 or int2, per-tensor and per-axis",
             "int16 x int8, int4, int2 or int16, per-tensor and per-axis, bias int32 or int64",
             "uint8 x uint8 to uint8 or int16, per-tensor",
+            "float32 x int8, uint8, int4 or int2 (hybrid), per-tensor and per-axis",
             "float32",
         ),
     ),

@@ -1,0 +1,129 @@
+"""FULLY_CONNECTED of float32 activations with integer weights ("dynamic range" quantization).
+
+Source: ``tflite/kernels/fully_connected.cc`` (EvalHybridDense),
+``tflite/kernels/internal/optimized/sse_tensor_utils.cc`` (SseMatrixBatchVectorMultiplyAccumulateImpl).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from kernels.engine.activation import Activation, activate_float
+from kernels.engine.contract import expect, input_tensor, option, quant_of
+from kernels.engine.hybrid import QuantizeRows, quantize_asymmetric, quantize_symmetric
+from kernels.engine.hybrid_matmul import IntegerMatrix
+from kernels.engine.rows import Rows
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
+from qmath.stages import Note, silent
+from qmath.types import Array, DType, Float32Array
+
+#: The input slot of the bias, which may be missing.
+BIAS = 2
+#: Types of weights; UINT8 is read as INT8.
+HYBRID_WEIGHTS = (DType.INT8, DType.UINT8, DType.INT4, DType.INT2)
+
+
+@dataclass(frozen=True, slots=True)
+class HybridFullyConnected(Prepared):
+    """A prepared FULLY_CONNECTED with float32 activations and integer weights.
+
+    Attributes
+    ----------
+    rows
+        How the input is cut.
+    quantize
+        How rows are quantized: symmetrically or asymmetrically.
+    weights_scale
+        float32, shape ``(1,)``, or ``(units,)`` where it differs by unit.
+    activation
+        Applied at the end.
+
+    """
+
+    rows: Rows
+    quantize: QuantizeRows
+    weights_scale: Float32Array
+    activation: Activation
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`hybrid_fully_connected`."""
+        matrix = IntegerMatrix.of(given(inputs, 1))
+        return (hybrid_fully_connected(given(inputs, 0), matrix, _bias(inputs), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Lay constant weights out once."""
+        if constants[1] is None:
+            return partial(self.evaluate, note=silent)
+        matrix = IntegerMatrix.of(constants[1])
+        return lambda inputs: (hybrid_fully_connected(given(inputs, 0), matrix, _bias(inputs), self),)
+
+
+def hybrid_fully_connected(
+    x: Float32Array, weights: IntegerMatrix, bias: Float32Array | None, fc: HybridFullyConnected, note: Note = silent
+) -> Array:
+    """Quantize each row on the fly, multiply with integer weights, scale back.
+
+    Quirk: Hybrid FULLY_CONNECTED ignores the zero points of its weights, and reads UINT8 weights as INT8.
+
+    Parameters
+    ----------
+    x
+        float32, any shape.
+    weights
+        The weights, (units, depth).
+    bias
+        float32, shape (units,), or None.
+    fc
+        The prepared op.
+    note
+        Receives the stages.
+
+    Returns
+    -------
+    float32, shape (rows, units), or that of ``x`` with ``units`` last.
+
+    Notes
+    -----
+    1. Cut ``x`` into rows of ``depth`` elements. Each row's result starts as the bias, or 0. If all of ``x`` is zero,
+       go to 6.
+    2. Quantize each row with a scale of its own, and a zero point if inputs are quantized asymmetrically.
+    3. accumulator: sum over the depth of ``weights * (code - zero_point)``, int32.
+    4. Scale of the product: row scale times weights scale, in float32.
+    5. Add the accumulator times that scale to the result: two float32 operations.
+    6. Apply the activation.
+
+    """
+    rows = fc.rows.of(x)
+    start = np.zeros(fc.rows.units, np.float32) if bias is None else bias.reshape(-1)
+    result = np.repeat(start[None], len(rows), axis=0)
+    if x.any():
+        quantized = fc.quantize(rows)
+        note("quantized input", quantized.codes)
+        accumulator = note("accumulator", weights.sums(quantized))
+        scale = quantized.scale[:, None] * fc.weights_scale
+        result += note("scaled", accumulator.astype(np.float32) * scale)
+    return activate_float(result, fc.activation).reshape(fc.rows.output_shape(x.shape))
+
+
+def _bias(inputs: Inputs) -> Float32Array | None:
+    return inputs[BIAS] if len(inputs) > BIAS else None
+
+
+def prepare_hybrid(op: OpView, rows: Rows, activation: Activation) -> HybridFullyConnected:
+    """Check what only the hybrid form asks for, and choose how rows are quantized.
+
+    Raises
+    ------
+    ModelError
+        The op breaks its contract.
+
+    """
+    scaling = quant_of(input_tensor(op, 1))
+    if scaling.per_axis:
+        units, axis = scaling.scale.size, scaling.quantized_dimension
+        expect(axis == 0 and units == rows.units, f"{rows.units} scales along axis 0, found {units} along axis {axis}")
+    quantize = quantize_asymmetric if option(op, "asymmetric_quantize_inputs") else quantize_symmetric
+    return HybridFullyConnected(rows, quantize, scaling.scale, activation)
