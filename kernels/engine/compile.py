@@ -1,7 +1,8 @@
 """Fast forms derived from literal definitions by exhausting their finite domain.
 
 Elementwise ops on 8- and 16-bit codes become tables; sums of products become exact BLAS sums followed by a step
-function (:mod:`kernels.engine.steps`).
+function (:mod:`kernels.engine.steps`), or, for outputs of 16 bits, with the multiplier folded into the sum
+(:mod:`kernels.engine.folded`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from kernels.engine.exact import LinearSum
+from kernels.engine.folded import folded
 from kernels.engine.steps import StepForm, proven_form, quick_form
 from kernels.engine.types import Inputs, Outputs, Runner, given
 from qmath.requantize import Requantize
@@ -67,10 +69,10 @@ class RequantizedSum:
         self._step = quick
         self._runs_until_settled = RUNS_UNTIL_SETTLED
 
-    def settle(self) -> None:
-        """Search for the float32 form now."""
+    def settle(self, elements: int = BLOCK) -> None:
+        """Search for the float form now; ``elements`` is how many a run has."""
         self._runs_until_settled = 0
-        proven = proven_form(self._requantize, self._offset, self._sums.reach)
+        proven = proven_form(self._requantize, self._offset, self._sums.reach, elements)
         if proven is not None:
             self._step = proven
 
@@ -78,15 +80,21 @@ class RequantizedSum:
         """Never search."""
         self._runs_until_settled = 0
 
+    def _count(self, elements: int) -> None:
+        self._runs_until_settled -= 1
+        if not self._runs_until_settled:
+            self.settle(elements)
+
     def __call__(self, inputs: Inputs) -> Outputs:
         """Return the codes of the output for the codes in input slot 0, a block of images at a time."""
-        if self._runs_until_settled:
-            self._runs_until_settled -= 1
-            if not self._runs_until_settled:
-                self.settle()
         images = given(inputs, 0)
         if len(images) == 1:
-            return (self._step(self._sums(images)),)
+            raw = self._sums(images)
+            if self._runs_until_settled:
+                self._count(raw.size)
+            return (self._step(raw),)
+        if self._runs_until_settled:
+            self._count(BLOCK)
         first = self._step(self._sums(images[:1]))
         out = np.empty((len(images), *first.shape[1:]), first.dtype)
         out[:1] = first
@@ -111,10 +119,11 @@ def requantized_sum(sums: LinearSum, offset: Int64Array, requantize: Requantize,
         The literal form: what runs where no fast form is proven, and on empty inputs.
 
     """
-    quick = quick_form(requantize, offset, sums.reach)
+    form = folded(sums, offset, requantize)
+    computed, quick = form or (sums, quick_form(requantize, offset, sums.reach))
     if quick is None:
         return definition
-    compiled = RequantizedSum(sums, offset, requantize, quick)
+    compiled = RequantizedSum(computed, offset, requantize, quick)
     return lambda inputs: compiled(inputs) if given(inputs, 0).size else definition(inputs)
 
 

@@ -16,6 +16,7 @@ import abc
 import dataclasses
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +29,13 @@ from qmath.types import Array, BoolArray, FixedPointMultiplier, Float32Array, Fl
 RUN = 4096
 #: More exceptions than this in one channel, and the float32 form is not worth its compare passes.
 MAX_EXCEPTIONS = 8
-#: The sign of a float32, as the integer of the same bits.
-SIGN_BIT = np.int32(-(1 << 31))
+#: Up to this many elements a wider float costs less than a search for exceptions.
+SMALL = 4096
+#: The sign of a float, as the integer of the same bits.
+SIGN_BIT: dict[np.dtype[Any], np.signedinteger[Any]] = {
+    np.dtype(np.float32): np.int32(-(1 << 31)),
+    np.dtype(np.float64): np.int64(-(1 << 63)),
+}
 #: Units in the last place of the scale that the fit tries either side.
 SCALE_TRIALS = (0, 1, -1, 2, -2, 3, -3)
 
@@ -190,8 +196,8 @@ class Exceptions:
 
 
 @dataclass(frozen=True)
-class Float32Form(StepForm):
-    """Two float32 chains for ``v = (raw + bias) * scale``.
+class FittedForm(StepForm):
+    """A float chain for ``v = (raw + bias) * scale``, in the float type of its vectors, fitted and proven.
 
     Where no tie depends on a sign (``half`` is None), everything that is added sits in ``bias``, and codes are counted
     from the type's lowest one: ``clip(v)``, cut to an unsigned integer, which is a floor. Otherwise
@@ -199,9 +205,9 @@ class Float32Form(StepForm):
     """
 
     requantize: Requantize
-    bias: Float32Array
-    scale: Float32Array
-    half: Float32Array | None
+    bias: Array
+    scale: Array
+    half: Array | None
     exceptions: Exceptions | None = None
     _layouts: dict[tuple[int, ...], _Layout] = field(default_factory=dict, repr=False, compare=False)
 
@@ -210,51 +216,58 @@ class Float32Form(StepForm):
         layout = self._layouts.get(raw.shape) or self._lay_out(raw.shape)
         t = raw.reshape(layout.runs)
         wrong = self._find(t, layout) if self.exceptions else ()
-        np.add(t, layout.bias, t)
+        t = np.add(t, layout.bias, t if t.dtype == layout.bias.dtype else None)
         np.multiply(t, layout.scale, t)
-        codes = self._cut(t) if layout.half is None else self._round(t, layout.half)
+        codes = self._round(t, layout) if layout.by_sign else self._cut(t, layout)
         for where, right in wrong:
             codes.reshape(-1)[where] = right
         return codes.reshape(raw.shape)
 
-    def _cut(self, t: Array) -> Array:
-        act, dtype = self.requantize.activation, self.requantize.dtype
-        clip(t, np.float32(act.min - dtype.min), np.float32(act.max - dtype.min), t)
+    def _cut(self, t: Array, layout: _Layout) -> Array:
+        clip(t, layout.lowest, layout.highest, t)
         codes = t.astype(np.uint8)
-        if dtype.min:
-            np.bitwise_xor(codes, np.uint8(-dtype.min), codes)
-        return codes.view(dtype.storage)
+        if layout.base is not None:
+            np.bitwise_xor(codes, layout.base, codes)
+        return codes.view(self.requantize.dtype.storage)
 
-    def _round(self, t: Array, half: Array) -> Array:
-        act, dtype = self.requantize.activation, self.requantize.dtype
-        signed_half = np.bitwise_and(t.view(np.int32), SIGN_BIT)
-        np.bitwise_or(signed_half, half, signed_half)
-        np.add(t, signed_half.view(np.float32), t)
+    def _round(self, t: Array, layout: _Layout) -> Array:
+        signed_half = np.bitwise_and(t.view(layout.half.dtype), SIGN_BIT[t.dtype])
+        np.bitwise_or(signed_half, layout.half, signed_half)
+        np.add(t, signed_half.view(t.dtype), t)
         np.trunc(t, t)
-        np.add(t, np.float32(self.requantize.zero_point), t)
-        clip(t, np.float32(act.min), np.float32(act.max), t)
-        return t.astype(dtype.storage)
+        np.add(t, layout.zero_point, t)
+        clip(t, layout.lowest, layout.highest, t)
+        return t.astype(self.requantize.dtype.storage)
 
-    def unclamped(self, raw: Float32Array) -> Float32Array:
+    def unclamped(self, raw: Int64Array) -> Array:
         """Return codes before the clamp, for raw sums of shape (any, channels): what is proven."""
-        v: Float32Array = (raw + self.bias) * self.scale
+        float_type = self.bias.dtype.type
+        v: Array = (raw.astype(float_type) + self.bias) * self.scale
         if self.half is None:
-            return np.floor(v) + np.float32(self.requantize.dtype.min)
-        return np.trunc(v + np.copysign(self.half, v)) + np.float32(self.requantize.zero_point)
+            lowest: Array = np.floor(v) + float_type(self.requantize.dtype.min)
+            return lowest
+        rounded: Array = np.trunc(v + np.copysign(self.half, v)) + float_type(self.requantize.zero_point)
+        return rounded
 
     def _lay_out(self, shape: tuple[int, ...]) -> _Layout:
-        channels = shape[-1]
+        channels, float_type = shape[-1], self.bias.dtype.type
         fold = _fold(math.prod(shape) // channels, channels)
-        half = None if self.half is None else np.tile(self.half, fold).view(np.int32)
-        sums = None if self.exceptions is None else np.tile(self.exceptions.sums, (1, fold))
-        layout = _Layout(
-            (math.prod(shape) // (fold * channels), fold * channels),
-            np.tile(self.bias, fold),
-            np.tile(self.scale, fold),
-            half,
-            sums,
+        run = fold * channels
+        act, dtype = self.requantize.activation, self.requantize.dtype
+        base = dtype.min if self.half is None else 0
+        integers = np.int32 if float_type is np.float32 else np.int64
+        layout = self._layouts[shape] = _Layout(
+            runs=(run,) if math.prod(shape) == run else (math.prod(shape) // run, run),
+            bias=np.tile(self.bias, fold),
+            scale=np.tile(self.scale, fold),
+            half=np.empty(0, integers) if self.half is None else np.tile(self.half, fold).view(integers),
+            by_sign=self.half is not None,
+            sums=None if self.exceptions is None else np.tile(self.exceptions.sums, (1, fold)),
+            lowest=np.asarray(act.min - base, float_type),
+            highest=np.asarray(act.max - base, float_type),
+            zero_point=np.asarray(self.requantize.zero_point, float_type),
+            base=None if base == 0 else np.asarray(-base, np.uint8),
         )
-        self._layouts[shape] = layout
         return layout
 
     def _find(self, t: Array, layout: _Layout) -> list[tuple[Int64Array, Array]]:
@@ -271,72 +284,101 @@ class Float32Form(StepForm):
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Vectors of a float32 form, repeated so that they fit runs of several rows of channels.
+    """What a form needs for arrays of one shape: its vectors, repeated to fit runs of several rows of channels.
 
     Attributes
     ----------
     runs
-        Shape (runs, length of a run).
+        Shape: (length of a run,) or (runs, length of a run).
     bias, scale, half, sums
-        As in the form, repeated; ``half`` as the integers of the same bits, ``sums`` of the exceptions.
+        As in the form, repeated; ``half`` as the integers of the same bits, ``sums`` those of the exceptions.
+    by_sign
+        Whether there is a ``half``.
+    lowest, highest, zero_point
+        Scalars in the form's float type; the first two counted from ``base``.
+    base
+        What turns unsigned codes into the type's, by exclusive or; None where nothing does.
 
     """
 
-    runs: tuple[int, int]
-    bias: Float32Array
-    scale: Float32Array
-    half: Array | None
+    runs: tuple[int, ...]
+    bias: Array
+    scale: Array
+    half: Array
+    by_sign: bool
     sums: Array | None
+    lowest: Array
+    highest: Array
+    zero_point: Array
+    base: Array | None
 
 
-def proven_form(requantize: Requantize, offset: Int64Array, reach: Reach) -> Float32Form | None:
-    """Fit a float32 form and prove it at every step, or return None."""
-    if reach.dtype != np.float32 or requantize.dtype.bits > 8:
+def proven_form(requantize: Requantize, offset: Int64Array, reach: Reach, elements: int) -> FittedForm | None:
+    """Fit a float form and prove it at every step, or return None.
+
+    Parameters
+    ----------
+    requantize, offset, reach
+        What is to be computed: ``requantize(raw + offset)``.
+    elements
+        How many a call has: decides whether exceptions are looked for or avoided by a wider type.
+
+    """
+    if reach.dtype is None or requantize.dtype.bits > 8:
         return None
     steps = steps_of(requantize, offset, reach)
     if steps is None:
         return None
+    narrow = _fitted(requantize, offset, reach, steps, np.dtype(np.float32)) if reach.dtype == np.float32 else None
+    if narrow is not None and (narrow.exceptions is None or elements > SMALL):
+        return narrow
+    wide = _fitted(requantize, offset, reach, steps, np.dtype(np.float64))
+    return wide if wide is not None and wide.exceptions is None else narrow
+
+
+def _fitted(
+    requantize: Requantize, offset: Int64Array, reach: Reach, steps: Steps, dtype: np.dtype[Any]
+) -> FittedForm | None:
     form = requantize.regime.real_form(requantize.factor)
     sign_matters = requantize.activation.min < requantize.zero_point and (form is None or bool(form.away.any()))
     fit = _fit_by_sign if sign_matters else _fit
-    fits = [fit(requantize, offset, steps, trial) for trial in SCALE_TRIALS]
+    fits = [fit(requantize, offset, steps, _scales(requantize, len(offset), dtype, trial)) for trial in SCALE_TRIALS]
     wrong = np.stack([_wrong_steps(fit, steps).sum(axis=0) for fit in fits])
     chosen = _settle_constants(_choose(fits, wrong.argmin(axis=0)), offset, reach, steps)
     return _with_exceptions(chosen, offset, reach, steps)
 
 
-def _scales(requantize: Requantize, channels: int, trial: int) -> Float32Array:
-    """Return the real multipliers in float32, ``trial`` units in the last place away."""
+def _scales(requantize: Requantize, channels: int, dtype: np.dtype[Any], trial: int) -> Array:
+    """Return the real multipliers in a float type, ``trial`` units in the last place away."""
     form = requantize.regime.real_form(requantize.factor)
     real = form.scale if form else np.asarray(requantize.factor, np.float64)
-    scale = np.broadcast_to(real, (channels,)).astype(np.float32)
-    positive = np.maximum(scale, np.float32(1e-30))
-    return (positive.view(np.int32) + np.int32(trial)).view(np.float32)
+    scale = np.maximum(np.broadcast_to(real, (channels,)), 1e-30).astype(dtype)
+    bits: Array = scale.view(np.int32 if dtype == np.float32 else np.int64)
+    return (bits + trial).view(dtype)
 
 
-def _fit(requantize: Requantize, offset: Int64Array, steps: Steps, trial: int) -> Float32Form:
+def _fit(requantize: Requantize, offset: Int64Array, steps: Steps, scale: Array) -> FittedForm:
     """Place ``bias`` in the middle of what every step of a channel allows: ``first`` reaches its code, one less not."""
-    scale = _scales(requantize, len(offset), trial)
     targets = (steps.codes - requantize.dtype.min) / scale.astype(np.float64)
     lower, upper = _interval(targets - steps.first, np.ones(len(offset)), steps.inside, steps.inside)
-    return Float32Form(requantize, _middle(lower, upper, 0.0), scale, None)
+    return FittedForm(requantize, _middle(lower, upper, 0.0).astype(scale.dtype), scale, None)
 
 
-def _fit_by_sign(requantize: Requantize, offset: Int64Array, steps: Steps, trial: int) -> Float32Form:
+def _fit_by_sign(requantize: Requantize, offset: Int64Array, steps: Steps, scale: Array) -> FittedForm:
     """Add the offset exactly, and place ``half`` in the middle of what the steps on both sides of zero allow."""
-    scale = _scales(requantize, len(offset), trial)
     step, total = scale.astype(np.float64), steps.first + offset
     room = (steps.codes - requantize.zero_point) - total * step
     above = _interval(room, step, steps.inside & (total >= 0), steps.inside & (total > 0))
     below = _interval(room, step, steps.inside & (total < 0), steps.inside & (total <= 0))
     lower, upper = np.maximum(above[0], 1 - below[1]), np.minimum(above[1], 1 - below[0])
-    return Float32Form(requantize, offset.astype(np.float32), scale, _middle(lower, upper, 0.5))
+    half = _middle(lower, upper, 0.5).astype(scale.dtype)
+    return FittedForm(requantize, offset.astype(scale.dtype), scale, half)
 
 
-def _middle(lower: Float64Array, upper: Float64Array, otherwise: float) -> Float32Array:
+def _middle(lower: Float64Array, upper: Float64Array, otherwise: float) -> Float64Array:
     with np.errstate(invalid="ignore"):
         middle = (lower + upper) / 2
-    return np.where(np.isfinite(middle), middle, otherwise).astype(np.float32)
+    return np.where(np.isfinite(middle), middle, otherwise)
 
 
 def _interval(
@@ -349,27 +391,27 @@ def _interval(
     )
 
 
-def _wrong_steps(form: Float32Form, steps: Steps) -> BoolArray:
+def _wrong_steps(form: FittedForm, steps: Steps) -> BoolArray:
     """Return for each step and channel whether the form is on the wrong side of it."""
-    reached = form.unclamped(steps.first.astype(np.float32)) >= steps.codes
-    too_early = form.unclamped((steps.first - 1).astype(np.float32)) >= steps.codes
+    reached = form.unclamped(steps.first) >= steps.codes
+    too_early = form.unclamped(steps.first - 1) >= steps.codes
     wrong: BoolArray = steps.inside & (~reached | too_early)
     return wrong
 
 
-def _choose(fits: list[Float32Form], best: Int64Array) -> Float32Form:
+def _choose(fits: list[FittedForm], best: Int64Array) -> FittedForm:
     """Take each channel's vectors from its best fit."""
 
-    def pick(name: str) -> Float32Array | None:
+    def pick(name: str) -> Array | None:
         stacked = [getattr(fit, name) for fit in fits]
         return None if stacked[0] is None else np.stack(stacked)[best, np.arange(len(best))]
 
     bias, scale = pick("bias"), pick("scale")
     assert bias is not None and scale is not None  # noqa: S101, PT018 - every fit has both
-    return Float32Form(fits[0].requantize, bias, scale, pick("half"))
+    return FittedForm(fits[0].requantize, bias, scale, pick("half"))
 
 
-def _settle_constants(form: Float32Form, offset: Int64Array, reach: Reach, steps: Steps) -> Float32Form:
+def _settle_constants(form: FittedForm, offset: Int64Array, reach: Reach, steps: Steps) -> FittedForm:
     """Give channels without any reachable step their one code, whatever the sum."""
     constant = ~steps.inside.any(axis=0)
     if not constant.any():
@@ -377,13 +419,15 @@ def _settle_constants(form: Float32Form, offset: Int64Array, reach: Reach, steps
     code = form.requantize(reach.lowest + offset).astype(np.float64)
     # The sum vanishes beside a bias this large, and the scale takes the bias back to the code.
     target = code - form.requantize.dtype.min + 0.5 if form.half is None else code - form.requantize.zero_point
-    bias = np.where(constant, target * 2.0**40, form.bias).astype(np.float32)
-    scale = np.where(constant, np.float32(2.0**-40), form.scale)
-    half = None if form.half is None else np.where(constant, np.float32(0.25), form.half)
-    return Float32Form(form.requantize, bias, scale, half)
+    dtype = form.bias.dtype
+    far = 2.0**40 if dtype == np.float32 else 2.0**80
+    bias = np.where(constant, target * far, form.bias).astype(dtype)
+    scale = np.where(constant, 1 / far, form.scale).astype(dtype)
+    half = None if form.half is None else np.where(constant, 0.25, form.half).astype(dtype)
+    return FittedForm(form.requantize, bias, scale, half)
 
 
-def _with_exceptions(form: Float32Form, offset: Int64Array, reach: Reach, steps: Steps) -> Float32Form | None:
+def _with_exceptions(form: FittedForm, offset: Int64Array, reach: Reach, steps: Steps) -> FittedForm | None:
     """List the sums around each wrong step at which the form errs, or return None if they are too many."""
     step, channel = np.nonzero(_wrong_steps(form, steps))
     if not step.size:
@@ -392,13 +436,13 @@ def _with_exceptions(form: Float32Form, offset: Int64Array, reach: Reach, steps:
     raw = np.clip(raw, reach.lowest[channel], reach.highest[channel])
     multiplier = np.broadcast_to(form.requantize.real_multiplier, offset.shape)[channel]
     definition = dataclasses.replace(form.requantize, real_multiplier=multiplier)
-    few = Float32Form(
+    few = FittedForm(
         definition,
         form.bias[channel],
         form.scale[channel],
         None if form.half is None else form.half[channel],
     )
-    right, given = definition(raw + offset[channel]), few(raw.astype(np.float32))
+    right, given = definition(raw + offset[channel]), few(raw.astype(form.bias.dtype))
     ends = (raw[[0, -1]] - steps.first[step, channel] != 0) & (right[[0, -1]] != given[[0, -1]])
     inner = (raw[[0, -1]] > reach.lowest[channel]) & (raw[[0, -1]] < reach.highest[channel])
     if (ends & inner).any():
@@ -411,7 +455,7 @@ def _with_exceptions(form: Float32Form, offset: Int64Array, reach: Reach, steps:
     return _in_levels(form, listed)
 
 
-def _in_levels(form: Float32Form, listed: dict[tuple[int, int], int]) -> Float32Form | None:
+def _in_levels(form: FittedForm, listed: dict[tuple[int, int], int]) -> FittedForm | None:
     """Arrange exceptions so that each level holds at most one a channel."""
     by_channel: dict[int, list[tuple[int, int]]] = {}
     for (channel, raw), code in listed.items():
