@@ -1,0 +1,186 @@
+"""STRIDED_SLICE: every n-th element along each axis, between a begin and an end.
+
+Source: ``tflite/kernels/strided_slice.cc``, ``internal/reference/strided_slice.h``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kernels.engine.contract import (
+    expect,
+    expect_count,
+    expect_dtype,
+    expect_rank,
+    input_tensor,
+    option,
+    output_tensor,
+)
+from kernels.engine.movement import COPIED, Movement, expect_covered, in_words, integers
+from kernels.engine.registry import Kernel
+from kernels.engine.types import OpView, Prepared
+from kernels.profiles import Profile
+from qmath.types import Array, DType
+
+#: Bits of a mask: one entry of begin, end and strides each.
+MAX_ENTRIES = 31
+
+
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """The options of STRIDED_SLICE. Bit ``i`` of a mask is about entry ``i`` of begin, end and strides.
+
+    Attributes
+    ----------
+    begin, end
+        The entry is ignored: take the axis from its start, or to its end (the other way round for negative strides).
+    ellipsis
+        The entry stands for as many whole axes as are left over.
+    new_axis
+        The entry inserts an axis of size 1.
+    shrink_axis
+        The entry picks one index, and its axis goes away.
+    offset
+        Ends are counted from the begins.
+
+    """
+
+    begin: int
+    end: int
+    ellipsis: int
+    new_axis: int
+    shrink_axis: int
+    offset: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """What happens to one axis.
+
+    Attributes
+    ----------
+    size
+        Of the input; 1 for one that is inserted.
+    entry
+        Which entry of begin, end and strides is about it, or None: taken whole.
+
+    """
+
+    size: int
+    entry: int | None
+
+
+def lay_out(shape: tuple[int, ...], entries: int, masks: Masks) -> list[Axis]:
+    """Tell which entry is about which axis, inserted axes included.
+
+    1. Entries go to axes in order.
+    2. An ellipsis takes the axes for which no other entry is left, perhaps none; of several, the first does.
+    3. Axes behind the last entry are taken whole.
+    """
+    inserted = sum(1 for i in range(entries) if _has(masks.new_axis, i) and not _has(masks.ellipsis, i))
+    axes: list[Axis] = []
+    sizes = iter(shape)
+    left_over = len(shape) - (entries - inserted)
+    for entry in range(entries):
+        if _has(masks.ellipsis, entry):
+            whole = max(0, left_over + 1)
+            left_over = -1
+            axes.extend(Axis(next(sizes), None) for _ in range(whole))
+        elif _has(masks.new_axis, entry):
+            axes.append(Axis(1, None))
+        else:
+            size = next(sizes, None)
+            expect(size is not None, f"at most {len(shape)} entries for shape {shape}, found {entries}")
+            axes.append(Axis(size or 0, entry))
+    axes.extend(Axis(size, None) for size in sizes)
+    return axes
+
+
+def strided_slice(x: Array, begin: Array, end: Array, strides: Array, masks: Masks) -> Array:
+    """Take every ``stride``-th element from begin to before end, along each axis.
+
+    1. Negative begins and ends count from the back; both are then clamped to the axis.
+    2. A negative stride walks backwards, down to after end.
+    3. An axis to shrink keeps the one element at begin and goes away.
+
+    Raises
+    ------
+    ModelError
+        A stride is 0, an index to keep lies outside, or the options contradict each other.
+
+    """
+    begins, ends, steps = integers(begin), integers(end), integers(strides)
+    expect(len(begins) == len(ends) == len(steps), f"as many begins, ends and strides, found {begins}, {ends}, {steps}")
+    axes = lay_out(x.shape, len(begins), masks)
+    cuts: list[slice | int] = []
+    for axis in axes:
+        if axis.entry is None:
+            cuts.append(slice(None))
+            continue
+        i = axis.entry
+        expect(steps[i] != 0, "strides other than 0, found 0")
+        start = _start(axis.size, begins[i], steps[i], masked=_has(masks.begin, i))
+        if _has(masks.shrink_axis, i):
+            expect(0 <= start < axis.size, f"an index within {axis.size} elements, found {begins[i]}")
+            cuts.append(start)
+            continue
+        stop = ends[i] + start if masks.offset else ends[i]
+        stop = _stop(axis.size, stop, steps[i], masked=_has(masks.end, i))
+        cuts.append(slice(start, None if stop < 0 else stop, steps[i]))
+    widened = x.reshape([axis.size for axis in axes])
+    return np.array(widened[tuple(cuts)], order="C")
+
+
+def _has(mask: int, bit: int) -> bool:
+    return bool(mask >> bit & 1)
+
+
+def _start(size: int, begin: int, step: int, *, masked: bool) -> int:
+    if masked:
+        return 0 if step > 0 else size - 1
+    lowest, highest = (0, size) if step > 0 else (-1, size - 1)
+    return min(max(begin + size if begin < 0 else begin, lowest), highest)
+
+
+def _stop(size: int, end: int, step: int, *, masked: bool) -> int:
+    if masked:
+        return size if step > 0 else -1
+    lowest, highest = (0, size) if step > 0 else (-1, size - 1)
+    return min(max(end + size if end < 0 else end, lowest), highest)
+
+
+def prepare(op: OpView, profile: Profile) -> Prepared:
+    """Check the contract of STRIDED_SLICE.
+
+    Raises
+    ------
+    ModelError
+        The op breaks its contract.
+    UnsupportedError
+        The element type is not covered.
+
+    """
+    del profile
+    expect_count(op, {4})
+    x = input_tensor(op, 0)
+    expect_covered(op, x, COPIED)
+    expect_dtype(output_tensor(op), x.dtype)
+    for slot in (1, 2, 3):
+        tensor = input_tensor(op, slot)
+        expect_dtype(tensor, DType.INT32)
+        expect_rank(tensor, 1)
+        expect(tensor.shape[0] <= MAX_ENTRIES, f"at most {MAX_ENTRIES} entries, found {tensor.shape[0]}")
+    masks = Masks(
+        begin=option(op, "begin_mask"),
+        end=option(op, "end_mask"),
+        ellipsis=option(op, "ellipsis_mask"),
+        new_axis=option(op, "new_axis_mask"),
+        shrink_axis=option(op, "shrink_axis_mask"),
+        offset=option(op, "offset"),
+    )
+    return Movement(lambda x, begin, end, strides: strided_slice(x, begin, end, strides, masks))
+
+
+KERNELS = (Kernel("STRIDED_SLICE", prepare, covers=in_words(COPIED)),)
