@@ -28,7 +28,8 @@ def load_npz(path: str | os.PathLike[str]) -> dict[str, Array]:
 
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with Path(path).open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise InputError(f"{path}: expected an .npz archive, found a single array")
             return dict(archive)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import click
 
 from qmath.errors import QuantrefError
+from quantref import __version__
 from quantref.cli.common import Settings
 
 _VERBS = ("demo", "inspect", "run", "verify")
@@ -48,7 +49,7 @@ class Verbs(click.Group):
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="quantref", message="%(prog)s %(version)s")
+@click.version_option(__version__, message="%(prog)s %(version)s")
 def program() -> None:
     """Run quantized TensorFlow Lite models in pure NumPy, bit for bit as the runtime does."""
 

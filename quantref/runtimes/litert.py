@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -113,7 +114,8 @@ class LiteRT:
         self._memory_limit = memory_limit
         self._child: Child | None = None
         self._version = ""
-        self._turn = threading.RLock()
+        self._turn = threading.Lock()
+        self._owner: int | None = None
         if not self.runtime.launcher and not litert_installed():
             raise RuntimeUnavailableError("LiteRT is not installed: pip install 'quantref[litert]'")
 
@@ -128,16 +130,17 @@ class LiteRT:
         self.close()
 
     def close(self) -> None:
-        """End the child, if there is one."""
-        with self._turn:
-            if self._child is not None:
-                self._child.end()
-                self._child = None
+        """End the child, if there is one; a stream that this thread has not read to its end is over too."""
+        if self._owner == threading.get_ident():
+            self._end_child()
+            return
+        with self._my_turn():
+            self._end_child()
 
     @property
     def version(self) -> str:
         """Version and machine of the runtime, such as ``"ai-edge-litert 2.3.0, x86_64"``."""
-        with self._turn:
+        with self._my_turn():
             self._ready_child()
             return self._version
 
@@ -150,7 +153,8 @@ class LiteRT:
     ) -> Iterator[RuntimeOutputs]:
         """Invoke the model once for each sample, in one interpreter, giving each result as it comes.
 
-        Variable tensors keep their values from one sample to the next, as in an application, and start at zero.
+        Variable tensors keep their values from one sample to the next, as in an application. They
+        start at the real value zero: int8 ones at their zero point, others at 0.
 
         Parameters
         ----------
@@ -164,7 +168,7 @@ class LiteRT:
         Raises
         ------
         InputError
-            A sample does not fit the model's inputs.
+            A sample does not fit the model's inputs; or this thread is still reading another stream.
         RuntimeRefused, RuntimeCrashed, RuntimeTimedOut
             The runtime gave no result. A crash is believed only from a child that served no other model before,
             since a damaged heap may be noticed late.
@@ -212,7 +216,7 @@ class LiteRT:
     def _answers(self, request: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
         """Send a request and yield its results; once more, to a new child, if a used one died of it."""
         delivered = 0
-        with self._turn:
+        with self._my_turn():
             while True:
                 child = self._ready_child()
                 fresh = child.served == 0
@@ -248,7 +252,24 @@ class LiteRT:
             raise failure.within(stage).within(self.runtime.name) from failure
         finally:
             if not finished:
-                self.close()
+                self._end_child()
+
+    @contextmanager
+    def _my_turn(self) -> Iterator[None]:
+        """Wait until no other thread uses the child."""
+        if self._owner == threading.get_ident():
+            raise InputError(f"{self.runtime.name}: expected the stream to be read to its end before the next call")
+        with self._turn:
+            self._owner = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._owner = None
+
+    def _end_child(self) -> None:
+        if self._child is not None:
+            self._child.end()
+            self._child = None
 
     def _ready_child(self) -> Child:
         if self._child is None:

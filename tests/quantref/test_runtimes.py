@@ -188,6 +188,17 @@ def test_an_abandoned_stream_does_not_disturb_the_next_call(int8_model: bytes, i
     assert np.array_equal(first.outputs[0], again.outputs[0])
 
 
+def test_a_call_within_a_stream_is_declined(int8_model: bytes, image: np.ndarray) -> None:
+    with LiteRT() as runtime:
+        stream = runtime.stream(int8_model, [[image], [image]])
+        next(stream)
+        with pytest.raises(InputError, match="read to its end"):
+            runtime.run(int8_model, [[image]])
+        assert len(list(stream)) == 1
+        assert runtime.run(int8_model, [[image]])
+        next(runtime.stream(int8_model, [[image], [image]]))
+
+
 def test_threads_take_turns(litert: LiteRT, int8_model: bytes, image: np.ndarray) -> None:
     images = [np.roll(image, step, axis=1) for step in range(8)]
     one_by_one = [litert.run(int8_model, [[x]])[0].outputs[0] for x in images]

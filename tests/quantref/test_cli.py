@@ -1,0 +1,169 @@
+"""The command line: exit codes, JSON, one line an error."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fbs
+from quantref.cli import main
+from quantref.npz import load_npz, save_npz
+from quantref.runtimes import litert_installed
+from tests.quantref.small_models import custom_op, two_layers
+
+needs_litert = pytest.mark.skipif(not litert_installed(), reason="ai-edge-litert is not installed")
+VERBS = ("demo", "inspect", "run", "verify")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "two_layers.tflite"
+    fbs.save(two_layers(), path)
+    return path
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    path = tmp_path / "in.npz"
+    save_npz(path, {"x": np.arange(12, dtype=np.int8).reshape(3, 4)})
+    return path
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert f"quantref {verb}" in out.split("Examples:")[1]
+    assert "--json" in out
+
+
+def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {verb} " in out for verb in VERBS)
+
+
+@needs_litert
+@pytest.mark.litert
+def test_verify_equal(model: Path, inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(model), "--samples", "3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["equal"], found["elements"], found["model"]) == (True, 15, "two_layers.tflite")
+    assert main(["verify", str(model), "--inputs", str(inputs)]) == 0
+    shown = capsys.readouterr()
+    assert "two_layers.tflite: equal" in shown.out
+    assert shown.err == ""
+
+
+@needs_litert
+@pytest.mark.litert
+def test_verify_in_several_processes_gives_the_same(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = []
+    for jobs in ("1", "2"):
+        assert main(["verify", str(model), "--samples", "4", "--jobs", jobs, "--json"]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+
+
+@needs_litert
+@pytest.mark.litert
+def test_verify_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fbs.save(custom_op(), tmp_path / "custom.tflite")
+    assert main(["verify", str(tmp_path / "custom.tflite")]) == 1
+    assert "refused the model" in capsys.readouterr().out
+
+
+def test_run_writes_outputs(model: Path, inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.npz"
+    assert main(["run", str(model), "--inputs", str(inputs), "-o", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tensors"] == {"y": {"dtype": "int8", "shape": [3, 2]}}
+    once = out.read_bytes()
+    assert main(["run", str(model), "--inputs", str(inputs), "-o", str(out)]) == 0
+    assert out.read_bytes() == once
+    assert "y  int8 [3, 2]" in capsys.readouterr().out
+
+
+def test_run_writes_all_tensors(model: Path, inputs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.npz"
+    assert main(["run", str(model), "--inputs", str(inputs), "-o", str(out), "--all-tensors"]) == 0
+    found = load_npz(out)
+    assert {name: array.shape for name, array in found.items()} == {
+        "x": (3, 4),
+        "w0": (3, 4),
+        "b0": (3,),
+        "hidden": (3, 3),
+        "w1": (2, 3),
+        "b1": (2,),
+        "y": (3, 2),
+    }
+    assert np.array_equal(found["x"], load_npz(inputs)["x"])
+
+
+def test_inspect(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(model)]) == 0
+    assert "FULLY_CONNECTED" in capsys.readouterr().out
+    assert main(["inspect", str(model), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["op_counts"] == {"FULLY_CONNECTED": 2}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["frobnicate"],
+        ["inspect"],
+        ["inspect", "no-such.tflite"],
+        ["verify", "MODEL", "--samples", "0"],
+        ["verify", "MODEL", "--runtime", "tensorrt"],
+        ["run", "MODEL", "--inputs", "MODEL", "-o", "out.npz"],
+        ["run", "MODEL", "--inputs", "INPUTS", "-o", "no/such/folder/out.npz"],
+        ["run", "MODEL", "--inputs", "INPUTS", "-o", "out.npz", "--profile", "abacus"],
+        ["inspect", "INPUTS"],
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: list[str], model: Path, inputs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(model.parent)
+    places = {"MODEL": str(model), "INPUTS": str(inputs)}
+    assert main([places.get(argument, argument) for argument in arguments]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1
+    assert shown.err.startswith("quantref: ")
+    assert not (model.parent / "out.npz").exists()
+
+
+def test_our_own_errors_are_exit_code_3(
+    model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise KeyError("oops")
+
+    monkeypatch.setattr("quantref.inspect.inspect", broken)
+    assert main(["inspect", str(model)]) == 3
+    assert capsys.readouterr().err == "quantref: internal error: KeyError: 'oops' (--debug shows where)\n"
+    assert main(["inspect", "--debug", str(model)]) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_is_no_error(model: Path) -> None:
+    program = "import sys; from quantref.cli import main; sys.exit(main())"
+    shell = f'"{sys.executable}" -W error -c "{program}" inspect "{model}" --json | head -c 1'
+    done = subprocess.run(["/bin/bash", "-o", "pipefail", "-c", shell], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+def test_help_is_quick_because_imports_are_lazy() -> None:
+    program = (
+        "import sys; from quantref.cli import main; main(['--help']);"
+        "sys.exit(any(name in sys.modules for name in ('rich.table', 'ai_edge_litert', 'quantref.refeeding')))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
