@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from qmath import requantize as rq
@@ -124,6 +127,26 @@ def test_multipliers_must_be_finite(regime, real):
 def test_multipliers_too_large_for_a_shift_are_refused(regime):
     with pytest.raises(SpecError, match="below"):
         regime.encode(np.array([2.0**31]))
+
+
+@pytest.mark.parametrize("regime", [*[param.values[0] for param in FIXED], rq.REDUCED_64], ids=type)
+def test_the_real_form_is_the_regime(regime):
+    @given(INT32, REALS)
+    def check(accumulator, real):
+        factor = regime.encode(np.array([real]))
+        assume(abs(accumulator) <= regime.limit(factor)[0])
+        form = regime.real_form(factor)
+        scale, up, away = (Fraction(float(part[0])) for part in (form.scale, form.up, form.away))
+        product = accumulator * scale
+        expected = math.floor(product + up + (away if product >= 0 else -away))
+        assert regime.apply(np.array([accumulator]), factor).tolist() == [expected]
+
+    check()
+
+
+def test_floating_regimes_have_no_real_form():
+    for regime in (rq.FLOAT64_HALF_AWAY, rq.FLOAT32_HALF_EVEN):
+        assert regime.real_form(regime.encode(np.array([0.5]))) is None
 
 
 def test_requantize_adds_the_zero_point_then_clamps():
