@@ -170,7 +170,7 @@ def _check_recursion(model: Model) -> None:
                 done.append(caller)
     if len(done) < len(called):
         circle = sorted(set(range(len(called))) - set(done))
-        msg = f"expected subgraphs that do not call themselves, found that these call each other: {circle[:10]}"
+        msg = f"expected subgraphs that do not call themselves, found a circle of calls among: {circle[:10]}"
         raise ModelError(msg)
 
 

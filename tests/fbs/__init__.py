@@ -1,0 +1,1 @@
+"""Tests of fbs: files, models, checks."""
