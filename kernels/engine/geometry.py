@@ -98,8 +98,13 @@ def padded(x: Array, window: Window, fill: float, dtype: npt.DTypeLike | None = 
     if not window.pads:
         return np.ascontiguousarray(x, dtype)
     n, h, w, c = x.shape
-    out = np.full(checked_shape((n, window.height.padded, window.width.padded, c)), fill, dtype)
-    out[:, window.height.before : window.height.before + h, window.width.before : window.width.before + w] = x
+    high, wide = window.height, window.width
+    out = np.empty(checked_shape((n, high.padded, wide.padded, c)), dtype)
+    out[:, : high.before] = fill
+    out[:, high.before + h :] = fill
+    out[:, high.before : high.before + h, : wide.before] = fill
+    out[:, high.before : high.before + h, wide.before + w :] = fill
+    out[:, high.before : high.before + h, wide.before : wide.before + w] = x
     return out
 
 
