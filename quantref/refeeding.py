@@ -219,10 +219,10 @@ class Refeeder:
         except QuantrefError as error:
             return Difference(), f"quantref does not run it: {error.message}"
         total, missing = Difference(), ""
-        for number, value in zip(self._written(index), produced, strict=False):
+        for number, value in self._ours.graph.updated_by(index, produced).items():
             if number in kept:
                 total += difference(kept[number], value, sample)
-            elif number >= 0:
+            else:
                 missing = f"the runtime does not keep {self._graph.tensors[number].name!r}"
         return total, missing
 
@@ -234,9 +234,3 @@ class Refeeder:
         if tensor.is_variable:
             return self._state.get(number)
         return kept.get(number) if tensor.data is None else tensor.data
-
-    def _written(self, index: int) -> tuple[int, ...]:
-        """Return the tensors that an op writes: its outputs, then the variables among its inputs."""
-        operator = self._graph.operators[index]
-        variables = (number for number in operator.inputs if number >= 0 and self._graph.tensors[number].is_variable)
-        return (*operator.outputs, *variables)
