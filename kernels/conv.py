@@ -1,5 +1,8 @@
 """CONV_2D: the sum of a filter over sliding windows, plus bias, requantized.
 
+Here are the forms whose activations are integers, and float32; ``conv_hybrid.py`` has float32 activations with integer
+filters.
+
 Source: ``tflite/kernels/conv.cc``, ``tflite/kernels/internal/reference/integer_ops/conv.h``,
 ``tflite/kernels/internal/reference/conv.h``.
 """
@@ -11,9 +14,10 @@ from functools import partial
 
 import numpy as np
 
+from kernels.conv_hybrid import HYBRID_FILTERS, prepare_hybrid
 from kernels.engine import compile as fast
 from kernels.engine import exact
-from kernels.engine.activation import Activation, clamp_float, quantized_range
+from kernels.engine.activation import Activation, clamp_float
 from kernels.engine.contract import (
     choice,
     expect,
@@ -24,31 +28,75 @@ from kernels.engine.contract import (
     option,
     output_tensor,
     quant_of,
-    scale_of,
     unsupported,
     zero_point_of,
 )
-from kernels.engine.geometry import Padding, Window, padded, patches, span
+from kernels.engine.convolution import (
+    Arithmetic,
+    Operands,
+    accumulator_of,
+    bias_or_zeros,
+    expect_bias,
+    expect_bias_scale,
+    expect_no_bias_zero_point,
+    expect_symmetric_activations,
+    fits,
+    in_accumulator,
+    requantize_of,
+)
+from kernels.engine.geometry import Padding, Window, padded, span
+from kernels.engine.linear import convolve, convolve_fast
 from kernels.engine.registry import Kernel
-from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
-from qmath.fixed_point import wrap_int32
-from qmath.multiplier import scale_ratio
-from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize
+from qmath.requantize import DOUBLE_ROUNDING, REDUCED_64, Requantize
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Int64Array
 
-REGIME: Rules[Regime] = Rules("CONV_2D", {LITERT_REFERENCE: DOUBLE_ROUNDING})
+ARITHMETIC: Rules[Arithmetic] = Rules(
+    "CONV_2D",
+    {
+        LITERT_REFERENCE: Arithmetic(
+            regimes={DType.INT32: DOUBLE_ROUNDING, DType.INT64: REDUCED_64},
+            float32_product=frozenset({DType.UINT8}),
+        )
+    },
+)
+#: Types of input and filter, and what the bias may be.
+BIAS_TYPES = {
+    (DType.INT8, DType.INT8): (DType.INT32,),
+    (DType.INT8, DType.INT4): (DType.INT32,),
+    (DType.INT16, DType.INT8): (DType.INT32, DType.INT64),
+    (DType.INT16, DType.INT4): (DType.INT32, DType.INT64),
+    (DType.UINT8, DType.UINT8): (DType.INT32,),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Conv2D(Prepared):
-    """A prepared integer CONV_2D. The filter is OHWI; per-axis values have one entry an output channel."""
+    """A prepared CONV_2D on integer activations. The filter is OHWI.
+
+    Attributes
+    ----------
+    window, groups
+        Where windows lie; each of ``groups`` equal blocks of output channels reads its own block of input channels.
+    codes
+        Type of the input's codes.
+    input_zero_point, filter_zero_point
+        Subtracted from the codes.
+    accumulator
+        INT32, which wraps around, or INT64.
+    requantize
+        From accumulator to output code, per output channel.
+
+    """
 
     window: Window
     groups: int
     codes: DType
     input_zero_point: int
+    filter_zero_point: int
+    accumulator: DType
     requantize: Requantize
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
@@ -56,28 +104,32 @@ class Conv2D(Prepared):
         return (conv_2d(given(inputs, 0), given(inputs, 1), given(inputs, 2), self, note),)
 
     def compile(self, constants: Inputs) -> Runner:
-        """Sum by BLAS and requantize by a proven step function, if filter and bias are constants."""
+        """Sum by BLAS and requantize by a proven form, if filter and bias are constants."""
         definition = partial(self.evaluate, note=silent)
         filter_, bias = constants[1], constants[2]
         if filter_ is None or bias is None:
             return definition
-        weights = filter_.astype(np.int64)
+        weights = filter_.astype(np.int64) - self.filter_zero_point
         sums = exact.Convolution(weights, self.window, self.groups, self.input_zero_point, self.codes)
-        offset = bias.astype(np.int64) - self.input_zero_point * weights.sum(axis=(1, 2, 3))
+        offset = bias_or_zeros(bias, len(weights)) - self.input_zero_point * weights.sum(axis=(1, 2, 3))
+        if not fits(sums.reach, offset, self.accumulator):
+            return definition
         return fast.requantized_sum(sums, offset, self.requantize, definition)
 
 
 def conv_2d(x: Array, filter_: Array, bias: Array, conv: Conv2D, note: Note = silent) -> Array:
     """Convolve integer codes.
 
+    Quirk: CONV_2D without a bias is refused.
+
     Parameters
     ----------
     x
-        int8, shape (batch, in_h, in_w, in_c): quantized.
+        int8, uint8 or int16, shape (batch, in_h, in_w, in_c): quantized.
     filter_
-        int8, shape (out_c, kernel_h, kernel_w, in_c / groups): quantized, zero point 0.
+        int8 or uint8, shape (out_c, kernel_h, kernel_w, in_c / groups): quantized.
     bias
-        int32, shape (out_c,): in units of input scale times filter scale.
+        int32 or int64, out_c elements: in units of input scale times filter scale.
     conv
         The prepared op.
     note
@@ -85,12 +137,12 @@ def conv_2d(x: Array, filter_: Array, bias: Array, conv: Conv2D, note: Note = si
 
     Returns
     -------
-    int8, shape (batch, out_h, out_w, out_c): quantized.
+    Of the type of ``x``, shape (batch, out_h, out_w, out_c): quantized.
 
     Notes
     -----
-    1. accumulator: sum over the window and the channels of ``filter * (x - input_zero_point)``, plus bias; int32,
-       wrapping. Padding contributes nothing.
+    1. accumulator: sum over the window and the channels of ``(filter - filter_zero_point) * (x - input_zero_point)``,
+       plus bias; 32 bits, wrapping around, or 64. Padding contributes nothing.
     2. Requantize by the regime, per output channel.
 
     """
@@ -99,20 +151,11 @@ def conv_2d(x: Array, filter_: Array, bias: Array, conv: Conv2D, note: Note = si
 
 
 def accumulate(x: Array, filter_: Array, bias: Array, conv: Conv2D) -> Int64Array:
-    """Sum ``filter * (x - input_zero_point)`` over each window, plus bias, in wrapping int32 arithmetic."""
-    real = padded(x.astype(np.int64) - conv.input_zero_point, conv.window, 0)
-    return wrap_int32(_convolve(real, filter_.astype(np.int64), conv.window, conv.groups) + bias)
-
-
-def _convolve(x: Array, filter_: Array, window: Window, groups: int) -> Array:
-    """Multiply each window of padded ``x`` with the filter and sum; any number type."""
-    views = patches(x, window)
-    parts = np.split(filter_, groups, axis=0)
-    channels = np.split(views, groups, axis=-1)
-    return np.concatenate(
-        [np.tensordot(view, part, axes=((3, 4, 5), (1, 2, 3))) for view, part in zip(channels, parts, strict=True)],
-        axis=-1,
-    )
+    """Sum over each window what codes stand for, in steps, plus bias; as the accumulator holds it."""
+    steps = padded(x.astype(np.int64) - conv.input_zero_point, conv.window, 0)
+    weights = filter_.astype(np.int64) - conv.filter_zero_point
+    sums = convolve(steps, weights, conv.window, conv.groups) + bias_or_zeros(bias, len(weights))
+    return in_accumulator(sums, conv.accumulator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +169,24 @@ class FloatConv2D(Prepared):
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Convolve in float32, add the bias, clamp."""
         x = padded(given(inputs, 0), self.window, 0)
-        sums = note("accumulator", _convolve(x, given(inputs, 1), self.window, self.groups) + given(inputs, 2))
-        return (clamp_float(sums, self.activation),)
+        return self._finish(convolve(x, given(inputs, 1), self.window, self.groups), inputs, note)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Convolve by BLAS, if the filter is constant."""
+        filter_ = constants[1]
+        if filter_ is None:
+            return partial(self.evaluate, note=silent)
+        columns = np.split(filter_.reshape(len(filter_), -1), self.groups)
+        matrices = [np.ascontiguousarray(block.T) for block in columns]
+
+        def run(inputs: Inputs) -> Outputs:
+            x = padded(given(inputs, 0), self.window, 0)
+            return self._finish(convolve_fast(x, matrices, self.window), inputs, silent)
+
+        return run
+
+    def _finish(self, sums: Array, inputs: Inputs, note: Note) -> Outputs:
+        return (clamp_float(note("accumulator", sums + given(inputs, 2).reshape(-1)), self.activation),)
 
 
 def prepare(op: OpView, profile: Profile) -> Prepared:
@@ -142,20 +201,22 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
 
     """
     expect_count(op, {3})
-    x, filter_, bias, y = input_tensor(op, 0), input_tensor(op, 1), input_tensor(op, 2), output_tensor(op)
-    window, groups = _geometry(op, x, filter_, bias)
+    operands = Operands(input_tensor(op, 0), input_tensor(op, 1), input_tensor(op, 2), output_tensor(op), 0)
+    window, groups = _geometry(op, operands)
     activation = choice(op, "fused_activation_function", Activation)
-    expect_dtype(y, x.dtype)
-    if (x.dtype, filter_.dtype) == (DType.FLOAT32, DType.FLOAT32):
-        expect_dtype(bias, DType.FLOAT32)
+    expect_dtype(operands.y, operands.x.dtype)
+    if operands.types == (DType.FLOAT32, DType.FLOAT32):
+        expect_bias(operands, DType.FLOAT32)
         return FloatConv2D(window, groups, activation)
-    if (x.dtype, filter_.dtype) == (DType.INT8, DType.INT8):
-        expect_dtype(bias, DType.INT32)
-        return Conv2D(window, groups, x.dtype, zero_point_of(x), _requantize(x, filter_, y, activation, profile))
+    if operands.x.dtype is DType.FLOAT32 and operands.filter.dtype in HYBRID_FILTERS:
+        return prepare_hybrid(operands, window, groups, activation, profile)
+    if operands.types in BIAS_TYPES:
+        return _prepare_integer(op, operands, window, groups, activation, ARITHMETIC[profile])
     raise unsupported(op, "; ".join(KERNELS[0].covers))
 
 
-def _geometry(op: OpView, x: TensorView, filter_: TensorView, bias: TensorView) -> tuple[Window, int]:
+def _geometry(op: OpView, operands: Operands) -> tuple[Window, int]:
+    x, filter_ = operands.x, operands.filter
     expect_rank(x, 4)
     expect_rank(filter_, 4)
     out_c, kernel_h, kernel_w, filter_c = filter_.shape
@@ -163,22 +224,41 @@ def _geometry(op: OpView, x: TensorView, filter_: TensorView, bias: TensorView) 
     expect(x.shape[3] % filter_c == 0, f"input channels to be a multiple of the filter's {filter_c}, found {x.shape}")
     groups = x.shape[3] // filter_c
     expect(groups > 0 and out_c % groups == 0, f"output channels to divide into {groups} groups, found {out_c}")
-    expect(int(np.prod(bias.shape)) == out_c, f"one bias an output channel ({out_c}), found {bias.shape}")
     padding = choice(op, "padding", Padding)
     high = span(x.shape[1], kernel_h, option(op, "stride_h"), padding, option(op, "dilation_h_factor"))
     wide = span(x.shape[2], kernel_w, option(op, "stride_w"), padding, option(op, "dilation_w_factor"))
     return Window(high, wide), groups
 
 
-def _requantize(
-    x: TensorView, filter_: TensorView, y: TensorView, activation: Activation, profile: Profile
-) -> Requantize:
-    weights = quant_of(filter_)
-    expect(not weights.zero_point.any(), f"filter zero points to be 0, found {weights.zero_point}")
-    expect(weights.scale.size in {1, filter_.shape[0]}, f"1 or {filter_.shape[0]} scales, found {weights.scale.size}")
-    real_multiplier = scale_ratio(scale_of(x), weights.scale, scale_of(y))
-    real_multiplier = np.broadcast_to(real_multiplier, filter_.shape[:1])
-    return Requantize(REGIME[profile], real_multiplier, zero_point_of(y), quantized_range(activation, y), y.dtype)
+def _prepare_integer(
+    op: OpView, operands: Operands, window: Window, groups: int, activation: Activation, arithmetic: Arithmetic
+) -> Conv2D:
+    x, filter_ = operands.x, operands.filter
+    is_uint8 = x.dtype is DType.UINT8
+    expect_bias(operands, *BIAS_TYPES[operands.types])
+    expect_no_bias_zero_point(operands)
+    if is_uint8:
+        expect_bias_scale(operands)
+    else:
+        zero_points = quant_of(filter_).zero_point
+        expect(not zero_points.any(), f"filter zero points to be 0, found {zero_points}")
+    if x.dtype is DType.INT16:
+        expect_symmetric_activations(operands)
+    accumulator = accumulator_of(op, operands)
+    requantize = requantize_of(operands, accumulator, activation, arithmetic, per_axis=not is_uint8)
+    return Conv2D(window, groups, x.dtype, zero_point_of(x), zero_point_of(filter_), accumulator, requantize)
 
 
-KERNELS = (Kernel("CONV_2D", prepare, covers=("int8 x int8, per-tensor and per-axis", "float32")),)
+KERNELS = (
+    Kernel(
+        "CONV_2D",
+        prepare,
+        covers=(
+            "int8 x int8 or int4, per-tensor and per-axis",
+            "int16 x int8 or int4, per-tensor and per-axis, int32 or int64 bias",
+            "uint8 x uint8, per-tensor",
+            "float32 x int8, int4 or uint8 (hybrid)",
+            "float32",
+        ),
+    ),
+)

@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from qmath.rounding import round_half_away_from_zero
-from qmath.types import Array, Float32Array, Float64Array, Int8Array, Int64Array
+from qmath.types import ActivationRange, Array, Float32Array, Float64Array, Int8Array, Int64Array
 
 #: The vector code takes values in groups of this many; what is left over at the end of a row goes one by one.
 GROUP = 8
+#: What a code less its zero point can be.
+STEPS = ActivationRange(-255, 255)
 #: The first integer that does not fit int32; x86 converts from there on to the lowest int32.
 _TOO_LARGE = np.float32(2.0**31)
 
@@ -47,9 +50,40 @@ class QuantizedRows:
         """Reshape one value a row so that it broadcasts against the codes."""
         return values.reshape(-1, *(1,) * (self.codes.ndim - 1))
 
+    def steps(self, dtype: npt.DTypeLike) -> Array:
+        """Return ``code - zero_point`` as ``dtype``: integers in [-255, 255]."""
+        steps = self.codes.astype(dtype)
+        if self.zero_point.any():
+            steps -= self.per_row(self.zero_point).astype(dtype)
+        return steps
+
 
 #: From real values, rows on the first axis, to codes.
 QuantizeRows: TypeAlias = Callable[[Float32Array], QuantizedRows]
+#: From accumulators, weight scales and row scales, which broadcast, to real values; all float32.
+ScaleBack: TypeAlias = Callable[[Float32Array, Float32Array, Float32Array], Float32Array]
+
+
+def scale_back_by_product(accumulator: Float32Array, weights: Float32Array, rows: Float32Array) -> Float32Array:
+    """Multiply by the float32 product of both scales: ``accumulator * (weights * rows)``."""
+    return accumulator * (weights * rows)
+
+
+def scale_back_in_turn(accumulator: Float32Array, weights: Float32Array, rows: Float32Array) -> Float32Array:
+    """Multiply by one scale, then by the other: ``(accumulator * weights) * rows``."""
+    return (accumulator * weights) * rows
+
+
+@dataclass(frozen=True, slots=True)
+class HybridArithmetic:
+    """How a runtime computes an op on float32 activations with integer weights."""
+
+    quantize: QuantizeRows
+    scale_back: ScaleBack
+
+    def real_values(self, accumulator: Float32Array, weights: Float32Array, rows: QuantizedRows) -> Float32Array:
+        """Return real values, float32, for accumulators of the same number of dimensions as the codes."""
+        return self.scale_back(accumulator, weights, rows.per_row(rows.scale))
 
 
 def quantize_symmetric(real: Float32Array) -> QuantizedRows:

@@ -1,0 +1,159 @@
+"""CONV_2D on float32 activations with an integer filter: the input is quantized on the fly.
+
+Source: ``tflite/kernels/conv.cc`` (EvalHybrid, EvalHybridPerChannel), ``tflite/kernels/internal/reference/conv.h``,
+``tflite/kernels/internal/optimized/optimized_ops.h`` (HybridConv, which the reference resolver calls too).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from kernels.engine import exact
+from kernels.engine.activation import Activation, clamp_float
+from kernels.engine.contract import expect
+from kernels.engine.convolution import Operands, expect_bias
+from kernels.engine.geometry import Window, padded
+from kernels.engine.hybrid import (
+    STEPS,
+    HybridArithmetic,
+    quantize_asymmetric,
+    quantize_symmetric,
+    scale_back_by_product,
+    scale_back_in_turn,
+)
+from kernels.engine.linear import convolve
+from kernels.engine.types import Inputs, Outputs, Prepared, Runner, given
+from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from qmath.errors import UnsupportedError
+from qmath.fixed_point import wrap_int32
+from qmath.stages import Note, silent
+from qmath.types import Array, DType, Float32Array
+
+#: Types of a filter that float32 activations may meet.
+HYBRID_FILTERS = (DType.INT8, DType.INT4, DType.UINT8)
+
+#: Where one filter scale serves all output channels of one group.
+PER_TENSOR: Rules[HybridArithmetic] = Rules(
+    "CONV_2D with float32 activations and one filter scale",
+    {LITERT_REFERENCE: HybridArithmetic(quantize_symmetric, scale_back_by_product)},
+)
+#: Where filter scales differ, or there are several groups.
+PER_CHANNEL: Rules[HybridArithmetic] = Rules(
+    "CONV_2D with float32 activations and a filter scale an output channel",
+    {LITERT_REFERENCE: HybridArithmetic(quantize_asymmetric, scale_back_in_turn)},
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HybridConv2D(Prepared):
+    """A prepared CONV_2D on float32 activations with an integer filter, OHWI.
+
+    Attributes
+    ----------
+    window, groups
+        As for the integer form.
+    arithmetic
+        How the input is quantized and the sums are scaled back.
+    filter_scale
+        float32, shape ``(1,)`` or ``(out_c,)``.
+    activation
+        In real values.
+
+    """
+
+    window: Window
+    groups: int
+    arithmetic: HybridArithmetic
+    filter_scale: Float32Array
+    activation: Activation
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`hybrid_conv_2d`."""
+        return (hybrid_conv_2d(given(inputs, 0), given(inputs, 1), given(inputs, 2), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Sum by BLAS, if the filter is constant and no sum can leave 32 bits."""
+        definition = partial(self.evaluate, note=silent)
+        if constants[1] is None:
+            return definition
+        weights = constants[1].view(np.int8).astype(np.int64)
+        sums = exact.Convolution(weights, self.window, self.groups, 0, STEPS)
+        if sums.reach.magnitude >= exact.EXACT_INT32:
+            return definition
+
+        def run(inputs: Inputs) -> Outputs:
+            x = given(inputs, 0)
+            rows = self.arithmetic.quantize(x)
+            accumulator = sums(rows.steps(np.float32)).astype(np.float32, copy=False)
+            real = self.arithmetic.real_values(accumulator, self.filter_scale, rows)
+            return (clamp_float(real + given(inputs, 2).reshape(-1), self.activation),)
+
+        return run
+
+
+def hybrid_conv_2d(x: Array, filter_: Array, bias: Array, conv: HybridConv2D, note: Note = silent) -> Array:
+    """Quantize each image, convolve its codes, scale the sums back.
+
+    Quirk: CONV_2D with float32 activations and an integer filter quantizes its input symmetrically if there is one
+    group and all filter scales are equal, and otherwise asymmetrically; no option of the op decides it.
+
+    Quirk: CONV_2D with float32 activations reads a uint8 filter as int8, and ignores the zero points of any filter.
+
+    Parameters
+    ----------
+    x
+        float32, shape (batch, in_h, in_w, in_c).
+    filter_
+        int8, or uint8 whose bytes are read as int8, shape (out_c, kernel_h, kernel_w, in_c / groups): quantized.
+    bias
+        float32, out_c elements.
+    conv
+        The prepared op.
+    note
+        Receives the stages.
+
+    Returns
+    -------
+    float32, shape (batch, out_h, out_w, out_c).
+
+    Notes
+    -----
+    1. quantized input: the codes of each image by :mod:`kernels.engine.hybrid`, with a scale and a zero point.
+    2. accumulator: sum over the window and the channels of ``filter * (code - zero_point)``; int32. Padding
+       contributes nothing.
+    3. scaled back: the accumulator as float32, times filter scale and image scale, in float32 and in the order that
+       the arithmetic says.
+    4. Add the bias and clamp to the activation, in float32.
+
+    """
+    rows = conv.arithmetic.quantize(x)
+    note("quantized input", rows.codes)
+    steps = padded(rows.steps(np.int64), conv.window, 0)
+    sums = convolve(steps, filter_.view(np.int8).astype(np.int64), conv.window, conv.groups)
+    accumulator = note("accumulator", wrap_int32(sums))
+    real = conv.arithmetic.real_values(accumulator.astype(np.float32), conv.filter_scale, rows)
+    return clamp_float(note("scaled back", real) + bias.reshape(-1), conv.activation)
+
+
+def prepare_hybrid(
+    operands: Operands, window: Window, groups: int, activation: Activation, profile: Profile
+) -> HybridConv2D:
+    """Check what the hybrid form asks for beyond the shapes, and choose its arithmetic."""
+    expect_bias(operands, DType.FLOAT32)
+    filter_, channels = operands.filter, operands.channels
+    scale = np.zeros(1, np.float32) if filter_.quant is None else filter_.quant.scale
+    if filter_.dtype is DType.UINT8:
+        if groups != 1:
+            raise UnsupportedError(
+                f"CONV_2D with a uint8 filter and float32 activations covers 1 group, found {groups}"
+            )
+        scale = scale[:1]
+    if groups == 1 and (scale == scale[0]).all():
+        return HybridConv2D(window, groups, PER_TENSOR[profile], scale[:1], activation)
+    axis = 0 if filter_.quant is None else filter_.quant.quantized_dimension
+    found = f"{scale.size} along dimension {axis}"
+    expect(scale.size == channels and axis == 0, f"{channels} filter scales along dimension 0, found {found}")
+    return HybridConv2D(window, groups, PER_CHANNEL[profile], scale, activation)

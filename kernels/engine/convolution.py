@@ -1,0 +1,196 @@
+"""What the convolutions share when they are prepared: which types and scales they take, and how they requantize.
+
+Source: ``tflite/kernels/kernel_util.cc`` (PopulateConvolutionQuantizationParams, GetQuantizedConvolutionMultipler).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from kernels.engine.activation import Activation, quantized_range
+from kernels.engine.contract import expect, expect_dtype, option, quant_of, scale_of, zero_point_of
+from kernels.engine.exact import Reach
+from kernels.engine.types import Inputs, OpView, TensorView
+from qmath.errors import UnsupportedError
+from qmath.fixed_point import wrap_int32
+from qmath.multiplier import scale_ratio
+from qmath.requantize import Reduced64, Regime, Requantize
+from qmath.types import Array, DType, Float64Array, Int64Array
+
+#: Relative to a step of the output: how far the bias scale of a uint8 op may be from input scale times filter scale.
+BIAS_SCALE_TOLERANCE = 0.02
+#: Left shifts of the 64-bit regime stay below this; from there on it shifts by a negative number of bits.
+REDUCED_64_SHIFT = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """How a runtime requantizes convolutions.
+
+    Attributes
+    ----------
+    regimes
+        By the type of the accumulator, INT32 or INT64.
+    float32_product
+        Types of activations whose multiplier is made from the float32 product of input scale and filter scale;
+        for others the product is in float64.
+
+    """
+
+    regimes: Mapping[DType, Regime]
+    float32_product: frozenset[DType]
+
+
+@dataclass(frozen=True, slots=True)
+class Operands:
+    """The tensors of a convolution, and along which axis of the filter its output channels run."""
+
+    x: TensorView
+    filter: TensorView
+    bias: TensorView | None
+    y: TensorView
+    channel_axis: int
+
+    @property
+    def channels(self) -> int:
+        """Number of output channels."""
+        return self.filter.shape[self.channel_axis]
+
+    @property
+    def types(self) -> tuple[DType, DType]:
+        """Element types of input and filter."""
+        return self.x.dtype, self.filter.dtype
+
+
+def expect_bias(operands: Operands, *dtypes: DType) -> None:
+    """Check the type, size and zero point of the bias, if there is one."""
+    bias, channels = operands.bias, operands.channels
+    if bias is None:
+        return
+    expect_dtype(bias, *dtypes)
+    size = int(np.prod(bias.shape, dtype=np.int64))
+    expect(size == channels, f"one bias an output channel ({channels}), found shape {bias.shape}")
+
+
+def expect_no_bias_zero_point(operands: Operands) -> None:
+    """Check that the bias, if there is one, has zero point 0."""
+    bias = operands.bias
+    if bias is not None and bias.quant is not None:
+        expect(zero_point_of(bias) == 0, f"the bias's zero point to be 0, found {zero_point_of(bias)}")
+
+
+def expect_symmetric_activations(operands: Operands) -> None:
+    """Check that input and output have zero point 0, as int16 ones must."""
+    for tensor in (operands.x, operands.y):
+        expect(zero_point_of(tensor) == 0, f"zero point 0 on {tensor.name!r}, found {zero_point_of(tensor)}")
+
+
+def accumulator_of(op: OpView, operands: Operands) -> DType:
+    """Return the type of the accumulator of an op whose activations are integers.
+
+    Quirk: CONV_2D and TRANSPOSE_CONV with int16 activations and an int32 bias read that bias as int64, past its end,
+    unless ``quantized_bias_type`` says INT32.
+
+    Raises
+    ------
+    ModelError
+        ``quantized_bias_type`` is neither INT32 nor INT64, or is not the type of the bias.
+    UnsupportedError
+        The runtime would read past the end of the bias.
+
+    """
+    if operands.x.dtype is not DType.INT16:
+        return DType.INT32
+    declared, bias = option(op, "quantized_bias_type"), operands.bias
+    if declared != DType.FLOAT32.value:
+        known = {DType.INT32.value: DType.INT32, DType.INT64.value: DType.INT64}
+        expect(declared in known, f"quantized_bias_type to be INT32 (2) or INT64 (4), found {declared}")
+        if bias is not None:
+            expect_dtype(bias, known[declared])
+        return known[declared]
+    if bias is not None and bias.dtype is DType.INT32:
+        raise UnsupportedError(
+            f"{op.name} with int16 activations and an int32 bias needs quantized_bias_type INT32: without it LiteRT"
+            f" reads {bias.name!r} as int64, past its end, so that its output depends on what lies behind it"
+        )
+    return DType.INT64
+
+
+def requantize_of(
+    operands: Operands, accumulator: DType, activation: Activation, arithmetic: Arithmetic, *, per_axis: bool = True
+) -> Requantize:
+    """Return how accumulators become output codes: a multiplier an output channel.
+
+    Raises
+    ------
+    ModelError
+        The number of filter scales fits neither the filter nor its type.
+    UnsupportedError
+        A multiplier is so large that the runtime would shift by a negative number of bits.
+
+    """
+    x, y = operands.x, operands.y
+    scale = filter_scale(operands, per_axis=per_axis)
+    real_multiplier = scale_ratio(
+        scale_of(x), scale, scale_of(y), float32_product=x.dtype in arithmetic.float32_product
+    )
+    regime = arithmetic.regimes[accumulator]
+    if isinstance(regime, Reduced64):
+        largest = float(np.max(np.abs(real_multiplier), initial=0))
+        if not largest < 2.0 ** (REDUCED_64_SHIFT - 1):
+            raise UnsupportedError(f"expected real multipliers below 2**{REDUCED_64_SHIFT - 1}, found {largest:g}")
+    return Requantize(regime, real_multiplier, zero_point_of(y), quantized_range(activation, y), y.dtype)
+
+
+def filter_scale(operands: Operands, *, per_axis: bool) -> Float64Array:
+    """Return one filter scale an output channel, as float64; ``per_axis`` says whether they may differ."""
+    weights, channels = quant_of(operands.filter), operands.channels
+    allowed = {1, channels} if per_axis else {1}
+    expect(
+        weights.scale.size in allowed,
+        f"{' or '.join(map(str, sorted(allowed)))} filter scales, found {weights.scale.size}",
+    )
+    axis = weights.quantized_dimension
+    if weights.scale.size > 1:
+        expect(0 <= axis < 4, f"a quantized dimension of the filter from 0 to 3, found {axis}")
+        found = operands.filter.shape[axis]
+        expect(found == channels, f"{channels} filter values along its quantized dimension {axis}, found {found}")
+    return np.broadcast_to(weights.scale.astype(np.float64), (channels,))
+
+
+def expect_bias_scale(operands: Operands) -> None:
+    """Check that the bias of a uint8 op is in units of input scale times filter scale, nearly."""
+    if operands.bias is None:
+        return
+    scale = scale_of(operands.bias) if operands.bias.quant else 0.0
+    product = scale_of(operands.x) * scale_of(operands.filter)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = np.abs(product - scale) / np.float64(scale_of(operands.y))
+    expect(
+        bool(distance <= BIAS_SCALE_TOLERANCE),
+        f"a bias scale within {BIAS_SCALE_TOLERANCE} output scales of {product:g}, found {scale:g}",
+    )
+
+
+def optional_array(inputs: Inputs, slot: int) -> Array | None:
+    """Return the array in an input slot that may be empty or missing."""
+    return inputs[slot] if slot < len(inputs) else None
+
+
+def bias_or_zeros(bias: Array | None, channels: int) -> Int64Array:
+    """Return one integer an output channel: the bias, or zeros."""
+    return np.zeros(channels, np.int64) if bias is None else bias.reshape(-1).astype(np.int64)
+
+
+def in_accumulator(sums: Int64Array, accumulator: DType) -> Int64Array:
+    """Return what the accumulator holds of a sum: an int32 one wraps around."""
+    return wrap_int32(sums) if accumulator is DType.INT32 else sums
+
+
+def fits(reach: Reach, offset: Int64Array, accumulator: DType) -> bool:
+    """Whether no input can make ``raw sum + offset`` leave the accumulator."""
+    lowest, highest = reach.lowest + offset, reach.highest + offset
+    return bool((lowest >= accumulator.min).all() and (highest <= accumulator.max).all())

@@ -1,0 +1,106 @@
+"""Requantization folded into the sum: the fast form of outputs of 16 bits.
+
+The multiplier of a 64-bit accumulator has 16 bits. A weight of 8 bits times such a multiplier times a power of two is
+a float64 without rounding, and so is every sum of such products with codes, as long as no sum has more than 53 bits
+between its highest and its lowest: then BLAS gives the *scaled* accumulator exactly, in whatever order it adds. What
+is left of the requantization is one addition, a clip and a floor. There is nothing to search or to compare: a bound,
+known when the op is prepared, proves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kernels.engine.exact import EXACT_FLOAT64, LinearSum, Reach
+from kernels.engine.steps import RUN, StepForm
+from qmath.requantize import RealForm, Requantize
+from qmath.types import Array, Float64Array, Int64Array
+
+
+@dataclass(frozen=True)
+class ScaledSum(LinearSum):
+    """Raw sums times the real multiplier of their channel, in float64."""
+
+    reach: Reach
+    run: Callable[[Array], Array]
+
+    def __call__(self, x: Array) -> Array:
+        """Return scaled sums."""
+        return self.run(x)
+
+
+@dataclass(frozen=True)
+class FoldedForm(StepForm):
+    """``floor(clip(scaled + constant, lowest, highest))``, where ``constant`` is everything else, scaled.
+
+    Codes are counted from the type's lowest one while they are clipped, so that cutting off the fraction is a floor.
+    """
+
+    requantize: Requantize
+    constant: Float64Array
+    _tiled: dict[int, Float64Array] = field(default_factory=dict, repr=False, compare=False)
+
+    def __call__(self, raw: Array) -> Array:
+        """Work in place, on rows of channels folded into long runs."""
+        activation, dtype = self.requantize.activation, self.requantize.dtype
+        channels = raw.shape[-1]
+        fold = _fold(raw.size // channels, channels)
+        if fold not in self._tiled:
+            self._tiled[fold] = np.tile(self.constant, fold)
+        t = raw.reshape(-1, fold * channels)
+        np.add(t, self._tiled[fold], out=t)
+        np.clip(t, float(activation.min - dtype.min), float(activation.max - dtype.min), out=t)
+        codes = t.astype(np.uint16)
+        if dtype.min:
+            codes ^= np.uint16(-dtype.min)
+        return codes.view(dtype.storage).reshape(raw.shape)
+
+
+def folded(sums: LinearSum, offset: Int64Array, requantize: Requantize) -> tuple[ScaledSum, FoldedForm] | None:
+    """Return exact scaled sums and the step that makes codes of them, or None where no bound proves them.
+
+    Parameters
+    ----------
+    sums
+        The raw sums; ``sums.reach`` bounds partial sums too, because no code range leaves out 0.
+    offset
+        int64, shape ``(channels,)``: added to the raw sums.
+    requantize
+        To 16 bits, by a regime that rounds once.
+
+    """
+    form = requantize.regime.real_form(requantize.factor)
+    if form is None or form.away.any() or requantize.dtype.bits != 16:
+        return None
+    scale = np.broadcast_to(form.scale, offset.shape)
+    largest = np.maximum(np.abs(sums.reach.lowest), np.abs(sums.reach.highest))
+    bound = largest + np.abs(offset)
+    if not (bound <= requantize.regime.limit(requantize.factor)).all() or not _exact(form, bound, requantize):
+        return None
+    whole = requantize.zero_point - requantize.dtype.min
+    constant = offset.astype(np.float64) * scale + (form.up + whole)
+    return ScaledSum(sums.reach, sums.scaled(scale)), FoldedForm(requantize, constant)
+
+
+def _exact(form: RealForm, bound: Int64Array, requantize: Requantize) -> bool:
+    """Whether every number that is added up is a multiple of one unit and below ``2**53`` such units."""
+    unit = np.minimum(_lowest_bit(form.scale), _lowest_bit(form.up))
+    added = form.up + abs(requantize.zero_point - requantize.dtype.min)
+    return bool((bound * form.scale + added < EXACT_FLOAT64 * unit).all() and (bound < EXACT_FLOAT64).all())
+
+
+def _lowest_bit(values: Float64Array) -> Float64Array:
+    """Return the worth of the lowest set bit; infinity for 0, which is a multiple of everything."""
+    fraction, exponent = np.frexp(values)
+    significand = (fraction * 2.0**53).astype(np.int64)
+    lowest = (significand & -significand).astype(np.float64)
+    return np.where(values == 0, np.inf, np.ldexp(lowest, exponent - 53))
+
+
+def _fold(rows: int, channels: int) -> int:
+    """Return how many rows make a run of about ``RUN`` elements: a divisor of ``rows``."""
+    wanted = max(1, min(rows, RUN // max(1, channels)))
+    return next(fold for fold in range(wanted, 0, -1) if rows % fold == 0)
