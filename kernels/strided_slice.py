@@ -76,26 +76,39 @@ def lay_out(shape: tuple[int, ...], entries: int, masks: Masks) -> list[Axis]:
     """Tell which entry is about which axis, inserted axes included.
 
     1. Entries go to axes in order.
-    2. An ellipsis takes the axes for which no other entry is left, perhaps none; of several, the first does.
-    3. Axes behind the last entry are taken whole.
+    2. An ellipsis takes the axes for which no other entry is left, but at least one.
+    3. Axes behind the last entry are taken whole; entries behind the last axis are ignored.
+
+    Quirk: In STRIDED_SLICE an ellipsis takes at least one axis, and entries beyond the last axis are ignored.
+
+    Raises
+    ------
+    ModelError
+        There are several ellipses, or too few axes for the entries before an inserted one.
+
     """
-    inserted = sum(1 for i in range(entries) if _has(masks.new_axis, i) and not _has(masks.ellipsis, i))
+    expect(masks.ellipsis.bit_count() <= 1, f"at most one ellipsis, found the mask {masks.ellipsis:b}")
+    inserted = sum(_has(masks.new_axis, i) and not _has(masks.ellipsis, i) for i in range(entries))
+    total = len(shape) + inserted
+    sizes = list(shape)
     axes: list[Axis] = []
-    sizes = iter(shape)
-    left_over = len(shape) - (entries - inserted)
-    for entry in range(entries):
-        if _has(masks.ellipsis, entry):
-            whole = max(0, left_over + 1)
-            left_over = -1
-            axes.extend(Axis(next(sizes), None) for _ in range(whole))
-        elif _has(masks.new_axis, entry):
+    entry = 0
+    while len(axes) < total:
+        present = entry < entries
+        if present and _has(masks.ellipsis, entry):
+            axes.extend(Axis(_next(sizes), None) for _ in range(max(1, total - entries + 1)))
+        elif present and _has(masks.new_axis, entry):
             axes.append(Axis(1, None))
         else:
-            size = next(sizes, None)
-            expect(size is not None, f"at most {len(shape)} entries for shape {shape}, found {entries}")
-            axes.append(Axis(size or 0, entry))
-    axes.extend(Axis(size, None) for size in sizes)
+            axes.append(Axis(_next(sizes), entry if present else None))
+        entry += 1
+    expect(not sizes, f"entries for every axis of {shape}, found {entries}")
     return axes
+
+
+def _next(sizes: list[int]) -> int:
+    expect(bool(sizes), "an axis for every entry, found more entries")
+    return sizes.pop(0)
 
 
 def strided_slice(x: Array, begin: Array, end: Array, strides: Array, masks: Masks) -> Array:
@@ -116,21 +129,37 @@ def strided_slice(x: Array, begin: Array, end: Array, strides: Array, masks: Mas
     axes = lay_out(x.shape, len(begins), masks)
     cuts: list[slice | int] = []
     for axis in axes:
-        if axis.entry is None:
-            cuts.append(slice(None))
-            continue
         i = axis.entry
-        expect(steps[i] != 0, "strides other than 0, found 0")
-        start = _start(axis.size, begins[i], steps[i], masked=_has(masks.begin, i))
-        if _has(masks.shrink_axis, i):
-            expect(0 <= start < axis.size, f"an index within {axis.size} elements, found {begins[i]}")
-            cuts.append(start)
-            continue
-        stop = ends[i] + start if masks.offset else ends[i]
-        stop = _stop(axis.size, stop, steps[i], masked=_has(masks.end, i))
-        cuts.append(slice(start, None if stop < 0 else stop, steps[i]))
+        if i is None:
+            expect(not masks.offset, "an entry for every axis where ends are offsets")
+            cuts.append(slice(None))
+        elif _has(masks.shrink_axis, i):
+            cuts.append(_pick(axis.size, begins[i], steps[i], masked=_has(masks.begin, i)))
+        else:
+            start = _start(axis.size, begins[i], steps[i], masked=_has(masks.begin, i))
+            stop = ends[i] + start if masks.offset else ends[i]
+            kept = range(start, _stop(axis.size, stop, steps[i], masked=_has(masks.end, i)), steps[i])
+            if masks.offset:
+                # The runtime sizes its output by the offset alone and would leave the rest unwritten.
+                wanted = range(0, ends[i], steps[i])
+                expect(len(kept) == len(wanted), f"{len(wanted)} elements within the offset, found {len(kept)}")
+            cuts.append(_slice(kept))
     widened = x.reshape([axis.size for axis in axes])
     return np.array(widened[tuple(cuts)], order="C")
+
+
+def _pick(size: int, begin: int, step: int, *, masked: bool) -> int:
+    expect(step > 0, f"a positive stride where an axis shrinks, found {step}")
+    index = _start(size, begin, step, masked=masked)
+    expect(index < size, f"an index within {size} elements, found {begin}")
+    return index
+
+
+def _slice(kept: range) -> slice:
+    """Return the elements of a range as a slice, which takes a negative stop for a place counted from the back."""
+    if not kept:
+        return slice(0)
+    return slice(kept.start, None if kept.stop < 0 else kept.stop, kept.step)
 
 
 def _has(mask: int, bit: int) -> bool:
@@ -138,6 +167,7 @@ def _has(mask: int, bit: int) -> bool:
 
 
 def _start(size: int, begin: int, step: int, *, masked: bool) -> int:
+    expect(step != 0, "strides other than 0, found 0")
     if masked:
         return 0 if step > 0 else size - 1
     lowest, highest = (0, size) if step > 0 else (-1, size - 1)
