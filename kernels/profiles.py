@@ -1,4 +1,4 @@
-"""Profiles: which arithmetic a runtime uses.
+"""Profiles: which arithmetic a runtime uses. :data:`PROFILES` lists those that are checked against their runtime.
 
 "TensorFlow Lite rounding" is several arithmetics in one release. A :class:`Profile` names one runtime; each op's file
 says, in a :class:`Rules` table, which definition and which regime that runtime uses for it.
@@ -6,7 +6,7 @@ says, in a :class:`Rules` table, which definition and which regime that runtime 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -28,7 +28,9 @@ class Profile:
     description
         One line for a person.
     base
-        The profile that holds where an op has no rule for this one.
+        The profile whose rules hold where an op has none for this one.
+    fallback
+        For a delegate: the profile that runs the ops that it does not take.
 
     """
 
@@ -36,12 +38,58 @@ class Profile:
     runtime: str
     description: str
     base: Profile | None = None
+    fallback: Profile | None = None
+
+    @property
+    def lineage(self) -> Iterator[Profile]:
+        """The profile, its base, the base of that, and so on."""
+        profile: Profile | None = self
+        while profile is not None:
+            yield profile
+            profile = profile.base
 
 
 LITERT_REFERENCE = Profile(
     "litert-reference",
     "ai-edge-litert 2.3.0",
     "LiteRT's reference kernels (op resolver BUILTIN_REF): gemmlowp's double rounding",
+)
+LITERT_OPTIMIZED = Profile(
+    "litert-optimized",
+    "ai-edge-litert 2.3.0, x86-64",
+    "LiteRT's optimized kernels without delegates (BUILTIN_WITHOUT_DEFAULT_DELEGATES) on x86-64",
+    base=LITERT_REFERENCE,
+)
+LITERT_OPTIMIZED_ARM64 = Profile(
+    "litert-optimized-arm64",
+    "ai-edge-litert 2.3.0, aarch64",
+    "LiteRT's optimized kernels without delegates on 64-bit Arm",
+    base=LITERT_OPTIMIZED,
+)
+XNNPACK = Profile(
+    "xnnpack",
+    "ai-edge-litert 2.3.0, x86-64",
+    "What a plain Interpreter runs on x86-64: XNNPACK for the ops that it takes",
+    fallback=LITERT_OPTIMIZED,
+)
+XNNPACK_ARM64 = Profile(
+    "xnnpack-arm64",
+    "ai-edge-litert 2.3.0, aarch64",
+    "What a plain Interpreter runs on 64-bit Arm: XNNPACK for the ops that it takes",
+    base=XNNPACK,
+    fallback=LITERT_OPTIMIZED_ARM64,
+)
+TFLM = Profile(
+    "tflm",
+    "tflite-micro 90b983c2",
+    "TFLite Micro's portable reference kernels",
+    base=LITERT_REFERENCE,
+)
+CMSIS_NN = Profile(
+    "cmsis-nn",
+    "tflite-micro 90b983c2 with CMSIS-NN 99f736a6, plain C",
+    "TFLite Micro with CMSIS-NN's kernels",
+    base=TFLM,
 )
 
 PROFILES: Mapping[str, Profile] = {profile.name: profile for profile in (LITERT_REFERENCE,)}
@@ -79,9 +127,7 @@ class Rules(Generic[T]):
             The runtime of the profile does not have the op.
 
         """
-        candidate: Profile | None = profile
-        while candidate is not None:
+        for candidate in profile.lineage:
             if candidate in self.table:
                 return self.table[candidate]
-            candidate = candidate.base
         raise UnsupportedError(f"{self.op} is not covered under the profile {profile.name}")

@@ -5,14 +5,19 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
+from typing import TypeAlias
 
 import kernels
 from kernels.engine.types import OpView, Prepared
 from kernels.profiles import Profile
 from qmath.errors import UnsupportedError
+
+
+#: Says why an op is not run, or None.
+Refusal: TypeAlias = Callable[[OpView], "str | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +32,23 @@ class Kernel:
         Checks the op's contract and derives everything that does not depend on the data.
     covers
         The combinations of types, in words: ``"int8"``, ``"int16 x int8"``, ``"float32"`` ...
+    refusal
+        By profile, why it does not run an op, or None if it does. For a delegate that means that the op falls to
+        another profile's kernels; for a runtime, that it refuses the model. A delegate takes no op without an entry.
 
     """
 
     op: str
     prepare: Callable[[OpView, Profile], Prepared]
     covers: tuple[str, ...]
+    refusal: Mapping[Profile, Refusal] = field(default_factory=dict, hash=False)
+
+    def refused_by(self, op: OpView, profile: Profile) -> str | None:
+        """Return why ``profile`` does not run ``op``, or None if it does."""
+        for candidate in profile.lineage:
+            if candidate in self.refusal:
+                return self.refusal[candidate](op)
+        return f"{profile.name} does not take {op.name}" if profile.fallback else None
 
 
 @cache
@@ -57,7 +73,31 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         The op breaks its contract.
 
     """
+    kernel = kernel_of(op)
+    running = profile_running(op, profile)
+    refusal = kernel.refused_by(op, running)
+    if refusal is not None:
+        raise UnsupportedError(f"under the profile {running.name}: {refusal}")
+    return kernel.prepare(op, running)
+
+
+def kernel_of(op: OpView) -> Kernel:
+    """Return the kernel for an op.
+
+    Raises
+    ------
+    UnsupportedError
+        There is none.
+
+    """
     kernel = registry().get(op.name)
     if kernel is None:
         raise UnsupportedError(f"no kernel for {op.name}; covered: {', '.join(sorted(registry()))}")
-    return kernel.prepare(op, profile)
+    return kernel
+
+
+def profile_running(op: OpView, profile: Profile) -> Profile:
+    """Return the profile whose kernels run an op: a delegate leaves what it does not take to its fallback."""
+    if profile.fallback is not None and kernel_of(op).refused_by(op, profile) is not None:
+        return profile.fallback
+    return profile
