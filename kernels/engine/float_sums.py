@@ -1,27 +1,34 @@
-"""Float32 sums in the order in which a runtime adds them."""
+"""Float32 sums in the order in which a runtime adds them.
+
+Float addition is not associative: BLAS, which adds in another order and fuses multiplications with additions, gives
+other last bits, and more than that where large terms cancel. LiteRT's plain loops add one term after the other; its
+vector code keeps four sums, each of every fourth term, and adds them up at the end.
+
+Source: ``tflite/kernels/internal/reference/fully_connected.h``,
+``tflite/kernels/internal/optimized/neon_tensor_utils.cc`` (which x86-64 builds run through an emulation header).
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from qmath.types import Array, Float32Array
+from qmath.types import Float32Array
 
 #: Products held at once.
 BLOCK = 1 << 16
+#: Sums that the vector code keeps.
+LANES = 4
 
 
 def matmul_in_order(a: Float32Array, b: Float32Array) -> Float32Array:
     """Multiply matrices as plain loops do: for each element, add one float32 product after the other.
-
-    BLAS adds in another order, and may fuse multiplication and addition: its results differ in the last bits, and by
-    more where large terms cancel.
 
     Parameters
     ----------
     a
         float32, shape (rows, depth).
     b
-        float32, shape (depth, columns).
+        float32, shape (depth, columns); fastest if contiguous.
 
     Returns
     -------
@@ -41,7 +48,45 @@ def matmul_in_order(a: Float32Array, b: Float32Array) -> Float32Array:
     return out
 
 
-def add_in_order(terms: Array) -> Array:
-    """Add float32 terms along the last axis, one after the other; 0 where there are none."""
-    first = np.ascontiguousarray(np.moveaxis(terms, -1, 0))
-    return np.asarray(np.add.reduce(first, axis=0, initial=np.float32(0)))
+def matmul_in_lanes(start: Float32Array, a: Float32Array, b: Float32Array) -> Float32Array:
+    """Add a matrix product to ``start`` as the vector code does.
+
+    1. Four sums for each element, of the products 0, 4, 8 ..., of 1, 5, 9 ..., and so on, as far as fours go.
+    2. Add the four in order, then that to ``start``.
+    3. Add the products that are left one by one.
+
+    Parameters
+    ----------
+    start
+        float32, shape (rows, columns).
+    a, b
+        float32, shapes (rows, depth) and (depth, columns).
+
+    Returns
+    -------
+    Float32Array
+        Shape (rows, columns).
+
+    """
+    whole = a.shape[1] // LANES * LANES
+    lanes = [matmul_in_order(a[:, lane:whole:LANES], b[lane:whole:LANES]) for lane in range(LANES)]
+    total = start + (lanes[0] + lanes[1] + lanes[2] + lanes[3])
+    for index in range(whole, a.shape[1]):
+        total += a[:, index, None] * b[index]
+    return total
+
+
+def add_in_order(terms: Float32Array) -> Float32Array:
+    """Add terms along the last axis, one after the other; 0 where there are none."""
+    outermost = np.ascontiguousarray(np.moveaxis(terms, -1, 0))
+    return np.asarray(np.add.reduce(outermost, axis=0, initial=np.float32(0)))
+
+
+def add_in_lanes(terms: Float32Array) -> Float32Array:
+    """Add terms along the last axis as the vector code does: see :func:`matmul_in_lanes`."""
+    whole = terms.shape[-1] // LANES * LANES
+    lanes = [add_in_order(terms[..., lane:whole:LANES]) for lane in range(LANES)]
+    total = lanes[0] + lanes[1] + lanes[2] + lanes[3]
+    for index in range(whole, terms.shape[-1]):
+        total += terms[..., index]
+    return total
