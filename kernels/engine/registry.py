@@ -15,7 +15,6 @@ from kernels.engine.types import OpView, Prepared
 from kernels.profiles import Profile
 from qmath.errors import UnsupportedError
 
-
 #: Says why an op is not run, or None.
 Refusal: TypeAlias = Callable[[OpView], "str | None"]
 
