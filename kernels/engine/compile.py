@@ -59,20 +59,32 @@ class RequantizedSum:
     """Sum exactly, add a constant per channel, requantize: a runner that gets faster when it runs often.
 
     The first runs take a form that costs nothing to derive; a runner that keeps running is worth the search for the
-    float32 form. Both are exact, so when it happens shows in nothing but time.
+    fitted form. Both are exact, so when it happens shows in nothing but time.
+
+    Parameters
+    ----------
+    sums, offset, requantize, definition
+        As for :func:`requantized_sum`.
+    quick
+        The form for the first runs.
+
     """
 
-    def __init__(self, sums: LinearSum, offset: Int64Array, requantize: Requantize, quick: StepForm) -> None:
+    def __init__(
+        self, sums: LinearSum, offset: Int64Array, requantize: Requantize, definition: Runner, quick: StepForm
+    ) -> None:
         self._sums = sums
         self._offset = offset
         self._requantize = requantize
+        self._definition = definition
         self._step = quick
         self._runs_until_settled = RUNS_UNTIL_SETTLED
+        self._elements_per_image = 0
 
-    def settle(self, elements: int = BLOCK) -> None:
-        """Search for the float form now; ``elements`` is how many a run has."""
+    def settle(self) -> None:
+        """Search for the fitted form now."""
         self._runs_until_settled = 0
-        proven = proven_form(self._requantize, self._offset, self._sums.reach, elements)
+        proven = proven_form(self._requantize, self._offset, self._sums.reach, self._elements_per_image)
         if proven is not None:
             self._step = proven
 
@@ -80,28 +92,25 @@ class RequantizedSum:
         """Never search."""
         self._runs_until_settled = 0
 
-    def _count(self, elements: int) -> None:
-        self._runs_until_settled -= 1
-        if not self._runs_until_settled:
-            self.settle(elements)
-
     def __call__(self, inputs: Inputs) -> Outputs:
         """Return the codes of the output for the codes in input slot 0, a block of images at a time."""
         images = given(inputs, 0)
-        if len(images) == 1:
-            raw = self._sums(images)
-            if self._runs_until_settled:
-                self._count(raw.size)
-            return (self._step(raw),)
-        if self._runs_until_settled:
-            self._count(BLOCK)
-        first = self._step(self._sums(images[:1]))
-        out = np.empty((len(images), *first.shape[1:]), first.dtype)
-        out[:1] = first
-        many = max(1, BLOCK // max(1, first.size))
-        for start in range(1, len(images), many):
-            out[start : start + many] = self._step(self._sums(images[start : start + many]))
-        return (out,)
+        if images.size == 0:
+            return self._definition(inputs)
+        if self._runs_until_settled and self._elements_per_image:
+            self._runs_until_settled -= 1
+            if not self._runs_until_settled:
+                self.settle()
+        many = BLOCK // (self._elements_per_image or images[0].size) or 1
+        if len(images) <= many:
+            return (self._codes_of(images),)
+        blocks = [self._codes_of(images[start : start + many]) for start in range(0, len(images), many)]
+        return (np.concatenate(blocks),)
+
+    def _codes_of(self, images: Array) -> Array:
+        raw = self._sums(images)
+        self._elements_per_image = raw.size // len(images)
+        return self._step(raw)
 
 
 def requantized_sum(sums: LinearSum, offset: Int64Array, requantize: Requantize, definition: Runner) -> Runner:
@@ -123,8 +132,7 @@ def requantized_sum(sums: LinearSum, offset: Int64Array, requantize: Requantize,
     computed, quick = form or (sums, quick_form(requantize, offset, sums.reach))
     if quick is None:
         return definition
-    compiled = RequantizedSum(computed, offset, requantize, quick)
-    return lambda inputs: compiled(inputs) if given(inputs, 0).size else definition(inputs)
+    return RequantizedSum(computed, offset, requantize, definition, quick)
 
 
 def unary(definition: Callable[[Array], Array], codes: DType) -> Runner:
