@@ -211,8 +211,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     expect_dtype(output_tensor(op), dtype)
     activation = choice(op, "fused_activation_function", Activation)
     x1, x2, y = input_tensor(op, 0), input_tensor(op, 1), output_tensor(op)
-    is_plain = dtype in {DType.FLOAT32, DType.INT32, DType.INT64}
-    if is_plain or (op.name == "ADD" and dtype is DType.INT16 and x1.quant is None and y.quant is None):
+    if _is_plain(op, dtype):
         return PlainBinary(np.add if op.name == "ADD" else np.subtract, activation)
     if dtype not in _LEFT_SHIFT:
         raise unsupported(op, "; ".join((ADD if op.name == "ADD" else SUB).covers))
@@ -224,6 +223,13 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         if option(op, "pot_scale_int16") and exponents is not None:
             return _power_of_two(op, exponents, quantized_range(activation, y))
     return _rescaled(op, quantized_range(activation, y), ROUNDING[profile])
+
+
+def _is_plain(op: OpView, dtype: DType) -> bool:
+    """Whether the op adds numbers that are not quantized."""
+    if dtype is DType.INT16:
+        return op.name == "ADD" and input_tensor(op, 0).quant is None and output_tensor(op).quant is None
+    return dtype in {DType.FLOAT32, DType.INT32, DType.INT64} or (op.name == "ADD" and dtype is DType.FLOAT16)
 
 
 def _rescaled(op: OpView, activation: ActivationRange, rounding: Rounding) -> RescaledAdd:

@@ -147,8 +147,9 @@ def clamp_plain(values: Array, activation: Activation) -> Array:
     lower, upper = activation.bounds
     if lower is None and upper is None:
         return values
-    bounds = [None if bound is None else values.dtype.type(bound) for bound in (lower, upper)]
-    return np.asarray(np.clip(values, *bounds))
+    # Minus one as an unsigned number is the highest: the upper bound, applied last, then wins.
+    low, high = (None if bound is None else np.asarray(int(bound)).astype(values.dtype) for bound in (lower, upper))
+    return np.asarray(np.clip(values, low, high))
 
 
 # --- Tables, built when first needed ------------------------------------------------------------------------------

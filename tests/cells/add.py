@@ -60,7 +60,8 @@ def plain(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Case]:
     while True:
         shapes = values.broadcast_pair(rng)
         first, second = (values.plain(rng, dtype, shape) for shape in shapes)
-        options = {"fused_activation_function": int(rng.choice([0, 0, 1, 2, 3]))}
+        activation = 0 if dtype is DType.COMPLEX64 else rng.choice([0, 0, 1, 2, 3])
+        options = {"fused_activation_function": int(activation)}
         model, sample = two_inputs(op, (first, second), (dtype, dtype), dtype, **options)
         yield Case(f"{op} plain {dtype.name.lower()}", model, (sample,))
 
@@ -86,7 +87,8 @@ def _cells() -> dict[str, Generator]:
         cells[f"{op} int16 powers of two"] = partial(powers_of_two, op=op)
         for dtype in (DType.INT32, DType.INT64, DType.FLOAT32):
             cells[f"{op} plain {dtype.name.lower()}"] = partial(plain, op=op, dtype=dtype)
-    cells["ADD plain int16"] = partial(plain, op="ADD", dtype=DType.INT16)
+    for dtype in (DType.INT16, DType.FLOAT16):
+        cells[f"ADD plain {dtype.name.lower()}"] = partial(plain, op="ADD", dtype=dtype)
     return cells
 
 

@@ -62,8 +62,10 @@ def floats(rng: np.random.Generator, shape: Sequence[int], spread: float = 4.0) 
 
 def plain(rng: np.random.Generator, dtype: DType, shape: Sequence[int]) -> Array:
     """Choose values of a type without quantization: floats, or integers of every magnitude."""
+    if dtype is DType.COMPLEX64:
+        return (floats(rng, shape) + 1j * floats(rng, shape)).astype(np.complex64)
     if not dtype.is_integer:
-        return floats(rng, shape)
+        return floats(rng, shape).astype(dtype.storage)
     wide = rng.integers(dtype.min, dtype.max, shape, np.int64, endpoint=True)
     return (wide >> rng.integers(0, dtype.bits - 1, shape)).astype(dtype.storage)
 

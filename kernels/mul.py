@@ -1,0 +1,180 @@
+"""MUL: the product of two tensors, requantized.
+
+Source: ``tflite/kernels/mul.cc``, ``tflite/kernels/internal/reference/mul.h``, ``integer_ops/mul.h``,
+``reference_ops.h`` (int16 times int16 to uint8).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from kernels.engine import elementwise
+from kernels.engine.activation import Activation, quantized_range
+from kernels.engine.contract import (
+    choice,
+    expect,
+    expect_count,
+    input_tensor,
+    output_tensor,
+    unsupported,
+    zero_point_of,
+)
+from kernels.engine.elementwise import (
+    PlainBinary,
+    expect_broadcast,
+    expect_same_types,
+    expect_zero_points_of_zero,
+    float32_scale,
+)
+from kernels.engine.registry import Kernel
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
+from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from qmath.fixed_point import rounding_divide_by_power_of_two, saturating_rounding_doubling_high_mul, wrap_int32
+from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize
+from qmath.stages import Note, silent
+from qmath.types import ActivationRange, Array, DType
+
+REGIME: Rules[Regime] = Rules("MUL", {LITERT_REFERENCE: DOUBLE_ROUNDING})
+
+_QUANTIZED = (DType.INT8, DType.UINT8, DType.INT16)
+_PLAIN = (DType.FLOAT32, DType.FLOAT16, DType.INT32, DType.UINT32, DType.INT64, DType.COMPLEX64)
+
+
+@dataclass(frozen=True, slots=True)
+class Mul(Prepared):
+    """A prepared MUL of int8, uint8 or int16."""
+
+    zero_points: tuple[int, int]
+    requantize: Requantize
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`mul`."""
+        return (mul(given(inputs, 0), given(inputs, 1), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Tabulate all pairs of 8-bit codes."""
+        codes = self.requantize.dtype
+        if codes.bits > 8:
+            return lambda inputs: self.evaluate(inputs, silent)
+        return elementwise.binary(partial(mul, op=self), codes, codes, constants)
+
+
+def mul(x1: Array, x2: Array, op: Mul, note: Note = silent) -> Array:
+    """Multiply codes.
+
+    Parameters
+    ----------
+    x1, x2
+        int8, uint8 or int16, shapes that broadcast: quantized.
+    op
+        The prepared op.
+    note
+        Receives the stages.
+
+    Returns
+    -------
+    Codes of the same type, the broadcast shape.
+
+    Notes
+    -----
+    1. accumulator: the product of both inputs less their zero points; int32, wrapping.
+    2. Requantize by the regime with the product of the input scales over the output scale, all in float32.
+
+    """
+    first, second = (x.astype(np.int64) - zero for x, zero in zip((x1, x2), op.zero_points, strict=True))
+    accumulator = note("accumulator", wrap_int32(first * second))
+    return op.requantize(accumulator, note)
+
+
+@dataclass(frozen=True, slots=True)
+class FractionMul(Prepared):
+    """A prepared MUL of int16 to int8 or uint8."""
+
+    zero_point: int
+    activation: ActivationRange
+    dtype: DType
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`fraction_mul`."""
+        return (fraction_mul(given(inputs, 0), given(inputs, 1), self, note),)
+
+
+def fraction_mul(x1: Array, x2: Array, op: FractionMul, note: Note = silent) -> Array:
+    """Multiply int16 codes as fractions in [-1, 1) and keep the upper 8 bits.
+
+    Notes
+    -----
+    1. product: the saturating rounding doubling high multiply in 16 bits.
+    2. upper bits: divide by 2**8, ties away from zero.
+    3. Clamp to the fused activation less the zero point, add the zero point.
+
+    Quirk: MUL of int16 to int8 or uint8 looks at no scale: it takes both inputs for fractions of 2**15 and the output
+    for fractions of 2**7.
+
+    """
+    product = note("product", saturating_rounding_doubling_high_mul(x1, x2, 16))
+    upper = note("upper bits", rounding_divide_by_power_of_two(product, 8))
+    low, high = op.activation.min - op.zero_point, op.activation.max - op.zero_point
+    return (op.zero_point + np.maximum(np.minimum(upper, high), low)).astype(op.dtype.storage)
+
+
+def prepare(op: OpView, profile: Profile) -> Prepared:
+    """Check the contract of MUL and derive multiplier and range.
+
+    Raises
+    ------
+    ModelError
+        The op breaks its contract.
+    UnsupportedError
+        The combination of types is not covered.
+
+    """
+    expect_count(op, {2})
+    dtype, y = expect_same_types(op), output_tensor(op)
+    shape = expect_broadcast(op)
+    activation = choice(op, "fused_activation_function", Activation)
+    is_plain = dtype in _PLAIN or (dtype is DType.INT16 and y.quant is None)
+    if is_plain and y.dtype is dtype:
+        without = dtype is not DType.COMPLEX64 or activation is Activation.NONE
+        expect(without, f"no fused activation on complex numbers, found {activation.name}")
+        return PlainBinary(np.multiply, activation)
+    if dtype is DType.INT16 and y.dtype in {DType.INT8, DType.UINT8}:
+        sizes = [math.prod(input_tensor(op, slot).shape) for slot in (0, 1)]
+        same = sizes[0] == sizes[1] == math.prod(shape)
+        expect(same, f"inputs of one size, since MUL of int16 to 8 bits does not broadcast, found {sizes} elements")
+        return FractionMul(zero_point_of(y), quantized_range(activation, y), y.dtype)
+    if dtype not in _QUANTIZED or y.dtype is not dtype:
+        raise unsupported(op, "; ".join(KERNELS[0].covers))
+    x1, x2 = input_tensor(op, 0), input_tensor(op, 1)
+    if dtype is DType.INT16:
+        expect_zero_points_of_zero(x1, x2, y)
+    with np.errstate(over="ignore", divide="ignore"):
+        real_multiplier = np.asarray(float32_scale(x1) * float32_scale(x2) / float32_scale(y)).astype(np.float64)
+    zero_points = zero_point_of(x1), zero_point_of(x2)
+    output = Requantize(REGIME[profile], real_multiplier, zero_point_of(y), quantized_range(activation, y), y.dtype)
+    return Mul(zero_points, output)
+
+
+KERNELS = (
+    Kernel(
+        "MUL",
+        prepare,
+        covers=(
+            "int8",
+            "uint8",
+            "int16",
+            "int16 to int8 and uint8",
+            "int16 without quantization",
+            "int32",
+            "uint32",
+            "int64",
+            "float32",
+            "float16",
+            "complex64",
+        ),
+    ),
+)

@@ -1,0 +1,149 @@
+"""RELU, RELU6, RELU_N1_TO_1 and RELU_0_TO_1 as ops of their own: rescale, then clamp.
+
+Source: ``tflite/kernels/activations.cc`` (QuantizedReluX), ``tflite/kernels/internal/reference/reference_ops.h``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from kernels.engine import elementwise
+from kernels.engine.contract import expect_count, expect_dtype, input_tensor, output_tensor, unsupported, zero_point_of
+from kernels.engine.elementwise import expect_zero_points_of_zero, float32_scale
+from kernels.engine.registry import Kernel
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
+from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from qmath.fixed_point import wrap_int32
+from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize
+from qmath.rounding import float_to_int32_x86, round_half_away_from_zero
+from qmath.stages import Note, silent
+from qmath.types import ActivationRange, Array, DType
+
+REGIME: Rules[Regime] = Rules("RELU", {LITERT_REFERENCE: DOUBLE_ROUNDING})
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What an op clamps real values to; no upper bound is None."""
+
+    lower: float
+    upper: float | None
+
+
+BOUNDS = {
+    "RELU": Bounds(0.0, None),
+    "RELU6": Bounds(0.0, 6.0),
+    "RELU_N1_TO_1": Bounds(-1.0, 1.0),
+    "RELU_0_TO_1": Bounds(0.0, 1.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Relu(Prepared):
+    """A prepared integer op of the family."""
+
+    codes: DType
+    input_zero_point: int
+    requantize: Requantize
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`relu`."""
+        return (relu(given(inputs, 0), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Tabulate every code."""
+        del constants
+        return elementwise.unary(partial(relu, op=self), self.codes)
+
+
+def relu(x: Array, op: Relu, note: Note = silent) -> Array:
+    """Bring codes to the output's scale and clamp them.
+
+    Parameters
+    ----------
+    x
+        int8, uint8 or int16, any shape: quantized.
+    op
+        The prepared op.
+    note
+        Receives the stages.
+
+    Returns
+    -------
+    Codes of the same type and shape.
+
+    Notes
+    -----
+    1. accumulator: ``x - input_zero_point``.
+    2. Requantize by the regime with ``input_scale / output_scale`` in float32; the clamp's ends are the codes of the
+       real bounds, rounded half away from zero.
+
+    """
+    accumulator = note("accumulator", wrap_int32(x.astype(np.int64) - op.input_zero_point))
+    return op.requantize(accumulator, note)
+
+
+@dataclass(frozen=True, slots=True)
+class FloatRelu(Prepared):
+    """A prepared float32 op of the family."""
+
+    bounds: Bounds
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Clamp."""
+        del note
+        return (np.asarray(np.clip(given(inputs, 0), np.float32(self.bounds.lower), self._upper())),)
+
+    def _upper(self) -> np.float32 | None:
+        return None if self.bounds.upper is None else np.float32(self.bounds.upper)
+
+
+def prepare(op: OpView, profile: Profile) -> Prepared:
+    """Check the contract of the family and derive multiplier and range.
+
+    Raises
+    ------
+    ModelError
+        The op breaks its contract.
+    UnsupportedError
+        The type is not covered.
+
+    """
+    expect_count(op, {1})
+    x, y = input_tensor(op, 0), output_tensor(op)
+    expect_dtype(y, x.dtype)
+    bounds = BOUNDS[op.name]
+    if x.dtype is DType.FLOAT32:
+        return FloatRelu(bounds)
+    has_int16 = op.name in {"RELU", "RELU6"}
+    if x.dtype not in {DType.INT8, DType.UINT8} and not (x.dtype is DType.INT16 and has_int16):
+        raise unsupported(op, "; ".join(_covers(op.name)))
+    if x.dtype is DType.INT16:
+        expect_zero_points_of_zero(x, y)
+    with np.errstate(over="ignore"):
+        real_multiplier = np.asarray(float32_scale(x) / float32_scale(y)).astype(np.float64)
+    output = Requantize(REGIME[profile], real_multiplier, zero_point_of(y), _range(bounds, y), y.dtype)
+    return Relu(x.dtype, zero_point_of(x), output)
+
+
+def _range(bounds: Bounds, y: TensorView) -> ActivationRange:
+    """Return the clamp in codes; what does not fit int32 becomes its lowest value before the zero point is added."""
+    highest = y.dtype.max if bounds.upper is None else min(y.dtype.max, _code(bounds.upper, y))
+    return ActivationRange(max(y.dtype.min, _code(bounds.lower, y)), highest)
+
+
+def _code(real: float, y: TensorView) -> int:
+    with np.errstate(over="ignore"):
+        steps = round_half_away_from_zero(np.asarray(np.float32(real) / float32_scale(y)))
+    return int(wrap_int32(float_to_int32_x86(steps) + zero_point_of(y)))
+
+
+def _covers(name: str) -> tuple[str, ...]:
+    integers = ("int8", "uint8", "int16") if name in {"RELU", "RELU6"} else ("int8", "uint8")
+    return (*integers, "float32")
+
+
+KERNELS = tuple(Kernel(name, prepare, covers=_covers(name)) for name in BOUNDS)

@@ -1,0 +1,377 @@
+"""SOFTMAX: e to the power of each element over the sum of those powers, along the last axis.
+
+Source: ``tflite/kernels/activations.cc``, ``tflite/kernels/internal/reference/softmax.h``,
+``tflite/kernels/internal/quantization_util.cc`` (PreprocessSoftmaxScaling, CalculateInputRadius).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import TypeAlias
+
+import numpy as np
+
+from kernels.engine import elementwise
+from kernels.engine.contract import (
+    expect,
+    expect_count,
+    input_tensor,
+    option,
+    output_tensor,
+    scale_of,
+    unsupported,
+    zero_point_of,
+)
+from kernels.engine.elementwise import expect_zero_points_of_zero, float32_scale
+from kernels.engine.registry import Kernel
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
+from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from qmath.errors import UnsupportedError
+from qmath.fixed_point import (
+    count_leading_zeros,
+    exp_on_negative_values,
+    reciprocal,
+    rounding_divide_by_power_of_two,
+    saturate,
+    saturating_rounding_doubling_high_mul,
+    wrap_int32,
+)
+from qmath.lookup import AffineMap, interpolate, interpolation_table
+from qmath.multiplier import quantize_multiplier
+from qmath.requantize import DOUBLE_ROUNDING, Factor, Regime
+from qmath.rounding import shift_right_half_up
+from qmath.stages import Note, silent
+from qmath.types import Array, DType, FixedPointMultiplier, Float64Array, Int16Array, Int64Array
+
+#: Integer bits of scaled differences and of the sum of their powers.
+DIFFERENCE_BITS = 5
+SUM_BITS = 12
+
+
+# --- 8 bits in: fixed point ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ScaledDifferences:
+    """How differences of codes become the argument of e**x, with 5 integer bits.
+
+    Attributes
+    ----------
+    factor
+        ``beta * input_scale * 2**26``, at most ``2**31 - 1``.
+    lowest
+        Differences below it count for nothing: they would not fit 5 integer bits.
+
+    """
+
+    factor: FixedPointMultiplier
+    lowest: int
+
+    @classmethod
+    def of(cls, beta: float, input_scale: float) -> ScaledDifferences:
+        """Derive the multiplier.
+
+        Raises
+        ------
+        ModelError
+            ``beta * input_scale`` does not exceed 2**-26; the runtime would abort the process.
+
+        """
+        real = min(beta * input_scale * 2.0 ** (31 - DIFFERENCE_BITS), 2.0**31 - 1)
+        expect(real > 1, f"beta times the input scale to exceed 2**-26, found {beta} * {input_scale}")
+        factor = quantize_multiplier(real)
+        radius = (2**DIFFERENCE_BITS - 1) * 2 ** (31 - DIFFERENCE_BITS) / 2.0 ** int(factor.shift)
+        return cls(factor, -math.floor(radius))
+
+    def __call__(self, difference: Int64Array) -> Int64Array:
+        """Scale differences that are not below the lowest."""
+        shifted = wrap_int32(difference << self.factor.shift)
+        return saturating_rounding_doubling_high_mul(shifted, self.factor.multiplier)
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPointSoftmax(Prepared):
+    """A prepared SOFTMAX of int8 or uint8 to the same type or int16."""
+
+    scaling: ScaledDifferences
+    codes: DType
+    dtype: DType
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`fixed_point_softmax`."""
+        return (fixed_point_softmax(given(inputs, 0), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Tabulate steps 2 and 3 for the 256 differences that 8-bit codes can have."""
+        del constants
+        table = cache(partial(powers_and_terms, np.arange(-255, 1), self.scaling))
+
+        def run(inputs: Inputs) -> Outputs:
+            difference = below_maximum(given(inputs, 0))
+            powers, terms = (values.take(difference + 255) for values in table())
+            return (shares(difference, powers, terms, self),)
+
+        return run
+
+
+def fixed_point_softmax(x: Array, op: FixedPointSoftmax, note: Note = silent) -> Array:
+    """Compute SOFTMAX in fixed point.
+
+    Parameters
+    ----------
+    x
+        int8 or uint8, any shape of at least one dimension: quantized.
+    op
+        The prepared op.
+    note
+        Receives the stages.
+
+    Returns
+    -------
+    Codes of ``op.dtype``, the shape of ``x``; the scale is 1 over the number of codes, the lowest code is 0.
+
+    Notes
+    -----
+    1. difference: each code less the largest of its row.
+    2. power: e**(beta * scale * difference) with 0 integer bits, the argument with 5; see
+       :func:`qmath.fixed_point.exp_on_negative_values`. Differences below a bound are left out.
+    3. sum of powers: over the row, each with 12 integer bits, ties away from zero; int32.
+    4. reciprocal: 1 / sum as a fraction and a power of two; see :func:`qmath.fixed_point.reciprocal`.
+    5. share: power times fraction, divided by what is left of the power of two, ties away from zero.
+    6. The lowest code is added; clamp. What was left out gives the lowest code.
+
+    Quirk: SOFTMAX from 8 bits to 8 bits aborts the process if a row's sum reaches 512, as in 512 equal elements.
+
+    """
+    difference = note("difference", below_maximum(x))
+    powers, terms = powers_and_terms(difference, op.scaling, note)
+    return shares(difference, powers, terms, op, note)
+
+
+def below_maximum(x: Array) -> Int64Array:
+    """Return each code less the largest of its row (step 1 of :func:`fixed_point_softmax`)."""
+    return np.asarray(x.astype(np.int64) - x.max(axis=-1, keepdims=True, initial=np.iinfo(x.dtype).min))
+
+
+def powers_and_terms(
+    difference: Int64Array, scaling: ScaledDifferences, note: Note = silent
+) -> tuple[Int64Array, Int64Array]:
+    """Return e**difference and what it adds to the sum (steps 2 and 3 of :func:`fixed_point_softmax`)."""
+    counts = difference >= scaling.lowest
+    scaled = note("scaled difference", scaling(np.where(counts, difference, 0)))
+    powers = note("power", np.where(counts, exp_on_negative_values(scaled, DIFFERENCE_BITS), 0))
+    return powers, rounding_divide_by_power_of_two(powers, SUM_BITS)
+
+
+def shares(
+    difference: Int64Array, powers: Int64Array, terms: Int64Array, op: FixedPointSoftmax, note: Note = silent
+) -> Array:
+    """Divide powers by their sum (steps 3 to 6 of :func:`fixed_point_softmax`)."""
+    # As an unsigned word the sum reaches twice as far; the runtime reads it so.
+    total = note("sum of powers", terms.sum(axis=-1, keepdims=True) & 0xFFFFFFFF)
+    fraction, bits_over_unit = reciprocal(total, SUM_BITS)
+    note("reciprocal", fraction)
+    exponent = note("exponent", bits_over_unit + 31 - op.dtype.bits)
+    if difference.size and (exponent.max() > 31 or total.min() == 0):
+        raise UnsupportedError(
+            f"SOFTMAX to {op.dtype.name} is not covered where powers sum up to 512 or more (or, in 32 bits, to 0), "
+            f"found {int(total.max()) / 2 ** (31 - SUM_BITS):g}: the runtime aborts"
+        )
+    product = saturating_rounding_doubling_high_mul(fraction, powers)
+    share = note("share", rounding_divide_by_power_of_two(product, np.maximum(exponent, 0)))
+    codes = np.where(difference >= op.scaling.lowest, share + op.dtype.min, op.dtype.min)
+    return np.clip(codes, op.dtype.min, op.dtype.max).astype(op.dtype.storage)
+
+
+# --- 16 bits in: tables -------------------------------------------------------------------------------------------
+
+_CODES = float((1 << 16) - 1)
+
+
+def _exp(x: Float64Array) -> Float64Array:
+    return np.asarray(np.exp(x))
+
+
+def _one_over_one_plus(x: Float64Array) -> Float64Array:
+    return np.asarray(1 / (1 + x))
+
+
+@cache
+def exp_table() -> Int16Array:
+    """Tabulate e**x for x from -10 to 0, in float64; 32767 stands for 1."""
+    source, target = AffineMap(10 / _CODES, DType.INT16.max), AffineMap(2 / _CODES, 0)
+    return interpolation_table(_exp, source, target, np.float64)
+
+
+@cache
+def reciprocal_table() -> Int16Array:
+    """Tabulate 1 / (1 + x) for x from 0 to 1, in float64; 32767 stands for 1."""
+    source, target = AffineMap(1 / _CODES, DType.INT16.min), AffineMap(2 / _CODES, 0)
+    return interpolation_table(_one_over_one_plus, source, target, np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class TableSoftmax(Prepared):
+    """A prepared SOFTMAX of int16."""
+
+    regime: Regime
+    factor: Factor
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`table_softmax`."""
+        return (table_softmax(given(inputs, 0), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Tabulate step 2 for the 65,536 differences that int16 codes can have, once it pays."""
+        del constants
+        below = DType.INT16.max
+        powers_of = elementwise.unary(lambda codes: _power(codes.astype(np.int64) - below, self), DType.INT16)
+
+        def run(inputs: Inputs) -> Outputs:
+            difference = below_maximum(given(inputs, 0))
+            (powers,) = powers_of([(difference + below).astype(np.int16)])
+            return (_normalized(powers),)
+
+        return run
+
+
+def table_softmax(x: Int16Array, op: TableSoftmax, note: Note = silent) -> Int16Array:
+    """Compute SOFTMAX of int16 codes by two tables of 513 entries with straight lines between them.
+
+    Returns
+    -------
+    int16, the shape of ``x``; scale 1/32768.
+
+    Notes
+    -----
+    1. difference: each code less the largest of its row.
+    2. power: the difference times ``beta * scale`` in units of 10/65535, by the regime; plus 32767, saturated to
+       int16; looked up in the table of e**x.
+    3. sum of powers: over the row; int32.
+    4. reciprocal: the sum, shifted left so that it lies between 1 and 2, less 1, in units of 1/65536, saturated to
+       int16; looked up in the table of 1 / (1 + x).
+    5. share: power times reciprocal, shifted right, ties up; clamp to 0 ... 32767.
+
+    """
+    difference = note("difference", below_maximum(x))
+    powers = note("power", _power(difference, op, note))
+    return _normalized(powers, note)
+
+
+def _power(difference: Int64Array, op: TableSoftmax, note: Note = silent) -> Int16Array:
+    scaled = note("scaled difference", op.regime.apply(difference, op.factor))
+    return interpolate(saturate(wrap_int32(scaled + DType.INT16.max), 16), exp_table())
+
+
+def _normalized(powers: Int16Array, note: Note = silent) -> Int16Array:
+    """Divide powers by their sum (steps 3 to 5 of :func:`table_softmax`)."""
+    wide = powers.astype(np.int64)
+    total = note("sum of powers", wrap_int32(wide.sum(axis=-1, keepdims=True)))
+    headroom = count_leading_zeros(total & 0xFFFFFFFF)
+    one_up_to_two = ((total << np.maximum(headroom - 1, 0)) + (1 << 13)) >> 14
+    fraction = note("reciprocal", interpolate(saturate(one_up_to_two - (1 << 15) - (1 << 16), 16), reciprocal_table()))
+    share = note("share", shift_right_half_up(wide * fraction, np.maximum(31 - headroom, 0)))
+    return np.clip(wrap_int32(share), 0, DType.INT16.max).astype(np.int16)
+
+
+# --- Floats -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FloatSoftmax(Prepared):
+    """A prepared SOFTMAX of float32 or float16."""
+
+    beta: float
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`float_softmax`."""
+        return (float_softmax(given(inputs, 0), self, note),)
+
+
+def float_softmax(x: Array, op: FloatSoftmax, note: Note = silent) -> Array:
+    """Compute SOFTMAX in float32.
+
+    Notes
+    -----
+    1. difference: each element less the largest of its row.
+    2. power: e**(beta * difference), stored in the type of ``x``.
+    3. sum of powers.
+    4. Divide.
+
+    """
+    largest = np.fmax.reduce(x, axis=-1, keepdims=True, initial=np.finfo(x.dtype).min)
+    with np.errstate(all="ignore"):
+        difference = note("difference", x.astype(np.float32) - largest.astype(np.float32))
+        powers = note("power", np.exp(difference * np.float32(op.beta)))
+        total = note("sum of powers", powers.sum(axis=-1, keepdims=True, dtype=np.float32))
+        return np.asarray(powers.astype(x.dtype).astype(np.float32) / total).astype(x.dtype)
+
+
+# --- Preparation --------------------------------------------------------------------------------------------------
+
+#: From input, output and beta to a prepared SOFTMAX of 8-bit codes.
+EightBit: TypeAlias = Callable[[TensorView, TensorView, float], Prepared]
+
+
+def fixed_point(x: TensorView, y: TensorView, beta: float) -> Prepared:
+    """Prepare :class:`FixedPointSoftmax`."""
+    return FixedPointSoftmax(ScaledDifferences.of(beta, float(float32_scale(x))), x.dtype, y.dtype)
+
+
+EIGHT_BIT: Rules[EightBit] = Rules("SOFTMAX", {LITERT_REFERENCE: fixed_point})
+REGIME: Rules[Regime] = Rules("SOFTMAX", {LITERT_REFERENCE: DOUBLE_ROUNDING})
+
+_EIGHT_BIT_PAIRS = {
+    (DType.INT8, DType.INT8),
+    (DType.UINT8, DType.UINT8),
+    (DType.INT8, DType.INT16),
+    (DType.UINT8, DType.INT16),
+}
+
+
+def prepare(op: OpView, profile: Profile) -> Prepared:
+    """Check the contract of SOFTMAX and derive what its arithmetic needs.
+
+    Raises
+    ------
+    ModelError
+        The op breaks its contract.
+    UnsupportedError
+        The combination of types is not covered.
+
+    """
+    expect_count(op, {1})
+    x, y = input_tensor(op, 0), output_tensor(op)
+    expect(len(x.shape) >= 1, f"tensor {x.name!r} to have dimensions, found shape {x.shape}")
+    beta = float(option(op, "beta"))
+    expect(math.isfinite(beta), f"a finite beta, found {beta}")
+    types = x.dtype, y.dtype
+    if x.dtype is y.dtype and x.dtype in {DType.FLOAT32, DType.FLOAT16}:
+        return FloatSoftmax(beta)
+    if types in _EIGHT_BIT_PAIRS:
+        if types == (DType.INT8, DType.INT8):
+            _expect_output(y, -128, 1 / 256)
+        return EIGHT_BIT[profile](x, y, beta)
+    if types == (DType.INT16, DType.INT16):
+        _expect_output(y, 0, 1 / 32768)
+        expect_zero_points_of_zero(x, y)
+        with np.errstate(over="ignore"):
+            real = np.float64(float32_scale(x) * np.float32(beta)) / (10 / _CODES)
+        return TableSoftmax(REGIME[profile], REGIME[profile].encode(np.asarray(real)))
+    raise unsupported(op, "; ".join(KERNELS[0].covers))
+
+
+def _expect_output(y: TensorView, zero_point: int, scale: float) -> None:
+    found = zero_point_of(y), scale_of(y)
+    close = abs(np.float32(found[1]) - np.float32(scale)) <= np.float32(0.001) * np.float32(scale)
+    expect(found[0] == zero_point and bool(close), f"zero point {zero_point} and scale {scale}, found {found}")
+
+
+KERNELS = (
+    Kernel(
+        "SOFTMAX", prepare, covers=("int8 to int8 and int16", "uint8 to uint8 and int16", "int16", "float32", "float16")
+    ),
+)
