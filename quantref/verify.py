@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import fbs
 from qmath.errors import InputError
@@ -23,6 +23,9 @@ from quantref.refeeding import Findings, Task, compare
 from quantref.runtimes import LiteRT, Runtime, find_runtime
 from quantref.samples import random_samples, samples_from
 from quantref.verification import Death, OpReport, OutputReport, VerifyResult
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 __all__ = ["VerifyResult", "verify"]
 

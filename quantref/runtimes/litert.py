@@ -310,5 +310,5 @@ def _declined(answer: tuple[str, ...]) -> InputError | RuntimeRefused:
     if answer[0] == "input":
         return InputError(answer[1])
     _, stage, reason = answer
-    words = " ".join(reason.split()) or "without a reason"
+    words = " ".join(reason.replace("Node number", " Node number").split()) or "without a reason"
     return RuntimeRefused(f"refused at {stage}: {words}", stage=stage, reason=reason)

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib.metadata
 import os
 import pickle
 import platform
@@ -190,6 +189,8 @@ def _limit(memory: int) -> None:
 
 def _hello() -> tuple[str, ...]:
     try:
+        import importlib.metadata  # noqa: PLC0415 - not in the parent
+
         import ai_edge_litert.interpreter  # noqa: PLC0415 - not in the parent
     except ImportError as error:
         return "unavailable", str(error)

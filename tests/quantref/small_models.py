@@ -35,6 +35,19 @@ def float_layer() -> fbs.Model:
     return builder.finish([y])
 
 
+def with_state() -> fbs.Model:
+    """Build one int8 SVDF op of two units with rank 1 and a memory of three; its state is int16."""
+    builder = fbs.Builder()
+    x = builder.input("x", DType.INT8, (1, 4), scale=0.5)
+    features = builder.constant("features", np.array([[90, -7, 33, 5], [-64, 1, 127, 20]], np.int8), scale=0.02)
+    times = builder.constant("times", np.array([[300, -2000, 700], [1500, 11, -90]], np.int16), scale=0.001)
+    bias = builder.constant("bias", np.array([40, -3], np.int32), scale=0.00001)
+    state = builder.variable("state", DType.INT16, (1, 6), scale=0.01)
+    y = builder.tensor("y", DType.INT8, (1, 2), scale=0.25, zero_point=-3)
+    builder.op("SVDF", [x, features, times, bias, state], [y], version=3, rank=1, fused_activation_function=1)
+    return builder.finish([y])
+
+
 def custom_op() -> fbs.Model:
     """Build a RESHAPE and then an op that nobody knows."""
     builder = fbs.Builder()

@@ -23,7 +23,7 @@ from quantref.npz import save_npz
 from quantref.runtimes import Resolver, Runtime, litert_installed
 from quantref.verification import Ending, VerifyResult
 from quantref.verify import verify
-from tests.quantref.small_models import custom_op, float_layer, two_layers
+from tests.quantref.small_models import custom_op, float_layer, two_layers, with_state
 
 pytestmark = [
     pytest.mark.litert,
@@ -98,6 +98,28 @@ def test_an_executor_changes_nothing() -> None:
     assert alone == spread
     assert seen[-1] == (20, 20)
     assert len(seen) > 1
+
+
+def test_state_lives_on_from_sample_to_sample_and_is_compared() -> None:
+    samples = 9
+    result = verify(with_state(), samples=samples)
+    assert result.equal, result.summary()
+    assert result.total.elements == samples * (2 + 6)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        assert verify(with_state(), samples=samples, executor=pool) == result
+
+
+def test_a_wrong_state_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Interpreter.run_op
+
+    def wrong(self: Interpreter, op_index: int, inputs: Inputs) -> Outputs:
+        output, state = right(self, op_index, inputs)
+        return output, state + 1
+
+    monkeypatch.setattr(Interpreter, "run_op", wrong)
+    result = verify(with_state(), samples=3)
+    assert result.total.mismatches == 3 * 6
+    assert result.end_to_end.mismatches == 0
 
 
 def test_inputs_may_be_given(tmp_path: Path) -> None:
