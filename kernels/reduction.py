@@ -14,18 +14,18 @@ from functools import cache, partial
 
 import numpy as np
 
-from kernels.engine import compile as fast
 from kernels.engine.contract import expect, scale_of, unsupported, zero_point_of
 from kernels.engine.exact import EXACT_FLOAT64, Reach
 from kernels.engine.movement import expect_zero_point_zero
 from kernels.engine.reducing import Reduction, reduction_operands
 from kernels.engine.registry import Kernel
+from kernels.engine.steps import StepForm, quick_form
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
 from qmath.multiplier import scale_ratio
-from qmath.requantize import DOUBLE_ROUNDING, Factor, FixedPointRegime, Regime, Requantize
+from qmath.requantize import DOUBLE_ROUNDING, Factor, FixedPointRegime, RealForm, Regime, Requantize
 from qmath.rounding import divide_toward_zero
 from qmath.stages import Note, silent
 from qmath.types import ActivationRange, Array, DType, FixedPointMultiplier, Float64Array, Int64Array
@@ -54,6 +54,10 @@ class Averaging(FixedPointRegime):
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Apply the regime."""
         return self.regime.apply(accumulator, factor, note)
+
+    def real_form(self, factor: Factor) -> RealForm | None:
+        """Return that of the regime."""
+        return self.regime.real_form(factor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +118,10 @@ class QuantizedReduction(Prepared):
         return (reduce_codes(given(inputs, 0), given(inputs, 1), self, note),)
 
     def compile(self, constants: Inputs) -> Runner:
-        """Requantize by a step function, proven for the number of elements that make one output."""
+        """Requantize by a float form, proven for the number of elements that make one output."""
         del constants
         definition = partial(self.evaluate, note=silent)
-        step_for = cache(self._step_function)
+        step_for = cache(self._step_form)
 
         def run(inputs: Inputs) -> Outputs:
             x = given(inputs, 0)
@@ -135,13 +139,13 @@ class QuantizedReduction(Prepared):
         full_range = ActivationRange(self.dtype.min, self.dtype.max)
         return Requantize(self.regime(count), self.real_multiplier, self.output_zero_point, full_range, self.dtype)
 
-    def _step_function(self, count: int) -> fast.StepFunction | None:
+    def _step_form(self, count: int) -> StepForm | None:
         magnitude = count * max(self.dtype.max, -self.dtype.min)
         if magnitude >= EXACT_FLOAT64:
             return None
         reach = Reach(np.array([count * self.dtype.min]), np.array([count * self.dtype.max]), magnitude)
         offset = np.array([-count * self.input_zero_point])
-        return fast.step_function(self.requantize(count), offset, reach)
+        return quick_form(self.requantize(count), offset, reach)
 
 
 def reduce_codes(x: Array, axes: Array, op: QuantizedReduction, note: Note = silent) -> Array:

@@ -1,0 +1,266 @@
+"""RESIZE_BILINEAR, RESIZE_NEAREST_NEIGHBOR: images of another height and width.
+
+Both place each output row ``i`` at a coordinate of the input: ``i * scale``, or with half_pixel_centers
+``(i + 1/2) * scale - 1/2``, where ``scale = in / out``, or with align_corners ``(in - 1) / (out - 1)``. So are columns.
+
+Source: ``tflite/kernels/resize_bilinear.cc``, ``resize_nearest_neighbor.cc``,
+``internal/reference/resize_bilinear.h``, ``internal/reference/resize_nearest_neighbor.h``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.engine.contract import (
+    checked_shape,
+    expect,
+    expect_count,
+    expect_dtype,
+    expect_rank,
+    input_tensor,
+    option,
+    output_tensor,
+    unsupported,
+)
+from kernels.engine.movement import COPIED, expect_covered, in_words, integers
+from kernels.engine.registry import Kernel
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, given
+from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from qmath.fixed_point import wrap_int32
+from qmath.rounding import divide_half_away, divide_toward_zero, round_half_away_from_zero
+from qmath.stages import Note
+from qmath.types import Array, DType, Int64Array
+
+#: How the sum of weighted codes, in units of ``2**-20``, becomes a code.
+Division: TypeAlias = Callable[[npt.ArrayLike, npt.ArrayLike], Int64Array]
+
+DIVISION: Rules[Division] = Rules("RESIZE_BILINEAR", {LITERT_REFERENCE: divide_half_away})
+
+#: One step of the input, in the fixed-point coordinates of integer images.
+UNIT = 1 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """How output rows and columns are placed on the input."""
+
+    align_corners: bool
+    half_pixel_centers: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """For each output row (or column), the two input rows beside it and how far it is from the first.
+
+    Attributes
+    ----------
+    lower, upper
+        int64, shape ``(out,)``: indices.
+    distance
+        Shape ``(out,)``: from the lower one, in units of :data:`UNIT` or as float32.
+
+    """
+
+    lower: Int64Array
+    upper: Int64Array
+    distance: Array
+
+
+def fixed_point_neighbours(size: int, wanted: int, grid: Grid) -> Neighbours:
+    """Place rows in fixed point: coordinates in units of 1/1024, the scale rounded to the nearest such unit."""
+    spans, parts = (size - 1, wanted - 1) if grid.align_corners and wanted > 1 else (size, wanted)
+    scale = (UNIT * spans + parts // 2) // parts
+    coordinate = np.arange(wanted, dtype=np.int64) * scale
+    if grid.half_pixel_centers:
+        coordinate = coordinate + scale // 2 - UNIT // 2
+    coordinate = wrap_int32(coordinate)
+    lower = np.maximum(divide_toward_zero(coordinate, UNIT), 0)
+    upper = np.minimum(divide_toward_zero(coordinate + UNIT - 1, UNIT), size - 1)
+    return Neighbours(lower, upper, coordinate - UNIT * lower)
+
+
+def float_neighbours(size: int, wanted: int, grid: Grid) -> Neighbours:
+    """Place rows in float32."""
+    spans, parts = (size - 1, wanted - 1) if grid.align_corners and wanted > 1 else (size, wanted)
+    scale = np.float32(spans) / np.float32(parts)
+    coordinate = np.arange(wanted, dtype=np.float32)
+    if grid.half_pixel_centers:
+        coordinate = (coordinate + np.float32(0.5)) * scale - np.float32(0.5)
+    else:
+        coordinate = coordinate * scale
+    lower = np.maximum(np.floor(coordinate).astype(np.int64), 0)
+    upper = np.minimum(np.ceil(coordinate).astype(np.int64), size - 1)
+    return Neighbours(lower, upper, coordinate - lower.astype(np.float32))
+
+
+def nearest(size: int, wanted: int, grid: Grid) -> Int64Array:
+    """Choose the input row for each output row, in float32.
+
+    With align_corners the coordinate is rounded, ties away from zero; else its fraction is dropped.
+
+    Quirk: RESIZE_NEAREST_NEIGHBOR with half_pixel_centers adds 1/2 before scaling but does not take it off after.
+    """
+    spans, parts = (size - 1, wanted - 1) if grid.align_corners and wanted > 1 else (size, wanted)
+    scale = np.float32(spans) / np.float32(parts)
+    offset = np.float32(0.5 if grid.half_pixel_centers else 0.0)
+    coordinate = (np.arange(wanted, dtype=np.float32) + offset) * scale
+    chosen = round_half_away_from_zero(coordinate) if grid.align_corners else np.floor(coordinate)
+    return np.clip(chosen.astype(np.int64), 0, size - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class NearestNeighbor(Prepared):
+    """A prepared RESIZE_NEAREST_NEIGHBOR."""
+
+    grid: Grid
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Copy the nearest pixel."""
+        del note
+        x = given(inputs, 0)
+        height, width = output_size(x, given(inputs, 1))
+        rows, columns = nearest(x.shape[1], height, self.grid), nearest(x.shape[2], width, self.grid)
+        return (x.take(rows, 1).take(columns, 2),)
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerBilinear(Prepared):
+    """A prepared RESIZE_BILINEAR of int8 or int16 codes, which keep their quantization."""
+
+    grid: Grid
+    divide: Division
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`resize_codes`."""
+        return (resize_codes(given(inputs, 0), given(inputs, 1), self, note),)
+
+
+def resize_codes(x: Array, size: Array, op: IntegerBilinear, note: Note) -> Array:
+    """Interpolate between the four codes around each output pixel.
+
+    Notes
+    -----
+    1. Place rows and columns (:func:`fixed_point_neighbours`).
+    2. interpolated: the sum of the four codes, each times the distances to the row and column across from it;
+       in units of ``2**-20``.
+    3. divided: by ``2**20``, ties away from code 0; the lowest bits are kept.
+
+    """
+    height, width = output_size(x, size)
+    rows = fixed_point_neighbours(x.shape[1], height, op.grid)
+    columns = fixed_point_neighbours(x.shape[2], width, op.grid)
+    interpolated = note("interpolated", _interpolate(x.astype(np.int64), rows, columns, UNIT))
+    return note("divided", op.divide(interpolated, UNIT * UNIT)).astype(x.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class FloatBilinear(Prepared):
+    """A prepared RESIZE_BILINEAR of float32 numbers, or of uint8 codes by way of float32."""
+
+    grid: Grid
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`resize_floats`."""
+        return (resize_floats(given(inputs, 0), given(inputs, 1), self.grid, note),)
+
+
+def resize_floats(x: Array, size: Array, grid: Grid, note: Note) -> Array:
+    """Interpolate between the four values around each output pixel, in float32.
+
+    Quirk: RESIZE_BILINEAR of uint8 interpolates in float32, adds 1/2 and drops the fraction.
+    """
+    height, width = output_size(x, size)
+    rows = float_neighbours(x.shape[1], height, grid)
+    columns = float_neighbours(x.shape[2], width, grid)
+    interpolated = note("interpolated", _interpolate(x.astype(np.float32), rows, columns, np.float32(1)))
+    if x.dtype != np.uint8:
+        return interpolated
+    return np.trunc(interpolated + np.float32(0.5)).astype(np.uint8)
+
+
+def _interpolate(x: Array, rows: Neighbours, columns: Neighbours, one: int | np.float32) -> Array:
+    """Weigh the four neighbours: upper left, lower left, upper right, lower right, summed in that order."""
+    down = rows.distance[:, None, None]
+    right = columns.distance[:, None]
+    above, below = x.take(rows.lower, 1), x.take(rows.upper, 1)
+    total = above.take(columns.lower, 2) * (one - down) * (one - right)
+    total = total + below.take(columns.lower, 2) * down * (one - right)
+    total = total + above.take(columns.upper, 2) * (one - down) * right
+    return np.asarray(total + below.take(columns.upper, 2) * down * right)
+
+
+def output_size(x: Array, size: Array) -> tuple[int, int]:
+    """Return height and width asked for, if an image of that size may be allocated.
+
+    Raises
+    ------
+    ModelError
+        They are not positive, or the input has no pixels.
+    UnsupportedError
+        The output would be too large.
+
+    """
+    height, width = integers(size)
+    expect(height > 0 and width > 0, f"a positive height and width, found {height} and {width}")
+    expect(x.shape[1] > 0 and x.shape[2] > 0, f"an image with pixels, found shape {x.shape}")
+    checked_shape((x.shape[0], max(height, x.shape[1]), max(width, x.shape[2]), x.shape[3]))
+    return height, width
+
+
+def _grid(op: OpView) -> Grid:
+    """Check what both ops demand and return the placement of rows and columns."""
+    expect_count(op, {2})
+    x, size = input_tensor(op, 0), input_tensor(op, 1)
+    expect_rank(x, 4)
+    expect_dtype(output_tensor(op), x.dtype)
+    expect_dtype(size, DType.INT32)
+    expect(size.shape == (2,), f"height and width, found shape {size.shape}")
+    return Grid(bool(option(op, "align_corners")), bool(option(op, "half_pixel_centers")))
+
+
+def prepare_bilinear(op: OpView, profile: Profile) -> Prepared:
+    """Check the contract of RESIZE_BILINEAR.
+
+    Raises
+    ------
+    ModelError
+        The op breaks its contract.
+    UnsupportedError
+        The element type is not covered.
+
+    """
+    grid, x = _grid(op), input_tensor(op, 0)
+    expect(not (grid.align_corners and grid.half_pixel_centers), "align_corners or half_pixel_centers, found both")
+    if x.dtype in {DType.INT8, DType.INT16}:
+        return IntegerBilinear(grid, DIVISION[profile])
+    if x.dtype in {DType.UINT8, DType.FLOAT32}:
+        return FloatBilinear(grid)
+    raise unsupported(op, "int8, uint8, int16, float32")
+
+
+def prepare_nearest(op: OpView, profile: Profile) -> Prepared:
+    """Check the contract of RESIZE_NEAREST_NEIGHBOR.
+
+    Raises
+    ------
+    ModelError
+        The op breaks its contract.
+    UnsupportedError
+        The element type is not covered.
+
+    """
+    del profile
+    grid = _grid(op)
+    expect_covered(op, input_tensor(op, 0), COPIED)
+    return NearestNeighbor(grid)
+
+
+KERNELS = (
+    Kernel("RESIZE_BILINEAR", prepare_bilinear, covers=("int8", "uint8", "int16", "float32")),
+    Kernel("RESIZE_NEAREST_NEIGHBOR", prepare_nearest, covers=in_words(COPIED)),
+)
