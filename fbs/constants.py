@@ -94,7 +94,7 @@ def encode(values: npt.ArrayLike, dtype: DType) -> UInt8Array:
     if dtype in OPAQUE:
         return np.frombuffer(bytes(np.asarray(values, np.uint8)), np.uint8)
     found = np.asarray(values)
-    array = np.ascontiguousarray(found, dtype.storage)
+    array = np.array(found, dtype.storage, order="C")
     if dtype.is_integer and array.size:
         low, high = int(found.min()), int(found.max())
         if found.dtype.kind not in "iu" or low < dtype.min or high > dtype.max:

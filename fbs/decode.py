@@ -30,7 +30,7 @@ MAX_UNFOLDING = 4
 #: Tables in one file, as in LiteRT's own check; no model comes near it.
 MAX_TABLES = 1_000_000
 _SLACK = 4096
-_MIN_TABLE = 8  # the table's offset to its vtable, and the offset by which the table is found
+_TABLE_COST = 64  # a table in memory takes more than its bytes in the file, however few they are
 _U32 = struct.Struct("<I").unpack_from
 _I32 = struct.Struct("<i").unpack_from
 _U16_PAIR = struct.Struct("<HH").unpack_from
@@ -75,7 +75,7 @@ class Decoder:
             layout = self._layouts[vtable, table.name] = self._layout(table, vtable)
         size, fields = layout
         self._check(position, size, "a table")
-        self._spend(size + _MIN_TABLE)
+        self._spend(size + _TABLE_COST)
         self._tables += 1
         if self._tables > MAX_TABLES:
             msg = f"expected at most {MAX_TABLES} tables, found more"

@@ -33,7 +33,7 @@ def extract(model: Model, subgraph_index: int, operator_index: int) -> Model:
     inputs = [
         index
         for index, tensor in zip(operator.inputs, seen.inputs, strict=True)
-        if tensor is not None and tensor.data is None and not tensor.is_variable
+        if tensor is not None and not tensor.is_constant and not tensor.is_variable
     ]
     alone = Subgraph(
         tensors=tensors,

@@ -48,11 +48,12 @@ class Buffer(Exact):
     def __post_init__(self) -> None:
         """Freeze the bytes."""
         if self.data is not None:
-            object.__setattr__(self, "data", frozen(np.frombuffer(self.data, np.uint8)))
+            contiguous = np.ascontiguousarray(self.data) if isinstance(self.data, np.ndarray) else self.data
+            object.__setattr__(self, "data", frozen(np.frombuffer(contiguous, np.uint8)))
 
     @classmethod
     def of(cls, values: npt.ArrayLike, dtype: DType) -> Buffer:
-        """Return a buffer with the elements of an array, packed where the type is narrower than a byte.
+        """Return a buffer with a copy of an array's elements, packed where the type is narrower than a byte.
 
         Raises
         ------
@@ -151,6 +152,12 @@ class Tensor:
     has_rank: bool = False
     variant_tensors: tuple[VariantSubType, ...] = ()
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether the file gives the tensor a value; no bytes are a value only of a tensor without elements."""
+        raw = self.buffer.data
+        return raw is not None and (raw.size > 0 or 0 in self.shape)
+
     @cached_property
     def data(self) -> Array | None:
         """Value of a constant, or None for an activation.
@@ -165,7 +172,7 @@ class Tensor:
 
         """
         raw = self.buffer.data
-        if raw is None or (raw.size == 0 and 0 not in self.shape):
+        if raw is None or not self.is_constant:
             return None
         if self.sparsity is not None:
             return frozen(densify(raw, self.dtype, self.shape, self.sparsity))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from fbs.findings import Finding, Findings
-from fbs.model import Model, Operator, Subgraph
+from fbs.model import Model, Operator, Subgraph, Tensor
 from fbs.options import table_of
 from fbs.validate_tensor import check_tensor
 from qmath.errors import ModelError, QuantrefError
@@ -115,8 +115,9 @@ def _calls(operator: Operator) -> Iterator[tuple[str, int]]:
 def _check_order(subgraph: Subgraph, findings: Findings) -> None:
     """Check that each tensor is written once at most, and before it is read: hence that there is no cycle."""
     tensors = subgraph.tensors
-    ready = set(subgraph.inputs)
-    ready.update(index for index, tensor in enumerate(tensors) if tensor.is_variable or tensor.buffer.data is not None)
+    inputs = frozenset(subgraph.inputs)
+    ready = set(inputs)
+    ready.update(index for index, tensor in enumerate(tensors) if tensor.is_variable or tensor.is_constant)
     ready.update(index for index, tensor in enumerate(tensors) if 0 in tensor.shape)
     written: set[int] = set()
     for index, operator in enumerate(subgraph.operators):
@@ -126,7 +127,7 @@ def _check_order(subgraph: Subgraph, findings: Findings) -> None:
                     msg = f"expected input {number} ({tensors[number].name!r}) to hold a value"
                     raise ModelError(f"{msg}, found that no operator before this one writes it")
             for number in operator.outputs:
-                _check_writable(subgraph, number, written)
+                _check_writable(tensors[number], number, written, inputs)
                 written.add(number)
         ready.update(operator.outputs)
     for number in subgraph.outputs:
@@ -135,20 +136,17 @@ def _check_order(subgraph: Subgraph, findings: Findings) -> None:
             raise ModelError(msg)
 
 
-def _check_writable(subgraph: Subgraph, number: int, written: Collection[int]) -> None:
-    tensor = subgraph.tensors[number]
-    holds = (
-        "an earlier output"
-        if number in written
-        else "a constant"
-        if tensor.buffer.data is not None
-        else "an input of the subgraph"
-        if number in subgraph.inputs
-        else None
-    )
-    if holds:
-        msg = f"expected output {number} ({tensor.name!r}) to be written by one operator alone, found it is {holds}"
-        raise ModelError(msg)
+def _check_writable(tensor: Tensor, number: int, written: Collection[int], inputs: Collection[int]) -> None:
+    if number in written:
+        holds = "an earlier output"
+    elif tensor.is_constant:
+        holds = "a constant"
+    elif number in inputs:
+        holds = "an input of the subgraph"
+    else:
+        return
+    msg = f"expected output {number} ({tensor.name!r}) to be written by one operator alone, found it is {holds}"
+    raise ModelError(msg)
 
 
 def _check_recursion(model: Model) -> None:
@@ -186,7 +184,8 @@ def _check_signatures(model: Model, findings: Findings) -> None:
                 ("output", signature.outputs, subgraph.outputs),
             ):
                 _check_indices((number for _, number in pairs), len(subgraph.tensors), what)
-                strangers = [name for name, number in pairs if number not in own]
+                known = set(own)
+                strangers = [name for name, number in pairs if number not in known]
                 if strangers:
                     findings.add(f"names {what}s that the subgraph does not have: {', '.join(strangers[:10])}")
                 if len(dict(pairs)) < len(pairs):

@@ -45,6 +45,14 @@ def test_activations_have_no_data() -> None:
     assert Tensor("t", DType.INT8, (4,), Buffer(b"")).data is None
 
 
+def test_buffers_do_not_change_with_the_array_they_came_from() -> None:
+    array = np.arange(6, dtype=np.int8).reshape(2, 3)
+    buffer, turned = Buffer.of(array, DType.INT8), Buffer(array.T)
+    array[:] = 0
+    assert bytes(buffer.data) == bytes(range(6))
+    assert bytes(turned.data) == bytes([0, 3, 1, 4, 2, 5])
+
+
 def test_strings_stay_bytes() -> None:
     assert bytes(Tensor("t", DType.STRING, (1,), Buffer(b"raw")).data) == b"raw"
 
