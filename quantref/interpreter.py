@@ -38,8 +38,17 @@ def load(source: ModelSource) -> fbs.Model:
     if isinstance(source, fbs.Model):
         return source
     if isinstance(source, bytes | bytearray | memoryview):
-        return fbs.read(bytes(source))
-    return fbs.read(Path(source))
+        model = fbs.read(bytes(source))
+        place: list[str] = []
+    else:
+        path = Path(source)
+        if not path.is_file():
+            raise InputError(f"expected a file, found none at {path}")
+        model = fbs.read(path)
+        place = [str(path)]
+    with located(*place):
+        fbs.validate(model)
+    return model
 
 
 class Interpreter:
