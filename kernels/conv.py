@@ -45,7 +45,7 @@ from kernels.engine.convolution import (
     requantize_of,
 )
 from kernels.engine.geometry import Padding, Window, padded, span
-from kernels.engine.linear import convolve, convolve_fast
+from kernels.engine.linear import FEW_PRODUCTS, convolve, convolve_fast, convolve_in_order
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
@@ -167,14 +167,14 @@ class FloatConv2D(Prepared):
     activation: Activation
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
-        """Convolve in float32, add the bias, clamp."""
+        """Convolve product after product, add the bias, clamp: the same bits as LiteRT's reference kernel."""
         x = padded(given(inputs, 0), self.window, 0)
-        return self._finish(convolve(x, given(inputs, 1), self.window, self.groups), inputs, note)
+        return self._finish(convolve_in_order(x, given(inputs, 1), self.window, self.groups), inputs, note)
 
     def compile(self, constants: Inputs) -> Runner:
-        """Convolve by BLAS, if the filter is constant."""
+        """Convolve large images by BLAS, if the filter is constant: it adds in another order, to other last bits."""
         filter_ = constants[1]
-        if filter_ is None:
+        if filter_ is None or filter_.size * self.window.positions <= FEW_PRODUCTS:
             return partial(self.evaluate, note=silent)
         columns = np.split(filter_.reshape(len(filter_), -1), self.groups)
         matrices = [np.ascontiguousarray(block.T) for block in columns]

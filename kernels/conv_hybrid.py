@@ -19,6 +19,7 @@ from kernels.engine.geometry import Window, padded
 from kernels.engine.hybrid import (
     STEPS,
     HybridArithmetic,
+    misread_weights,
     quantize_asymmetric,
     quantize_symmetric,
     scale_back_by_product,
@@ -30,7 +31,7 @@ from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
 from qmath.stages import Note, silent
-from qmath.types import Array, DType, Float32Array
+from qmath.types import Array, DType, Float32Array, Int64Array
 
 #: Types of a filter that float32 activations may meet.
 HYBRID_FILTERS = (DType.INT8, DType.INT4, DType.UINT8)
@@ -47,6 +48,11 @@ PER_CHANNEL: Rules[HybridArithmetic] = Rules(
 )
 
 
+#: Whether the sums of the form with one filter scale are made by vector code that misreads weights of -128, unless the
+#: output channels are a multiple of four.
+MISREADS: Rules[bool] = Rules("CONV_2D with float32 activations and one filter scale", {LITERT_REFERENCE: True})
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class HybridConv2D(Prepared):
     """A prepared CONV_2D on float32 activations with an integer filter, OHWI.
@@ -61,6 +67,8 @@ class HybridConv2D(Prepared):
         float32, shape ``(1,)`` or ``(out_c,)``.
     activation
         In real values.
+    misreads
+        Whether weights of -128 are misread.
 
     """
 
@@ -69,6 +77,7 @@ class HybridConv2D(Prepared):
     arithmetic: HybridArithmetic
     filter_scale: Float32Array
     activation: Activation
+    misreads: bool = False
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`hybrid_conv_2d`."""
@@ -79,19 +88,32 @@ class HybridConv2D(Prepared):
         definition = partial(self.evaluate, note=silent)
         if constants[1] is None:
             return definition
-        weights = constants[1].view(np.int8).astype(np.int64)
-        sums = exact.Convolution(weights, self.window, self.groups, 0, STEPS)
-        if sums.reach.magnitude >= exact.EXACT_INT32:
+        weights = constants[1].view(np.int8)
+        sums = self._sum(weights.astype(np.int64))
+        misread = self.misread(weights)
+        excess = None if misread is None else self._sum(misread)
+        if sums.reach.magnitude + (excess.reach.magnitude if excess else 0) >= exact.EXACT_INT32:
             return definition
 
         def run(inputs: Inputs) -> Outputs:
-            x = given(inputs, 0)
-            rows = self.arithmetic.quantize(x)
-            accumulator = sums(rows.steps(np.float32)).astype(np.float32, copy=False)
+            rows = self.arithmetic.quantize(given(inputs, 0))
+            steps = rows.steps(np.float32)
+            accumulator = sums(steps)
+            if excess is not None:
+                accumulator = accumulator.astype(np.float64) + excess(np.minimum(steps, 0))
+            accumulator = accumulator.astype(np.float32, copy=False)
             real = self.arithmetic.real_values(accumulator, self.filter_scale, rows)
             return (clamp_float(real + given(inputs, 2).reshape(-1), self.activation),)
 
         return run
+
+    def misread(self, weights: Array) -> Array | None:
+        """Return what misread weights add to negative codes, in the filter's shape; None if there is nothing."""
+        excess = misread_weights(weights.reshape(len(weights), -1)) if self.misreads else None
+        return None if excess is None else excess.reshape(weights.shape)
+
+    def _sum(self, weights: Int64Array) -> exact.Convolution:
+        return exact.Convolution(weights, self.window, self.groups, 0, STEPS)
 
 
 def hybrid_conv_2d(x: Array, filter_: Array, bias: Array, conv: HybridConv2D, note: Note = silent) -> Array:
@@ -101,6 +123,10 @@ def hybrid_conv_2d(x: Array, filter_: Array, bias: Array, conv: HybridConv2D, no
     group and all filter scales are equal, and otherwise asymmetrically; no option of the op decides it.
 
     Quirk: CONV_2D with float32 activations reads a uint8 filter as int8, and ignores the zero points of any filter.
+
+    Quirk: CONV_2D with float32 activations and one int8 filter scale takes the product of a weight -128 and a negative
+    code for a negative number, except where the output channels are a multiple of four, and in the last taps that do
+    not fill a group of 16.
 
     Parameters
     ----------
@@ -122,8 +148,8 @@ def hybrid_conv_2d(x: Array, filter_: Array, bias: Array, conv: HybridConv2D, no
     Notes
     -----
     1. quantized input: the codes of each image by :mod:`kernels.engine.hybrid`, with a scale and a zero point.
-    2. accumulator: sum over the window and the channels of ``filter * (code - zero_point)``; int32. Padding
-       contributes nothing.
+    2. accumulator: sum over the window and the channels of ``filter * (code - zero_point)``, plus 256 times the
+       negative codes that meet a misread weight; int32. Padding contributes nothing.
     3. scaled back: the accumulator as float32, times filter scale and image scale, in float32 and in the order that
        the arithmetic says.
     4. Add the bias and clamp to the activation, in float32.
@@ -131,8 +157,11 @@ def hybrid_conv_2d(x: Array, filter_: Array, bias: Array, conv: HybridConv2D, no
     """
     rows = conv.arithmetic.quantize(x)
     note("quantized input", rows.codes)
-    steps = padded(rows.steps(np.int64), conv.window, 0)
-    sums = convolve(steps, filter_.view(np.int8).astype(np.int64), conv.window, conv.groups)
+    weights, steps = filter_.view(np.int8), padded(rows.steps(np.int64), conv.window, 0)
+    sums = convolve(steps, weights.astype(np.int64), conv.window, conv.groups)
+    excess = conv.misread(weights)
+    if excess is not None:
+        sums += convolve(np.minimum(steps, 0), excess, conv.window, conv.groups)
     accumulator = note("accumulator", wrap_int32(sums))
     real = conv.arithmetic.real_values(accumulator.astype(np.float32), conv.filter_scale, rows)
     return clamp_float(note("scaled back", real) + bias.reshape(-1), conv.activation)
@@ -152,7 +181,8 @@ def prepare_hybrid(
             )
         scale = scale[:1]
     if groups == 1 and (scale == scale[0]).all():
-        return HybridConv2D(window, groups, PER_TENSOR[profile], scale[:1], activation)
+        misreads = MISREADS[profile] and channels % 4 != 0
+        return HybridConv2D(window, groups, PER_TENSOR[profile], scale[:1], activation, misreads)
     axis = 0 if filter_.quant is None else filter_.quant.quantized_dimension
     found = f"{scale.size} along dimension {axis}"
     expect(scale.size == channels and axis == 0, f"{channels} filter scales along dimension 0, found {found}")

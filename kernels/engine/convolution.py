@@ -18,7 +18,7 @@ from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
 from qmath.multiplier import scale_ratio
 from qmath.requantize import Reduced64, Regime, Requantize
-from qmath.types import Array, DType, Float64Array, Int64Array
+from qmath.types import Array, DType, Float32Array, Int64Array
 
 #: Relative to a step of the output: how far the bias scale of a uint8 op may be from input scale times filter scale.
 BIAS_SCALE_TOLERANCE = 0.02
@@ -145,20 +145,21 @@ def requantize_of(
     return Requantize(regime, real_multiplier, zero_point_of(y), quantized_range(activation, y), y.dtype)
 
 
-def filter_scale(operands: Operands, *, per_axis: bool) -> Float64Array:
-    """Return one filter scale an output channel, as float64; ``per_axis`` says whether they may differ."""
+def filter_scale(operands: Operands, *, per_axis: bool = True) -> Float32Array:
+    """Return one filter scale an output channel; ``per_axis`` says whether they may differ."""
     weights, channels = quant_of(operands.filter), operands.channels
     allowed = {1, channels} if per_axis else {1}
-    expect(
-        weights.scale.size in allowed,
-        f"{' or '.join(map(str, sorted(allowed)))} filter scales, found {weights.scale.size}",
-    )
+    expect(weights.scale.size in allowed, f"{_either(allowed)} filter scales, found {weights.scale.size}")
     axis = weights.quantized_dimension
     if weights.scale.size > 1:
-        expect(0 <= axis < 4, f"a quantized dimension of the filter from 0 to 3, found {axis}")
+        expect(0 <= axis < len(operands.filter.shape), f"a quantized dimension of the filter, found {axis}")
         found = operands.filter.shape[axis]
         expect(found == channels, f"{channels} filter values along its quantized dimension {axis}, found {found}")
-    return np.broadcast_to(weights.scale.astype(np.float64), (channels,))
+    return np.broadcast_to(weights.scale, (channels,))
+
+
+def _either(counts: set[int]) -> str:
+    return " or ".join(map(str, sorted(counts)))
 
 
 def expect_bias_scale(operands: Operands) -> None:

@@ -21,6 +21,8 @@ from qmath.types import ActivationRange, Array, Float32Array, Float64Array, Int8
 
 #: The vector code takes values in groups of this many; what is left over at the end of a row goes one by one.
 GROUP = 8
+#: The vector code multiplies columns in groups of this many.
+COLUMNS = 16
 #: What a code less its zero point can be.
 STEPS = ActivationRange(-255, 255)
 #: The first integer that does not fit int32; x86 converts from there on to the lowest int32.
@@ -84,6 +86,26 @@ class HybridArithmetic:
     def real_values(self, accumulator: Float32Array, weights: Float32Array, rows: QuantizedRows) -> Float32Array:
         """Return real values, float32, for accumulators of the same number of dimensions as the codes."""
         return self.scale_back(accumulator, weights, rows.per_row(rows.scale))
+
+
+def misread_weights(weights: Int8Array) -> Array | None:
+    """Return 256 where the vector code misreads a weight and 0 elsewhere; None if it misreads none.
+
+    For 16 columns at a time it multiplies magnitudes, after it moved the sign of the code to the weight; but -(-128)
+    is -128 in int8. So a weight -128 gives ``128 * code`` for a negative code, instead of ``-128 * code``: it is
+    256 * code too much. Columns that do not fill a group of 16 are multiplied by other instructions.
+
+    Source: ``tflite/kernels/internal/optimized/sse_tensor_utils.cc`` (SseMatrixBatchVectorMultiplyAccumulateImpl).
+
+    Parameters
+    ----------
+    weights
+        int8, shape (units, depth).
+
+    """
+    misread = weights == np.iinfo(np.int8).min
+    misread[:, weights.shape[1] // COLUMNS * COLUMNS :] = False
+    return misread * np.int64(256) if misread.any() else None
 
 
 def quantize_symmetric(real: Float32Array) -> QuantizedRows:

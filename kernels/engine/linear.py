@@ -1,14 +1,17 @@
 """Linear maps over sliding windows: what convolutions sum, in any number type, without quantization.
 
-Each map stands here twice: tap by tap, as it is defined, for any number type (integers keep their exact sums); and as
-one matrix product or one pass over the memory, for the types that BLAS and ``einsum`` are fast with.
+Each map stands here twice: tap by tap, as it is defined; and as one matrix product or one pass over the memory, for
+the types that BLAS and ``einsum`` are fast with. Integers have one sum, whatever the order. Float32 sums depend on
+it: the functions *in order* add one product after the other, as plain loops over taps and then channels do, which is
+what LiteRT's reference kernels are, to the last bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from kernels.engine.contract import checked_shape
@@ -17,6 +20,8 @@ from qmath.types import Array
 
 #: Window elements laid out as one matrix at once: enough to keep BLAS busy, bounded for large images.
 LAID_OUT = 1 << 21
+#: Float32 products an image that are cheap to add in the runtime's own order.
+FEW_PRODUCTS = 1 << 18
 
 
 # --- By definition, tap by tap ----------------------------------------------------------------------------------
@@ -51,8 +56,20 @@ def convolve(x: Array, filter_: Array, window: Window, groups: int = 1) -> Array
     return out
 
 
+def convolve_in_order(x: Array, filter_: Array, window: Window, groups: int = 1) -> Array:
+    """Compute :func:`convolve` product after product: over taps, and for each over the channels of a group."""
+    shape = _output_shape(x, window, len(filter_))
+    out = np.zeros((*shape[:3], groups, shape[3] // groups), x.dtype)
+    weights = filter_.reshape(groups, shape[3] // groups, *filter_.shape[1:])
+    for i, j, view in _taps(x, window):
+        blocks = view.reshape(*shape[:3], groups, filter_.shape[3])
+        for channel in range(filter_.shape[3]):
+            out += blocks[..., channel, None] * weights[:, :, i, j, channel]
+    return out.reshape(shape)
+
+
 def depthwise_convolve(x: Array, filter_: Array, window: Window) -> Array:
-    """Sum ``filter * x`` over each window, each channel for itself.
+    """Sum ``filter * x`` over each window, each channel for itself, product after product.
 
     Parameters
     ----------
@@ -94,9 +111,31 @@ def transpose_convolve(x: Array, filter_: Array, window: Window) -> Array:
         (batch, out_h, out_w, out_c).
 
     """
-    canvas = _canvas(x, window, len(filter_))
+    canvas = _canvas(x, window, len(filter_), x.dtype)
     for i, j, view in _taps(canvas, window):
         np.add(view, x @ filter_[:, i, j].T, out=view)
+    return _cropped(canvas, window)
+
+
+def transpose_convolve_in_order(
+    x: Array, filter_: Array, window: Window, product: Callable[[Array, Array], Array] = np.multiply
+) -> Array:
+    """Compute :func:`transpose_convolve` product after product, in the order of the input: rows, columns, channels.
+
+    The earlier an input pixel, the later the tap with which it meets a given output; so taps go backward.
+
+    Parameters
+    ----------
+    x, filter_, window
+        As for :func:`transpose_convolve`.
+    product
+        Of inputs (batch, in_h, in_w, 1) and weights (out_c,); what it returns is what is added up.
+
+    """
+    canvas = _canvas(x, window, len(filter_), np.float32)
+    for i, j, view in reversed(list(_taps(canvas, window))):
+        for channel in range(x.shape[3]):
+            np.add(view, product(x[..., channel, None], filter_[:, i, j, channel]), out=view)
     return _cropped(canvas, window)
 
 
@@ -116,9 +155,9 @@ def _output_shape(x: Array, window: Window, channels: int) -> tuple[int, ...]:
     return checked_shape((x.shape[0], window.height.output, window.width.output, channels))
 
 
-def _canvas(x: Array, window: Window, channels: int) -> Array:
+def _canvas(x: Array, window: Window, channels: int, dtype: npt.DTypeLike) -> Array:
     """Return zeros that hold the output with all that windows write around it."""
-    return np.zeros(checked_shape((x.shape[0], window.height.padded, window.width.padded, channels)), x.dtype)
+    return np.zeros(checked_shape((x.shape[0], window.height.padded, window.width.padded, channels)), dtype)
 
 
 def _cropped(canvas: Array, window: Window) -> Array:
@@ -207,7 +246,7 @@ def transpose_convolve_fast(x: Array, matrix: Array, window: Window) -> Array:
     """
     taps = window.height.kernel * window.width.kernel
     channels = matrix.shape[1] // taps
-    canvas = _canvas(x, window, channels)
+    canvas = _canvas(x, window, channels, x.dtype)
     rows = max(1, LAID_OUT // max(1, x.shape[2] * matrix.shape[1]))
     for image, into in zip(x, canvas, strict=True):
         for start in range(0, len(image), rows):

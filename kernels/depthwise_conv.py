@@ -1,0 +1,371 @@
+"""DEPTHWISE_CONV_2D: each input channel convolved for itself, plus bias, requantized.
+
+The filter is (1, kernel_h, kernel_w, out_c). Output channel ``c * multiplier + m`` reads input channel ``c``.
+
+Source: ``tflite/kernels/depthwise_conv.cc``, ``tflite/kernels/internal/reference/integer_ops/depthwise_conv.h``,
+``tflite/kernels/internal/reference/depthwiseconv_uint8.h``, ``.../depthwiseconv_float.h``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from kernels.engine import compile as fast
+from kernels.engine import exact
+from kernels.engine.activation import Activation, clamp_float
+from kernels.engine.contract import (
+    choice,
+    expect,
+    expect_count,
+    expect_dtype,
+    expect_rank,
+    input_tensor,
+    option,
+    output_tensor,
+    quant_of,
+    unsupported,
+    zero_point_of,
+)
+from kernels.engine.convolution import (
+    Arithmetic,
+    Operands,
+    bias_or_zeros,
+    expect_bias,
+    expect_bias_scale,
+    expect_no_bias_zero_point,
+    expect_symmetric_activations,
+    filter_scale,
+    fits,
+    in_accumulator,
+    optional_array,
+    requantize_of,
+)
+from kernels.engine.geometry import Padding, Window, padded, span
+from kernels.engine.hybrid import STEPS, HybridArithmetic, quantize_asymmetric, scale_back_by_product
+from kernels.engine.linear import depthwise_convolve, depthwise_convolve_fast
+from kernels.engine.registry import Kernel
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
+from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from qmath.fixed_point import wrap_int32
+from qmath.requantize import DOUBLE_ROUNDING, REDUCED_64, Requantize
+from qmath.stages import Note, silent
+from qmath.types import Array, DType, Float32Array, Int64Array
+
+ARITHMETIC: Rules[Arithmetic] = Rules(
+    "DEPTHWISE_CONV_2D",
+    {
+        LITERT_REFERENCE: Arithmetic(
+            regimes={DType.INT32: DOUBLE_ROUNDING, DType.INT64: REDUCED_64},
+            float32_product=frozenset({DType.UINT8}),
+        )
+    },
+)
+HYBRID: Rules[HybridArithmetic] = Rules(
+    "DEPTHWISE_CONV_2D with float32 activations",
+    {LITERT_REFERENCE: HybridArithmetic(quantize_asymmetric, scale_back_by_product)},
+)
+#: Types of input and filter, and what the bias must be. The accumulator has the type of the bias.
+BIAS_TYPES = {
+    (DType.INT8, DType.INT8): DType.INT32,
+    (DType.INT8, DType.INT4): DType.INT32,
+    (DType.INT16, DType.INT8): DType.INT64,
+    (DType.UINT8, DType.UINT8): DType.INT32,
+}
+#: The input slot of the bias, which may be missing.
+BIAS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class DepthwiseConv2D(Prepared):
+    """A prepared DEPTHWISE_CONV_2D on integer activations.
+
+    Attributes
+    ----------
+    window
+        Where windows lie.
+    codes
+        Type of the input's codes.
+    input_zero_point, filter_zero_point
+        Subtracted from the codes.
+    accumulator
+        INT32, which wraps around, or INT64.
+    requantize
+        From accumulator to output code, per output channel.
+
+    """
+
+    window: Window
+    codes: DType
+    input_zero_point: int
+    filter_zero_point: int
+    accumulator: DType
+    requantize: Requantize
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`depthwise_conv_2d`."""
+        return (depthwise_conv_2d(given(inputs, 0), given(inputs, 1), optional_array(inputs, BIAS), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Sum in one exact pass and requantize by a proven form, if filter and bias are constants."""
+        definition = partial(self.evaluate, note=silent)
+        filter_, bias = constants[1], optional_array(constants, BIAS)
+        if filter_ is None or (bias is None and len(constants) > BIAS):
+            return definition
+        weights = filter_[0].astype(np.int64) - self.filter_zero_point
+        sums = exact.DepthwiseConvolution(weights, self.window, self.input_zero_point, self.codes)
+        offset = bias_or_zeros(bias, weights.shape[2]) - self.input_zero_point * weights.sum(axis=(0, 1))
+        if not fits(sums.reach, offset, self.accumulator):
+            return definition
+        return fast.requantized_sum(sums, offset, self.requantize, definition)
+
+
+def depthwise_conv_2d(
+    x: Array, filter_: Array, bias: Array | None, conv: DepthwiseConv2D, note: Note = silent
+) -> Array:
+    """Convolve integer codes, each channel for itself.
+
+    Quirk: DEPTHWISE_CONV_2D ignores its option ``depth_multiplier``: the channels of filter and input decide it.
+
+    Quirk: DEPTHWISE_CONV_2D ignores zero points of an int8 or int4 filter, which CONV_2D refuses.
+
+    Parameters
+    ----------
+    x
+        int8, uint8 or int16, shape (batch, in_h, in_w, in_c): quantized.
+    filter_
+        int8 or uint8, shape (1, kernel_h, kernel_w, in_c * multiplier): quantized.
+    bias
+        int32, or int64 for int16 activations, shape (in_c * multiplier,), or None: in units of input scale times
+        filter scale.
+    conv
+        The prepared op.
+    note
+        Receives the stages.
+
+    Returns
+    -------
+    Of the type of ``x``, shape (batch, out_h, out_w, in_c * multiplier): quantized.
+
+    Notes
+    -----
+    1. accumulator: sum over the window of ``(filter - filter_zero_point) * (x - input_zero_point)``, plus bias;
+       32 bits, wrapping around, or 64 for int16 activations. Padding contributes nothing.
+    2. Requantize by the regime, per output channel.
+
+    """
+    accumulator = note("accumulator", accumulate(x, filter_, bias, conv))
+    return conv.requantize(accumulator, note)
+
+
+def accumulate(x: Array, filter_: Array, bias: Array | None, conv: DepthwiseConv2D) -> Int64Array:
+    """Sum over each window what codes stand for, in steps, plus bias; as the accumulator holds it."""
+    steps = padded(x.astype(np.int64) - conv.input_zero_point, conv.window, 0)
+    weights = filter_[0].astype(np.int64) - conv.filter_zero_point
+    sums = depthwise_convolve(steps, weights, conv.window) + bias_or_zeros(bias, weights.shape[2])
+    return in_accumulator(sums, conv.accumulator)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HybridDepthwiseConv2D(Prepared):
+    """A prepared DEPTHWISE_CONV_2D on float32 activations with an int8 filter.
+
+    Attributes
+    ----------
+    window
+        Where windows lie.
+    arithmetic
+        How the input is quantized and the sums are scaled back.
+    filter_scale
+        float32, shape ``(out_c,)``.
+    activation
+        In real values.
+
+    """
+
+    window: Window
+    arithmetic: HybridArithmetic
+    filter_scale: Float32Array
+    activation: Activation
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`hybrid_depthwise_conv_2d`."""
+        x, filter_, bias = given(inputs, 0), given(inputs, 1), optional_array(inputs, BIAS)
+        return (hybrid_depthwise_conv_2d(x, filter_, bias, self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Sum in one exact pass, if the filter is constant and no sum can leave 32 bits."""
+        definition = partial(self.evaluate, note=silent)
+        if constants[1] is None:
+            return definition
+        sums = exact.DepthwiseConvolution(constants[1][0].astype(np.int64), self.window, 0, STEPS)
+        if sums.reach.magnitude >= exact.EXACT_INT32:
+            return definition
+
+        def run(inputs: Inputs) -> Outputs:
+            rows = self.arithmetic.quantize(_some_batch(given(inputs, 0)))
+            accumulator = sums(rows.steps(np.float32)).astype(np.float32, copy=False)
+            real = self.arithmetic.real_values(accumulator, self.filter_scale, rows)
+            return (_finish_float(real, optional_array(inputs, BIAS), self.activation),)
+
+        return run
+
+
+def hybrid_depthwise_conv_2d(
+    x: Array, filter_: Array, bias: Array | None, conv: HybridDepthwiseConv2D, note: Note = silent
+) -> Array:
+    """Quantize each image, convolve its codes, scale the sums back.
+
+    Quirk: DEPTHWISE_CONV_2D with float32 activations and an int8 filter always quantizes its input asymmetrically.
+
+    Parameters
+    ----------
+    x
+        float32, shape (batch, in_h, in_w, in_c).
+    filter_
+        int8, shape (1, kernel_h, kernel_w, in_c * multiplier): quantized.
+    bias
+        float32, shape (in_c * multiplier,), or None.
+    conv
+        The prepared op.
+    note
+        Receives the stages.
+
+    Returns
+    -------
+    float32, shape (batch, out_h, out_w, in_c * multiplier).
+
+    Notes
+    -----
+    1. quantized input: the codes of each image by :mod:`kernels.engine.hybrid`, with a scale and a zero point.
+    2. accumulator: sum over the window of ``filter * (code - zero_point)``; int32. Padding contributes nothing.
+    3. scaled back: the accumulator as float32, times filter scale and image scale, in float32 and in the order that
+       the arithmetic says.
+    4. Add the bias and clamp to the activation, in float32.
+
+    """
+    rows = conv.arithmetic.quantize(_some_batch(x))
+    note("quantized input", rows.codes)
+    steps = padded(rows.steps(np.int64), conv.window, 0)
+    accumulator = note("accumulator", wrap_int32(depthwise_convolve(steps, filter_[0].astype(np.int64), conv.window)))
+    real = conv.arithmetic.real_values(accumulator.astype(np.float32), conv.filter_scale, rows)
+    return _finish_float(note("scaled back", real), bias, conv.activation)
+
+
+@dataclass(frozen=True, slots=True)
+class FloatDepthwiseConv2D(Prepared):
+    """A prepared float32 DEPTHWISE_CONV_2D."""
+
+    window: Window
+    activation: Activation
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Convolve product after product, add the bias, clamp: the same bits as LiteRT's reference kernel."""
+        x = padded(given(inputs, 0), self.window, 0)
+        sums = note("accumulator", depthwise_convolve(x, given(inputs, 1)[0], self.window))
+        return (_finish_float(sums, optional_array(inputs, BIAS), self.activation),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Convolve in one pass."""
+        del constants
+
+        def run(inputs: Inputs) -> Outputs:
+            x = padded(given(inputs, 0), self.window, 0)
+            sums = depthwise_convolve_fast(x, given(inputs, 1)[0], self.window)
+            return (_finish_float(sums, optional_array(inputs, BIAS), self.activation),)
+
+        return run
+
+
+def _finish_float(sums: Array, bias: Array | None, activation: Activation) -> Array:
+    return clamp_float(sums if bias is None else sums + bias, activation)
+
+
+def _some_batch(x: Array) -> Array:
+    expect(len(x) > 0, "at least one image, found a batch of 0")
+    return x
+
+
+def prepare(op: OpView, profile: Profile) -> Prepared:
+    """Check the contract of DEPTHWISE_CONV_2D and derive window, multipliers and range.
+
+    Raises
+    ------
+    ModelError
+        The op breaks its contract.
+    UnsupportedError
+        The combination of types is not covered.
+
+    """
+    expect_count(op, {2, 3})
+    bias = input_tensor(op, BIAS) if len(op.inputs) > BIAS else None
+    operands = Operands(input_tensor(op, 0), input_tensor(op, 1), bias, output_tensor(op), 3)
+    window = _geometry(op, operands)
+    activation = choice(op, "fused_activation_function", Activation)
+    expect_dtype(operands.y, operands.x.dtype)
+    if operands.types == (DType.FLOAT32, DType.FLOAT32):
+        expect_bias(operands, DType.FLOAT32)
+        return FloatDepthwiseConv2D(window, activation)
+    if operands.types == (DType.FLOAT32, DType.INT8):
+        return _prepare_hybrid(operands, window, activation, HYBRID[profile])
+    if operands.types in BIAS_TYPES:
+        return _prepare_integer(operands, window, activation, ARITHMETIC[profile])
+    raise unsupported(op, "; ".join(KERNELS[0].covers))
+
+
+def _geometry(op: OpView, operands: Operands) -> Window:
+    x, filter_, bias = operands.x, operands.filter, operands.bias
+    expect_rank(x, 4)
+    expect_rank(filter_, 4)
+    one, kernel_h, kernel_w, out_c = filter_.shape
+    expect(one == 1, f"a filter whose first dimension is 1, found shape {filter_.shape}")
+    expect(x.shape[3] > 0 and out_c > 0, f"at least one channel, found input {x.shape} and filter {filter_.shape}")
+    expect(out_c % x.shape[3] == 0, f"filter channels to be a multiple of the input's {x.shape[3]}, found {out_c}")
+    if bias is not None:
+        expect_rank(bias, 1)
+    padding = choice(op, "padding", Padding)
+    high = span(x.shape[1], kernel_h, option(op, "stride_h"), padding, option(op, "dilation_h_factor"))
+    wide = span(x.shape[2], kernel_w, option(op, "stride_w"), padding, option(op, "dilation_w_factor"))
+    return Window(high, wide)
+
+
+def _prepare_integer(
+    operands: Operands, window: Window, activation: Activation, arithmetic: Arithmetic
+) -> DepthwiseConv2D:
+    x, is_uint8 = operands.x, operands.x.dtype is DType.UINT8
+    accumulator = BIAS_TYPES[operands.types]
+    expect_bias(operands, accumulator)
+    expect_no_bias_zero_point(operands)
+    if is_uint8:
+        expect_bias_scale(operands)
+    if x.dtype is DType.INT16:
+        expect_symmetric_activations(operands)
+    requantize = requantize_of(operands, accumulator, activation, arithmetic, per_axis=not is_uint8)
+    filter_zero_point = zero_point_of(operands.filter) if is_uint8 else 0
+    return DepthwiseConv2D(window, x.dtype, zero_point_of(x), filter_zero_point, accumulator, requantize)
+
+
+def _prepare_hybrid(
+    operands: Operands, window: Window, activation: Activation, arithmetic: HybridArithmetic
+) -> HybridDepthwiseConv2D:
+    expect_bias(operands, DType.FLOAT32)
+    found, channels = quant_of(operands.filter).scale.size, operands.channels
+    expect(found == channels, f"one filter scale an output channel ({channels}), found {found}")
+    return HybridDepthwiseConv2D(window, arithmetic, filter_scale(operands), activation)
+
+
+KERNELS = (
+    Kernel(
+        "DEPTHWISE_CONV_2D",
+        prepare,
+        covers=(
+            "int8 x int8 or int4, per-tensor and per-axis",
+            "int16 x int8, per-tensor and per-axis, int64 bias",
+            "uint8 x uint8, per-tensor",
+            "float32 x int8, per-axis (hybrid)",
+            "float32",
+        ),
+    ),
+)

@@ -1,0 +1,276 @@
+"""TRANSPOSE_CONV: every input adds the filter, times itself, to a window of the output.
+
+Its inputs are the shape of the output, the filter (out_c, kernel_h, kernel_w, in_c), the activation and, perhaps, a
+bias. Here are the forms whose activations are integers, and float32; ``transpose_conv_hybrid.py`` has float32
+activations with an int8 filter.
+
+Source: ``tflite/kernels/transpose_conv.cc``, ``tflite/kernels/internal/reference/integer_ops/transpose_conv.h``,
+``tflite/kernels/internal/reference/transpose_conv.h``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from kernels.engine import compile as fast
+from kernels.engine import exact
+from kernels.engine.activation import Activation, clamp_float
+from kernels.engine.contract import (
+    choice,
+    expect_count,
+    expect_dtype,
+    expect_rank,
+    input_tensor,
+    optional_input,
+    output_tensor,
+    unsupported,
+    zero_point_of,
+)
+from kernels.engine.convolution import (
+    Arithmetic,
+    Operands,
+    accumulator_of,
+    bias_or_zeros,
+    expect_bias,
+    expect_bias_scale,
+    expect_no_bias_zero_point,
+    expect_symmetric_activations,
+    fits,
+    in_accumulator,
+    optional_array,
+    requantize_of,
+)
+from kernels.engine.linear import (
+    FEW_PRODUCTS,
+    transpose_convolve,
+    transpose_convolve_fast,
+    transpose_convolve_in_order,
+)
+from kernels.engine.registry import Kernel
+from kernels.engine.spreading import Spreading, spreading_of
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
+from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.transpose_conv_hybrid import prepare_hybrid
+from qmath.requantize import DOUBLE_ROUNDING, REDUCED_64, Requantize
+from qmath.stages import Note, silent
+from qmath.types import Array, DType, Int64Array
+
+ARITHMETIC: Rules[Arithmetic] = Rules(
+    "TRANSPOSE_CONV",
+    {
+        LITERT_REFERENCE: Arithmetic(
+            regimes={DType.INT32: DOUBLE_ROUNDING, DType.INT64: REDUCED_64},
+            float32_product=frozenset({DType.UINT8}),
+        )
+    },
+)
+#: Types of input and filter, and what the bias may be.
+BIAS_TYPES = {
+    (DType.INT8, DType.INT8): (DType.INT32,),
+    (DType.INT16, DType.INT8): (DType.INT32, DType.INT64),
+    (DType.UINT8, DType.UINT8): (DType.INT32,),
+}
+#: Input slots; the bias may be missing.
+SHAPE, FILTER, DATA, BIAS = range(4)
+
+
+@dataclass(frozen=True, slots=True)
+class TransposeConv(Prepared):
+    """A prepared TRANSPOSE_CONV on integer activations.
+
+    Attributes
+    ----------
+    spreading
+        Where windows lie.
+    codes
+        Type of the input's codes.
+    input_zero_point, filter_zero_point
+        Subtracted from the codes.
+    has_bias
+        Whether there is a bias.
+    accumulator
+        INT32, which wraps around, or INT64.
+    requantize
+        From accumulator to output code, per output channel.
+
+    """
+
+    spreading: Spreading
+    codes: DType
+    input_zero_point: int
+    filter_zero_point: int
+    has_bias: bool
+    accumulator: DType
+    requantize: Requantize
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`transpose_conv`."""
+        shape, filter_, x = (given(inputs, slot) for slot in (SHAPE, FILTER, DATA))
+        return (transpose_conv(shape, filter_, x, optional_array(inputs, BIAS), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Sum by BLAS and requantize by a proven form, if all but the activation is constant."""
+        definition = partial(self.evaluate, note=silent)
+        shape, filter_, bias = constants[SHAPE], constants[FILTER], optional_array(constants, BIAS)
+        if shape is None or filter_ is None or (bias is None and self.has_bias):
+            return definition
+        weights = filter_.astype(np.int64) - self.filter_zero_point
+        window = self.spreading.window(shape)
+        sums = exact.TransposeConvolution(weights, window, self.input_zero_point, self.codes)
+        offset = bias_or_zeros(bias, len(weights))
+        if not fits(sums.reach, offset, self.accumulator):
+            return definition
+        run = fast.requantized_sum(
+            sums, offset, self.requantize, lambda data: definition((shape, filter_, data[0], bias))
+        )
+        return lambda inputs: run((given(inputs, DATA),))
+
+
+def transpose_conv(
+    output_shape: Array, filter_: Array, x: Array, bias: Array | None, conv: TransposeConv, note: Note = silent
+) -> Array:
+    """Spread integer codes over windows of the output.
+
+    Quirk: TRANSPOSE_CONV ignores zero points of an int8 filter.
+
+    Parameters
+    ----------
+    output_shape
+        int32, 4 elements: (batch, out_h, out_w, out_c).
+    filter_
+        int8 or uint8, shape (out_c, kernel_h, kernel_w, in_c): quantized.
+    x
+        int8, uint8 or int16, shape (batch, in_h, in_w, in_c): quantized.
+    bias
+        int32 or int64, out_c elements, or None: in units of input scale times filter scale.
+    conv
+        The prepared op.
+    note
+        Receives the stages.
+
+    Returns
+    -------
+    Of the type of ``x``, shape ``output_shape``: quantized.
+
+    Notes
+    -----
+    1. accumulator: for each input pixel and tap, add ``(filter - filter_zero_point) * (x - input_zero_point)``,
+       summed over the input channels, to the output at ``pixel * stride + tap - padding``, if it lies inside; then add
+       the bias. 32 bits, wrapping around, or 64.
+    2. Requantize by the regime, per output channel.
+
+    """
+    accumulator = note("accumulator", accumulate(output_shape, filter_, x, bias, conv))
+    return conv.requantize(accumulator, note)
+
+
+def accumulate(output_shape: Array, filter_: Array, x: Array, bias: Array | None, conv: TransposeConv) -> Int64Array:
+    """Add up what every input spreads, in steps, plus bias; as the accumulator holds it."""
+    weights = filter_.astype(np.int64) - conv.filter_zero_point
+    steps = x.astype(np.int64) - conv.input_zero_point
+    sums = transpose_convolve(steps, weights, conv.spreading.window(output_shape)) + bias_or_zeros(bias, len(weights))
+    return in_accumulator(sums, conv.accumulator)
+
+
+@dataclass(frozen=True, slots=True)
+class FloatTransposeConv(Prepared):
+    """A prepared float32 TRANSPOSE_CONV."""
+
+    spreading: Spreading
+    activation: Activation
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Spread product after product, add the bias, clamp: the same bits as LiteRT's reference kernel."""
+        window = self.spreading.window(given(inputs, SHAPE))
+        return self._finish(
+            transpose_convolve_in_order(given(inputs, DATA), given(inputs, FILTER), window), inputs, note
+        )
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Spread large images by BLAS, if the filter is constant: it adds in another order, to other last bits."""
+        filter_ = constants[FILTER]
+        pixels = self.spreading.input_shape[1] * self.spreading.input_shape[2]
+        if filter_ is None or filter_.size * pixels <= FEW_PRODUCTS:
+            return partial(self.evaluate, note=silent)
+        matrix = exact.spread(filter_)
+
+        def run(inputs: Inputs) -> Outputs:
+            window = self.spreading.window(given(inputs, SHAPE))
+            return self._finish(transpose_convolve_fast(given(inputs, DATA), matrix, window), inputs, silent)
+
+        return run
+
+    def _finish(self, sums: Array, inputs: Inputs, note: Note) -> Outputs:
+        bias = optional_array(inputs, BIAS)
+        note("accumulator", sums)
+        return (clamp_float(sums.copy() if bias is None else sums + bias.reshape(-1), self.activation),)
+
+
+def prepare(op: OpView, profile: Profile) -> Prepared:
+    """Check the contract of TRANSPOSE_CONV and derive window, multipliers and range.
+
+    Raises
+    ------
+    ModelError
+        The op breaks its contract.
+    UnsupportedError
+        The combination of types is not covered.
+
+    """
+    expect_count(op, {3, 4})
+    shape = input_tensor(op, SHAPE)
+    operands = Operands(
+        input_tensor(op, DATA), input_tensor(op, FILTER), optional_input(op, BIAS), output_tensor(op), 0
+    )
+    expect_dtype(shape, DType.INT32)
+    expect_rank(shape, 1)
+    expect_rank(operands.x, 4)
+    expect_rank(operands.filter, 4)
+    spreading = spreading_of(op, operands.x, operands.filter)
+    activation = choice(op, "fused_activation_function", Activation)
+    expect_dtype(operands.y, operands.x.dtype)
+    if shape.data is not None:
+        spreading.window(shape.data)
+    if operands.types == (DType.FLOAT32, DType.FLOAT32):
+        expect_bias(operands, DType.FLOAT32)
+        return FloatTransposeConv(spreading, activation)
+    if operands.types == (DType.FLOAT32, DType.INT8):
+        return prepare_hybrid(operands, spreading, activation, profile)
+    if operands.types in BIAS_TYPES:
+        return _prepare_integer(op, operands, spreading, activation, ARITHMETIC[profile])
+    raise unsupported(op, "; ".join(KERNELS[0].covers))
+
+
+def _prepare_integer(
+    op: OpView, operands: Operands, spreading: Spreading, activation: Activation, arithmetic: Arithmetic
+) -> TransposeConv:
+    x, is_uint8, has_bias = operands.x, operands.x.dtype is DType.UINT8, operands.bias is not None
+    expect_bias(operands, *BIAS_TYPES[operands.types])
+    if is_uint8:
+        expect_bias_scale(operands)
+    else:
+        expect_no_bias_zero_point(operands)
+    if x.dtype is DType.INT16:
+        expect_symmetric_activations(operands)
+    accumulator = accumulator_of(op, operands)
+    requantize = requantize_of(operands, accumulator, activation, arithmetic, per_axis=not is_uint8)
+    filter_zero_point = zero_point_of(operands.filter) if is_uint8 else 0
+    return TransposeConv(spreading, x.dtype, zero_point_of(x), filter_zero_point, has_bias, accumulator, requantize)
+
+
+KERNELS = (
+    Kernel(
+        "TRANSPOSE_CONV",
+        prepare,
+        covers=(
+            "int8 x int8, per-tensor and per-axis",
+            "int16 x int8, per-tensor and per-axis, int32 or int64 bias",
+            "uint8 x uint8, per-tensor",
+            "float32 x int8 (hybrid)",
+            "float32",
+        ),
+    ),
+)

@@ -1,0 +1,113 @@
+"""TRANSPOSE_CONV on float32 activations with an int8 filter: the input is quantized on the fly.
+
+Source: ``tflite/kernels/transpose_conv.cc`` (EvalHybrid), ``tflite/kernels/internal/reference/transpose_conv.h``
+(HybridTransposeConv).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kernels.engine.activation import Activation, clamp_float
+from kernels.engine.contract import expect
+from kernels.engine.convolution import Operands, expect_bias, filter_scale, optional_array
+from kernels.engine.hybrid import HybridArithmetic, quantize_asymmetric, scale_back_in_turn
+from kernels.engine.linear import transpose_convolve_in_order
+from kernels.engine.spreading import Spreading
+from kernels.engine.types import Inputs, Outputs, Prepared, given
+from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from qmath.stages import Note, silent
+from qmath.types import Array, DType, Float32Array
+
+HYBRID: Rules[HybridArithmetic] = Rules(
+    "TRANSPOSE_CONV with float32 activations",
+    {LITERT_REFERENCE: HybridArithmetic(quantize_asymmetric, scale_back_in_turn)},
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HybridTransposeConv(Prepared):
+    """A prepared TRANSPOSE_CONV on float32 activations with an int8 filter.
+
+    Attributes
+    ----------
+    spreading
+        Where windows lie.
+    arithmetic
+        How the input is quantized and products are scaled back.
+    filter_scale
+        float32, shape ``(out_c,)``.
+    activation
+        In real values.
+
+    """
+
+    spreading: Spreading
+    arithmetic: HybridArithmetic
+    filter_scale: Float32Array
+    activation: Activation
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`hybrid_transpose_conv`."""
+        shape, filter_, x = (given(inputs, slot) for slot in range(3))
+        return (hybrid_transpose_conv(shape, filter_, x, optional_array(inputs, 3), self, note),)
+
+
+def hybrid_transpose_conv(
+    output_shape: Array, filter_: Array, x: Array, bias: Array | None, conv: HybridTransposeConv, note: Note = silent
+) -> Array:
+    """Quantize each image, spread its codes, each product scaled back before it is added.
+
+    Quirk: TRANSPOSE_CONV with float32 activations and an int8 filter adds in float32, product after product, so that
+    its sums depend on the order and are not those of integers.
+
+    Parameters
+    ----------
+    output_shape
+        int32, 4 elements: (batch, out_h, out_w, out_c).
+    filter_
+        int8, shape (out_c, kernel_h, kernel_w, in_c): quantized.
+    x
+        float32, shape (batch, in_h, in_w, in_c).
+    bias
+        float32, out_c elements, or None.
+    conv
+        The prepared op.
+    note
+        Receives the stages.
+
+    Returns
+    -------
+    float32, shape ``output_shape``.
+
+    Notes
+    -----
+    1. quantized input: the codes of each image by :mod:`kernels.engine.hybrid`, with a scale and a zero point.
+    2. accumulator: for each input pixel in order, each input channel and each tap, add
+       ``filter * (code - zero_point)``, as float32, times filter scale and image scale, to the output at
+       ``pixel * stride + tap - padding``, if it lies inside.
+    3. Add the bias and clamp to the activation, in float32.
+
+    """
+    expect(len(x) > 0, "at least one image, found a batch of 0")
+    rows = conv.arithmetic.quantize(x)
+    note("quantized input", rows.codes)
+
+    def product(steps: Array, weights: Array) -> Array:
+        # Products of codes are below 2**24, hence exact in float32.
+        return conv.arithmetic.real_values(steps * weights, conv.filter_scale, rows)
+
+    window = conv.spreading.window(output_shape)
+    sums = transpose_convolve_in_order(rows.steps(np.float32), filter_.astype(np.float32), window, product)
+    note("accumulator", sums)
+    return clamp_float(sums.copy() if bias is None else sums + bias.reshape(-1), conv.activation)
+
+
+def prepare_hybrid(
+    operands: Operands, spreading: Spreading, activation: Activation, profile: Profile
+) -> HybridTransposeConv:
+    """Check what the hybrid form asks for beyond the shapes, and choose its arithmetic."""
+    expect_bias(operands, DType.FLOAT32)
+    return HybridTransposeConv(spreading, HYBRID[profile], filter_scale(operands), activation)
