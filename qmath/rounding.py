@@ -107,8 +107,9 @@ def float_to_int32_saturating(x: npt.NDArray[Float]) -> Int64Array:
         int32 values.
 
     """
-    wide = np.nan_to_num(np.asarray(x, np.float64), nan=0.0, posinf=2.0**31, neginf=-(2.0**31))
-    return np.clip(np.trunc(wide), _INT32_MIN, -_INT32_MIN - 1).astype(np.int64)
+    wide = np.asarray(x, np.float64)
+    saturated = np.clip(np.trunc(wide), _INT32_MIN, -_INT32_MIN - 1)
+    return np.where(np.isnan(wide), 0, saturated).astype(np.int64)
 
 
 def as_int64(x: npt.ArrayLike) -> Int64Array:

@@ -125,8 +125,20 @@ def test_multipliers_must_be_finite(regime, real):
 
 @pytest.mark.parametrize("regime", [param.values[0] for param in FIXED], ids=lambda regime: type(regime).__name__)
 def test_multipliers_too_large_for_a_shift_are_refused(regime):
+    assert regime.encode(np.array([2.0**30 - 1])).shift == 30
     with pytest.raises(SpecError, match="below"):
-        regime.encode(np.array([2.0**31]))
+        regime.encode(np.array([2.0**30]))
+
+
+@pytest.mark.parametrize("regime", REGIMES, ids=type)
+def test_a_negative_multiplier_has_no_monotone_range(regime):
+    assert regime.limit(regime.encode(np.array([-0.5]))).tolist() == [-1]
+
+
+@pytest.mark.parametrize("regime", [rq.FLOAT64_HALF_AWAY, rq.FLOAT32_HALF_EVEN], ids=type)
+def test_a_product_beyond_int32_becomes_the_lowest_int32(regime):
+    found = regime.apply(np.array([-(2**30), 2**30 - 64, 2**30, 2**31 - 1]), regime.encode(np.float64(2.0)))
+    assert found.tolist() == [-(2**31), 2**31 - 128, -(2**31), -(2**31)]
 
 
 @pytest.mark.parametrize("regime", [*[param.values[0] for param in FIXED], rq.REDUCED_64], ids=type)

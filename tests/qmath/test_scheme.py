@@ -46,7 +46,7 @@ def test_asymmetric_equals_the_oracle(bounds, dtype, narrow):
     found = scheme.asymmetric_params(*bounds, dtype, narrow_range=narrow)
     assert scale_of(found) == scale
     assert int(found.zero_point[0]) == max(lowest, min(dtype.max, zero_point))
-    assert found.dtype is dtype
+    assert (found.dtype, found.quantized_dimension) == (dtype, 0)
 
 
 @given(RANGES.filter(lambda r: r != [0, 0]), DTYPES)
@@ -150,15 +150,19 @@ def test_nudged_range_needs_an_extent(bounds):
         scheme.nudged_range(*bounds)
 
 
-def test_fixed_outputs():
-    softmax = scheme.fixed_output_params("SOFTMAX", DType.INT8)
-    assert softmax == QuantParams(np.array([1 / 256]), np.array([-128]), DType.INT8)
-    tanh = scheme.fixed_output_params("TANH", DType.UINT8)
-    assert tanh == QuantParams(np.array([1 / 128]), np.array([128]), DType.UINT8)
-    logistic = scheme.fixed_output_params("LOGISTIC", DType.INT16)
-    assert logistic == QuantParams(np.array([1 / 32768]), np.array([0]), DType.INT16)
-    assert scheme.fixed_output_params("ADD", DType.INT8) is None
-    assert scheme.fixed_output_params("L2_NORMALIZATION", DType.INT16) is None
+@pytest.mark.parametrize("dtype", [DType.INT8, DType.UINT8, DType.INT16], ids=lambda dtype: dtype.name)
+def test_fixed_outputs_use_the_codes_for_the_range_of_the_function(dtype):
+    middle = (dtype.min + dtype.max + 1) // 2
+    from_minus_one = (2.0 ** (1 - dtype.bits), middle)
+    from_zero = (2.0**-15, 0) if dtype is DType.INT16 else (2.0**-8, dtype.min)
+    expected = {"SOFTMAX": from_zero, "LOGISTIC": from_zero, "TANH": from_minus_one, "ADD": None}
+    if dtype.bits == 8:
+        expected |= {"L2_NORMALIZATION": from_minus_one, "LOG_SOFTMAX": (16 / 256, dtype.max)}
+    else:
+        expected |= {"L2_NORMALIZATION": None, "LOG_SOFTMAX": None}
+    for op, values in expected.items():
+        params = values and QuantParams(np.array(values[:1]), np.array(values[1:]), dtype)
+        assert scheme.fixed_output_params(op, dtype) == params
 
 
 def test_weight_scales():
@@ -170,6 +174,7 @@ def test_weight_scales():
     assert scheme.weight_params(weights, DType.INT4).scale.tolist() == [np.float32(2) / np.float32(7)]
     assert scheme.weight_params(weights, quantized_dimension=0, smallest=0).scale[1] == 0
     assert scheme.weight_params(weights, quantized_dimension=1).scale.shape == (2,)
+    assert [scheme.weight_params(weights, quantized_dimension=d).quantized_dimension for d in (None, 0, 1)] == [0, 0, 1]
 
 
 def test_weights_must_be_there_and_finite():
