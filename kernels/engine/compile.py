@@ -12,8 +12,9 @@ from collections.abc import Callable
 import numpy as np
 
 from kernels.engine.exact import LinearSum
+from kernels.engine.fitting import proven_form
 from kernels.engine.folded import folded
-from kernels.engine.steps import StepForm, proven_form, quick_form
+from kernels.engine.steps import StepForm, quick_form
 from kernels.engine.types import Inputs, Outputs, Runner, given
 from qmath.requantize import Requantize
 from qmath.types import Array, DType, Int64Array

@@ -14,9 +14,10 @@ from kernels.engine.activation import Activation
 from kernels.engine.contract import checked_shape, expect, input_tensor, quant_of
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from qmath.errors import ModelError
+from qmath.fixed_point import rounding_divide_by_power_of_two
 from qmath.rounding import round_half_away_from_zero
 from qmath.stages import Note
-from qmath.types import Array, DType, FixedPointMultiplier, Float32Array
+from qmath.types import Array, DType, FixedPointMultiplier, Float32Array, Int64Array
 
 #: Most dimensions that the runtime's broadcasting loop takes.
 MAX_BROADCAST_RANK = 8
@@ -102,6 +103,14 @@ def exponent_of(scale: Float32Array) -> int | None:
     return int(nearest) if abs(logarithm - nearest) < np.float32(1e-3) else None
 
 
+def divide_by_power_of_two_16(x: Array, exponent: int) -> Int64Array:
+    """Divide 16-bit words by ``2**exponent``, ties away from zero, as gemmlowp's 16-bit code does.
+
+    Its mask has 16 bits, so from 16 on the result is 1 for 0 and positive numbers and -1 for negative ones.
+    """
+    return rounding_divide_by_power_of_two(x, exponent) if exponent < 16 else np.where(x >= 0, 1, -1)
+
+
 def under(note: Note, place: str) -> Note:
     """Return a note that names stages as parts of ``place``: ``"input 1: high multiply"``."""
 
@@ -130,22 +139,40 @@ class PlainUnary(Prepared):
 
 @dataclass(frozen=True, slots=True)
 class PlainBinary(Prepared):
-    """An elementwise op on two arrays of floats or plain integers that broadcast: one NumPy function, then a clamp."""
+    """An elementwise op on two arrays of floats or plain integers that broadcast: one NumPy function, then a clamp.
+
+    Attributes
+    ----------
+    function
+        The op.
+    activation
+        What to clamp to; None for ops without a fused activation. The runtime clamps floats even to no activation,
+        which leaves infinities as the largest numbers.
+
+    """
 
     function: Callable[[Array, Array], Array]
-    activation: Activation = Activation.NONE
+    activation: Activation | None = None
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Apply the function and clamp."""
         with np.errstate(all="ignore"):
-            result = np.asarray(note("result", np.asarray(self.function(given(inputs, 0), given(inputs, 1)))))
-        return (clamp_plain(result, self.activation),)
+            result = note("result", np.asarray(self.function(given(inputs, 0), given(inputs, 1))))
+        return (result if self.activation is None else clamp_plain(result, self.activation),)
 
 
 def clamp_plain(values: Array, activation: Activation) -> Array:
-    """Clamp floats or plain integers to what a fused activation allows."""
+    """Clamp floats or plain integers to what a fused activation allows.
+
+    Source: ``tflite/kernels/kernel_util.h`` (CalculateActivationRange).
+    """
     lower, upper = activation.bounds
-    if lower is None and upper is None:
+    if np.issubdtype(values.dtype, np.floating):
+        limits = np.finfo(values.dtype)
+        low = limits.min if lower is None else values.dtype.type(lower)
+        high = limits.max if upper is None else values.dtype.type(upper)
+        return np.asarray(np.clip(values, low, high))
+    if lower is None:
         return values
     # Minus one as an unsigned number is the highest: the upper bound, applied last, then wins.
     low, high = (None if bound is None else np.asarray(int(bound)).astype(values.dtype) for bound in (lower, upper))

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kernels.engine.exact import EXACT_FLOAT64, LinearSum, Reach
-from kernels.engine.steps import RUN, StepForm
+from kernels.engine.fitted import RUN
+from kernels.engine.steps import StepForm
 from qmath.requantize import RealForm, Requantize
 from qmath.types import Array, Float64Array, Int64Array
 

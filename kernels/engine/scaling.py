@@ -1,0 +1,72 @@
+"""What quantized binary ops share: bringing an input to a scale where it can be compared, added or subtracted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kernels.engine.contract import expect, input_tensor, zero_point_of
+from kernels.engine.elementwise import expect_right_shift, float32_scale
+from kernels.engine.types import OpView, TensorView
+from qmath.fixed_point import wrap_int32
+from qmath.multiplier import quantize_multiplier
+from qmath.requantize import Regime
+from qmath.stages import Note, silent
+from qmath.types import Array, FixedPointMultiplier, Float64Array, Int64Array
+
+
+@dataclass(frozen=True, slots=True)
+class InputScaling:
+    """Subtract the zero point, shift left to keep precision, multiply by a factor of at most 1.
+
+    Attributes
+    ----------
+    zero_point
+        Of the input.
+    left_shift
+        Bits.
+    factor
+        Multiplier and shift; the shift is not positive.
+    regime
+        How the multiplication rounds.
+
+    """
+
+    zero_point: int
+    left_shift: int
+    factor: FixedPointMultiplier
+    regime: Regime
+
+    def __call__(self, x: Array, note: Note = silent) -> Int64Array:
+        """Scale codes; int32, wrapping."""
+        centred = note("zero point subtracted", x.astype(np.int64) - self.zero_point)
+        shifted = note("shifted", wrap_int32(centred << self.left_shift))
+        return self.regime.apply(shifted, self.factor, note)
+
+
+def twice_larger_scale(op: OpView) -> Float64Array:
+    """Return twice the larger scale of both inputs: a float32 product held in float64.
+
+    Raises
+    ------
+    ModelError
+        An input has no positive scale, or the product does not fit float32.
+
+    """
+    first, second = (float32_scale(input_tensor(op, slot)) for slot in (0, 1))
+    with np.errstate(over="ignore"):
+        twice = np.asarray(np.float32(2) * np.maximum(first, second)).astype(np.float64)
+    expect(bool(np.isfinite(twice)), f"smaller input scales, found {first} and {second}")
+    return twice
+
+
+def to_common_scale(op: OpView, left_shift: int, regime: Regime) -> tuple[InputScaling, InputScaling]:
+    """Prepare both inputs to be brought to twice the larger of their scales."""
+    common = twice_larger_scale(op)
+
+    def scaling(x: TensorView) -> InputScaling:
+        factor = quantize_multiplier(float32_scale(x).astype(np.float64) / common)
+        return InputScaling(zero_point_of(x), left_shift, expect_right_shift(factor, "an input scale"), regime)
+
+    return scaling(input_tensor(op, 0)), scaling(input_tensor(op, 1))
