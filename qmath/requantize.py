@@ -165,6 +165,13 @@ class SingleRounding(FixedPointRegime):
 class Reduced64(FixedPointRegime):
     """The regime of 64-bit accumulators: a 16-bit significand, one product, one shift with ties up."""
 
+    def encode(self, real_multiplier: Float64Array) -> FixedPointMultiplier:
+        """Encode by :func:`~qmath.multiplier.quantize_multiplier`; a shift of 15 or more leaves nothing to shift by."""
+        factor = quantize_multiplier(real_multiplier)
+        if (factor.shift > 14).any():
+            raise SpecError(f"expected real multipliers below 2**14, found {np.max(real_multiplier):g}")
+        return factor
+
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply by the reduced ``factor`` and round once; the result is cut to 32 bits."""
         fixed = _fixed_point(factor)
