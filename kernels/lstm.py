@@ -1,0 +1,55 @@
+"""LSTM: one step of a long short-term memory.
+
+The *full* kernel has 20 or 24 inputs (see ``lstm_tensors.py``), the *basic* one five (``lstm_basic.py``).
+
+Source: ``tflite/kernels/lstm.cc``, ``tflite/kernels/lstm_eval.cc``.
+"""
+
+from __future__ import annotations
+
+from kernels.engine.contract import expect_count, expect_rank, input_tensor, output_tensor, unsupported
+from kernels.engine.registry import Kernel
+from kernels.engine.types import OpView, Prepared
+from kernels.lstm_integer_prepare import TYPES, prepare_integer
+from kernels.lstm_tensors import INPUT, SLOTS, Gate, Order, Slots, check_layout
+from kernels.profiles import Profile
+from qmath.types import DType
+
+COVERS = ("int8 x int8 with int16 cell state",)
+
+
+def prepare(op: OpView, profile: Profile) -> Prepared:
+    """Check the contract of LSTM and prepare its cell.
+
+    Raises
+    ------
+    ModelError
+        The op breaks its contract.
+    UnsupportedError
+        The combination of types is not covered.
+
+    """
+    expect_count(op, {20, 24})
+    expect_rank(input_tensor(op, INPUT), 2)
+    return prepare_cell(op, SLOTS, Order.SINGLE, profile)
+
+
+def prepare_cell(op: OpView, slots: Slots, order: Order, profile: Profile) -> Prepared:
+    """Prepare one direction by the types of its tensors.
+
+    Raises
+    ------
+    ModelError
+        The op breaks its contract.
+    UnsupportedError
+        The combination of types is not covered.
+
+    """
+    x, weights = input_tensor(op, INPUT), input_tensor(op, slots.weights + Gate.OUTPUT)
+    types = (x.dtype, weights.dtype, output_tensor(op).dtype)
+    if types == (DType.INT8, DType.INT8, DType.INT8):
+        return prepare_integer(op, slots, check_layout(op, slots, x.shape[-1], TYPES), order, profile)
+    raise unsupported(op, "; ".join(COVERS))
+
+
+KERNELS = (Kernel("LSTM", prepare, covers=COVERS),)

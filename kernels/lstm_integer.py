@@ -1,0 +1,232 @@
+"""The integer LSTM with 16-bit gates: int8 input, output and weights, int16 cell state ("8x8_16").
+
+Source: ``tflite/kernels/lstm_eval.cc`` (LstmStepInteger8x8_16),
+``tflite/kernels/internal/reference/portable_tensor_utils.cc``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from kernels.engine import exact
+from kernels.engine.types import Inputs, Outputs, Prepared, Runner, given
+from kernels.lstm_integer_gate import (
+    GATE_BITS,
+    LITERAL,
+    TABULATED,
+    Functions,
+    IntegerGate,
+    Weights,
+    ZeroPoints,
+    normalized,
+)
+from kernels.lstm_tensors import INPUT, Gate, Layout, Order, Slots, parameters, run_steps
+from qmath.fixed_point import rounding_divide_by_power_of_two, saturate, wrap, wrap_int32
+from qmath.requantize import Regime
+from qmath.stages import Note, silent
+from qmath.types import Array, FixedPointMultiplier, Int64Array
+
+#: Elements of a row that vector code adds peephole products to at once.
+PEEPHOLE_GROUP = 16
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerLSTM(Prepared):
+    """A prepared integer LSTM.
+
+    Attributes
+    ----------
+    slots, layout, order
+        Where the tensors are, their sizes, and how the sequence lies in memory.
+    regime
+        Of every requantization but one.
+    grouped_regime
+        Of peephole products in whole groups of ``PEEPHOLE_GROUP``.
+    gates
+        The multipliers of each gate.
+    zero_points
+        Of the int8 tensors.
+    cell_bits
+        Integer bits of the cell state: its scale is ``2**(cell_bits - 15)``.
+    cell_clip
+        Largest magnitude of the cell state, 0 for no limit.
+    hidden
+        From output gate times tanh(cell state) to the cells' outputs.
+    project
+        From the projection's sums to the output state; None without a projection.
+    projection_clip
+        Largest magnitude of the projection's results, 0 for no limit.
+    constant
+        Whether all weights are constants.
+    updates
+        The slots of output and cell state.
+
+    """
+
+    slots: Slots
+    layout: Layout
+    order: Order
+    regime: Regime
+    grouped_regime: Regime
+    gates: Mapping[Gate, IntegerGate]
+    zero_points: ZeroPoints
+    cell_bits: int
+    cell_clip: int
+    hidden: FixedPointMultiplier
+    project: FixedPointMultiplier | None
+    projection_clip: int
+    constant: bool
+    updates: tuple[int, ...]
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`integer_step` at each step of the sequence."""
+        weights = Weights.of(parameters(inputs, self.slots), self.layout, self.zero_points)
+        return self._run(inputs, weights, LITERAL, note)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Lay constant weights out once, and tabulate the gates' functions."""
+        if not self.constant:
+            return partial(self.evaluate, note=silent)
+        weights = Weights.of(parameters(constants, self.slots), self.layout, self.zero_points)
+        return lambda inputs: self._run(inputs, weights, TABULATED, silent)
+
+    def _run(self, inputs: Inputs, weights: Weights, functions: Functions, note: Note) -> Outputs:
+        def step(x: Array, output: Array, cell: Array, time: int) -> tuple[Array, Array]:
+            def note_step(stage: str, value: Array, /) -> Array:
+                return note(f"step {time}: {stage}", value)
+
+            return integer_step(x, output, cell, weights, self, functions, note_step)
+
+        output, cell = (given(inputs, slot) for slot in self.updates)
+        return run_steps(given(inputs, INPUT), output, cell, self.order, step)
+
+
+def integer_step(
+    x: Array,
+    output: Array,
+    cell: Array,
+    weights: Weights,
+    lstm: IntegerLSTM,
+    functions: Functions,
+    note: Note = silent,
+) -> tuple[Array, Array]:
+    """Do one step.
+
+    Quirk: Integer LSTM with a projection stores its hidden codes with the zero point negated.
+
+    Parameters
+    ----------
+    x
+        int8, shape (batch, features): quantized.
+    output
+        int8, shape (batch, outputs): the output state, quantized.
+    cell
+        int16, shape (batch, cells): the cell state, in Q(cell_bits).
+    weights, lstm, functions
+        The cell.
+    note
+        Receives the stages.
+
+    Returns
+    -------
+    Both new states.
+
+    Notes
+    -----
+    1. Each gate by :func:`integer_gate`; input, forget and CELL gate see the old cell state, the output gate the new.
+    2. ``cell = forget * cell / 2**15 + input * update / 2**(15 + cell_bits)``, each product rounded, ties away from
+       zero, and the sum saturated to int16. Without an input gate, 32767 - forget takes its place.
+    3. Clamp the cell state to the clip, if there is one.
+    4. hidden: output gate times tanh(cell), requantized to int8.
+    5. The output state is hidden; or the projection of hidden, requantized to int8 and clamped to the clip.
+
+    """
+    gate = partial(integer_gate, x, output, weights=weights, lstm=lstm, functions=functions, note=note)
+    forget = gate(Gate.FORGET, cell).astype(np.int64)
+    let_in = gate(Gate.INPUT, cell).astype(np.int64) if lstm.layout.has_input_gate else 32767 - forget
+    update = gate(Gate.CELL, cell)
+    kept = rounding_divide_by_power_of_two(forget * cell, 15)
+    added = wrap(rounding_divide_by_power_of_two(let_in * update, 15 + lstm.cell_bits), 16)
+    cell = saturate(kept + added, 16).astype(np.int16)
+    if lstm.cell_clip > 0:
+        cell = np.clip(cell, -lstm.cell_clip, lstm.cell_clip)
+    note("cell state", cell)
+    opened = gate(Gate.OUTPUT, cell).astype(np.int64) * functions.tanh(cell, lstm.cell_bits)
+    scaled = lstm.regime.apply(opened, lstm.hidden)
+    if lstm.project is None:
+        return note("output", saturate(scaled + lstm.zero_points.hidden, 8).astype(np.int8)), cell
+    hidden = note("hidden", saturate(scaled - lstm.zero_points.hidden, 8).astype(np.int8))
+    return note("output", _project(hidden, weights, lstm)), cell
+
+
+def _project(hidden: Array, weights: Weights, lstm: IntegerLSTM) -> Array:
+    if weights.projection is None or lstm.project is None:
+        return hidden
+    sums = _sums(hidden, weights.projection, weights.projection_bias)
+    codes = saturate(lstm.regime.apply(sums, lstm.project) + lstm.zero_points.output, 8)
+    if lstm.projection_clip > 0:
+        codes = np.clip(codes, -lstm.projection_clip, lstm.projection_clip)
+    return codes.astype(np.int8)
+
+
+def integer_gate(
+    x: Array,
+    output: Array,
+    gate: Gate,
+    cell: Array,
+    *,
+    weights: Weights,
+    lstm: IntegerLSTM,
+    functions: Functions,
+    note: Note,
+) -> Array:
+    """Compute one gate: int16 with no integer bits, shape (batch, cells).
+
+    1. Sum of weights * (x - zero_point), plus bias unless there is layer normalization; requantize; saturate to int16.
+    2. Add the sum of recurrent weights * (output state - zero_point), requantized; saturate.
+    3. With peephole weights, add weights * cell state, requantized; saturate.
+    4. With layer normalization, :func:`normalized`.
+    5. The logistic function; tanh for the CELL gate.
+    """
+    factors = lstm.gates[gate]
+    apply = lstm.regime.apply
+    from_input = apply(_sums(x, weights.weights[gate], weights.bias[gate]), factors.from_input)
+    from_output = apply(_sums(output, weights.recurrent[gate], weights.recurrent_bias[gate]), factors.from_output)
+    total = saturate(saturate(from_input, 16) + from_output, 16)
+    if factors.from_cell is not None:
+        total = _add_peephole(total, weights.peephole[gate], cell, factors.from_cell, lstm)
+    if factors.norm is not None:
+        total = normalized(total, weights.norm[gate], weights.norm_bias[gate], factors.norm, lstm.regime)
+    before = note(f"{gate.name.lower()} gate before its function", total.astype(np.int16))
+    after = functions.tanh(before, GATE_BITS) if gate is Gate.CELL else functions.logistic(before, GATE_BITS)
+    return note(f"{gate.name.lower()} gate", after)
+
+
+def _sums(x: Array, matrix: exact.MatMul, bias: Array | None) -> Int64Array:
+    return wrap_int32(np.asarray(matrix(x), np.int64) + (0 if bias is None else bias))
+
+
+def _add_peephole(
+    total: Int64Array, weights: Array, cell: Array, factor: FixedPointMultiplier, lstm: IntegerLSTM
+) -> Int64Array:
+    """Add peephole weights times cell state.
+
+    Quirk: Integer LSTM with peephole weights and a projection adds the peephole products to as many elements as there
+    are outputs, counted from the start of the whole batch, not to every cell.
+
+    Quirk: Integer LSTM rounds ties of peephole products up in groups of 16 elements, as vector code does, and away from
+    zero in what is left over.
+    """
+    outputs = lstm.layout.outputs
+    together = 1 if lstm.order is Order.BATCH_MAJOR else len(total)
+    flat = total.reshape(len(total) // max(together, 1), -1).copy()
+    reach = together * outputs
+    products = np.tile(weights[:outputs], together) * cell.reshape(flat.shape)[:, :reach]
+    in_group = np.arange(outputs) < outputs // PEEPHOLE_GROUP * PEEPHOLE_GROUP
+    grouped, alone = (regime.apply(products, factor) for regime in (lstm.grouped_regime, lstm.regime))
+    flat[:, :reach] = saturate(flat[:, :reach] + np.where(np.tile(in_group, together), grouped, alone), 16)
+    return flat.reshape(total.shape)
