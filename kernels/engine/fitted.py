@@ -116,7 +116,7 @@ class FittedForm(StepForm):
     scale: Array
     half: Array | None
     exceptions: Exceptions | None = None
-    _layouts: dict[tuple[int, ...], _Layout] = field(default_factory=dict, repr=False, compare=False)
+    _layouts: dict[tuple[int, ...], _Layout] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __call__(self, raw: Array) -> Array:
         """Work in place on runs of folded rows."""
