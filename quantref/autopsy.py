@@ -49,9 +49,10 @@ def examine(
         index, evidence = _alone(model, runtime, min(timeout, OP_TIMEOUT)), "this op alone does it"
     if index is None:
         index, evidence = _beginning(model, runtime, samples, timeout), "the shortest beginning of the model to do it"
+    words = failure.stderr.splitlines()[-1:] if isinstance(failure, RuntimeCrashed) else [failure.message]
     return Death(
         _ending(failure),
-        textwrap.shorten(failure.message, MESSAGE_LENGTH, placeholder=" ..."),
+        textwrap.shorten(" ".join(words), MESSAGE_LENGTH, placeholder=" ..."),
         failure.signal if isinstance(failure, RuntimeCrashed) else None,
         index,
         None if index is None else operators[index].name,

@@ -30,7 +30,7 @@ class Death:
     ending
         What happened.
     message
-        In the runtime's or the system's words.
+        The runtime's last words; may be empty.
     signal
         Name of the signal that ended its process, if one did.
     op_index, op_name
@@ -50,9 +50,10 @@ class Death:
     def __str__(self) -> str:
         """Say how it ended, at which op, and how that is known."""
         how = f"{self.ending.value} ({self.signal})" if self.signal else self.ending.value
+        words = f": {self.message}" if self.message else ""
         if self.op_index is None:
-            return f"{how}, at an op that could not be told: {self.message}"
-        return f"{how} at op {self.op_index} {self.op_name} ({self.evidence}): {self.message}"
+            return f"{how}, at an op that could not be told{words}"
+        return f"{how} at op {self.op_index} {self.op_name} ({self.evidence}){words}"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
