@@ -196,4 +196,5 @@ def _nudged_zero_point(low: Float32Array, high: Float32Array, scale: Float64Arra
     low_steps, high_steps = low / scale, high / scale
     low_is_nearer = 128.0 + np.abs(low_steps) < 127.0 + np.abs(high_steps)
     zero_point: Float64Array = np.where(low_is_nearer, -128.0 - low_steps, 127.0 - high_steps)
+    zero_point = np.nan_to_num(zero_point)  # infinity by infinity: x86 converts what is not a number to 0 here
     return round_half_away_from_zero(np.clip(zero_point, -128, 127))

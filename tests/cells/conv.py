@@ -41,7 +41,7 @@ def cases(form: Form, rng: np.random.Generator) -> Iterator[Case]:
     while True:
         size, kernel, options = window(rng)
         groups = int(rng.choice([1, 1, 1, 2, 3])) if may_group else 1
-        inner, wide, batch = int(rng.integers(1, 8)), int(rng.integers(1, 10)), int(rng.integers(1, 4))
+        inner, wide, batch = int(rng.integers(1, 8)), int(rng.integers(1, 14)), int(rng.integers(1, 4))
         x = (batch, *size, inner * groups)
         layout = Layout(x, (wide * groups, *kernel, inner), 0, inner * kernel[0] * kernel[1], options)
         model = build(rng, form, layout)

@@ -177,7 +177,7 @@ def window(
     steps = [int(size) for size in rng.choice([1, 1, 2, 3], 2)] if dilation else [1, 1]
     padding = int(rng.integers(2))
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, steps, strict=True)]
-    size = [int(rng.integers(1 if padding == 0 else r, r + 9)) for r in reach]
+    size = [int(rng.integers(1 if padding == 0 else r, r + 12)) for r in reach]
     options = {"stride_h": stride[0], "stride_w": stride[1], "padding": padding}
     if dilation:
         options |= {"dilation_h_factor": steps[0], "dilation_w_factor": steps[1]}

@@ -43,7 +43,7 @@ def cases(form: Form, rng: np.random.Generator) -> Iterator[Case]:
         stride = (options["stride_h"], options["stride_w"])
         same = options["padding"] == 0
         made = [-(-s // t) if same else (s - k) // t + 1 for s, k, t in zip(size, kernel, stride, strict=True)]
-        inner, wide, batch = int(rng.integers(1, 8)), int(rng.integers(1, 10)), int(rng.integers(1, 4))
+        inner, wide, batch = int(rng.integers(1, 8)), int(rng.integers(1, 14)), int(rng.integers(1, 4))
         x = (batch, *made, inner)
         layout = Layout(x, (wide, *kernel, inner), 0, inner * kernel[0] * kernel[1], options)
         model = build(rng, form, layout, output_shape=(batch, *size, wide))
