@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from kernels.engine import blas
 from kernels.engine.geometry import Window, padded
 from kernels.engine.linear import convolve_fast, depthwise_convolve_fast, transpose_convolve_fast
 from qmath.types import ActivationRange, Array, DType, Float64Array, Int64Array
@@ -57,6 +58,8 @@ class Reach:
     @property
     def dtype(self) -> np.dtype[np.float32] | np.dtype[np.float64] | None:
         """The cheapest float type whose sums are exact, or None."""
+        if not blas.is_exact():
+            return None
         if self.magnitude < EXACT_FLOAT32:
             return np.dtype(np.float32)
         return np.dtype(np.float64) if self.magnitude < EXACT_FLOAT64 else None
