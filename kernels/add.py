@@ -27,6 +27,7 @@ from kernels.engine.contract import (
 )
 from kernels.engine.elementwise import (
     PlainBinary,
+    divide_by_power_of_two_16,
     expect_broadcast,
     expect_right_shift,
     expect_same_types,
@@ -37,14 +38,15 @@ from kernels.engine.elementwise import (
     under,
 )
 from kernels.engine.registry import Kernel
+from kernels.engine.scaling import InputScaling, to_common_scale, twice_larger_scale
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
-from qmath.fixed_point import rounding_divide_by_power_of_two, saturate, wrap_int32
+from qmath.fixed_point import saturate, wrap_int32
 from qmath.multiplier import quantize_multiplier
 from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize
 from qmath.stages import Note, silent
-from qmath.types import ActivationRange, Array, DType, FixedPointMultiplier, Int64Array
+from qmath.types import ActivationRange, Array, DType
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +67,12 @@ _LEFT_SHIFT = {DType.INT8: 20, DType.UINT8: 20, DType.INT16: 15}
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One input: what to subtract, and what to multiply by."""
-
-    zero_point: int
-    factor: FixedPointMultiplier
-
-
-@dataclass(frozen=True, slots=True)
 class RescaledAdd(Prepared):
     """A prepared ADD (``sign`` 1) or SUB (``sign`` -1) of int8, uint8 or int16."""
 
-    first: Side
-    second: Side
+    first: InputScaling
+    second: InputScaling
     sign: int
-    left_shift: int
-    input_regime: Regime
     requantize: Requantize
     codes: DType
 
@@ -95,16 +87,13 @@ class RescaledAdd(Prepared):
         return self._with_tables_of_inputs()
 
     def _with_tables_of_inputs(self) -> Runner:
-        scalings = [elementwise.unary(partial(scaled, side=side, op=self), self.codes) for side in self._sides()]
+        scalings = [elementwise.unary(scaling, self.codes) for scaling in (self.first, self.second)]
 
         def run(inputs: Inputs) -> Outputs:
             (first,), (second,) = (scaling([given(inputs, slot)]) for slot, scaling in enumerate(scalings))
             return (self.requantize(wrap_int32(first + self.sign * second)),)
 
         return run
-
-    def _sides(self) -> tuple[Side, Side]:
-        return self.first, self.second
 
 
 def rescaled_add(x1: Array, x2: Array, op: RescaledAdd, note: Note = silent) -> Array:
@@ -132,17 +121,9 @@ def rescaled_add(x1: Array, x2: Array, op: RescaledAdd, note: Note = silent) -> 
        point, clamp to the fused activation.
 
     """
-    first = scaled(x1, op.first, op, under(note, "input 1"))
-    second = scaled(x2, op.second, op, under(note, "input 2"))
+    first, second = op.first(x1, under(note, "input 1")), op.second(x2, under(note, "input 2"))
     accumulator = note("accumulator", wrap_int32(first + op.sign * second))
     return op.requantize(accumulator, note)
-
-
-def scaled(x: Array, side: Side, op: RescaledAdd, note: Note = silent) -> Int64Array:
-    """Bring one input to the common scale (step 1 of :func:`rescaled_add`)."""
-    centred = note("zero point subtracted", x.astype(np.int64) - side.zero_point)
-    shifted = note("shifted", wrap_int32(centred << op.left_shift))
-    return op.input_regime.apply(shifted, side.factor, note)
 
 
 # --- Powers of two ------------------------------------------------------------------------------------------------
@@ -177,15 +158,10 @@ def power_of_two_add(x1: Array, x2: Array, op: PowerOfTwoAdd, note: Note = silen
     the output's, or more, counts as 1 if it is zero or positive and as -1 if it is negative.
 
     """
-    first = note("input 1 shifted", _divided(x1, op.shifts[0]))
-    second = note("input 2 shifted", _divided(x2, op.shifts[1]))
+    first = note("input 1 shifted", divide_by_power_of_two_16(x1, op.shifts[0]))
+    second = note("input 2 shifted", divide_by_power_of_two_16(x2, op.shifts[1]))
     total = note("accumulator", saturate(first + op.sign * second, 16))
     return np.clip(total, op.activation.min, op.activation.max).astype(np.int16)
-
-
-def _divided(x: Array, shift: int) -> Int64Array:
-    """Divide int16 codes by ``2**shift`` (step 1 of :func:`power_of_two_add`)."""
-    return rounding_divide_by_power_of_two(x, shift) if shift < 16 else np.where(x >= 0, 1, -1)
 
 
 # --- Preparation --------------------------------------------------------------------------------------------------
@@ -202,7 +178,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     ModelError
         The op breaks its contract.
     UnsupportedError
-        The combination of types is not covered.
+        The combination of types, or of scales, is not covered.
 
     """
     expect_count(op, {2})
@@ -233,31 +209,21 @@ def _is_plain(op: OpView, dtype: DType) -> bool:
 
 
 def _rescaled(op: OpView, activation: ActivationRange, rounding: Rounding) -> RescaledAdd:
-    x1, x2, y = input_tensor(op, 0), input_tensor(op, 1), output_tensor(op)
-    s1, s2, out_scale = float32_scale(x1), float32_scale(x2), float32_scale(y)
-    left_shift = _LEFT_SHIFT[y.dtype]
+    y, left_shift = output_tensor(op), _LEFT_SHIFT[output_tensor(op).dtype]
+    first, second = to_common_scale(op, left_shift, rounding.inputs)
     with np.errstate(over="ignore"):
-        # Float32 products, held in float64: the last bit of the multipliers depends on it.
-        twice_larger = np.float64(np.float32(2) * np.maximum(s1, s2))
-        unit = np.float64(np.float32(1 << left_shift) * out_scale)
-    expect(bool(np.isfinite(twice_larger) and np.isfinite(unit)), f"smaller scales, found {s1}, {s2} and {out_scale}")
-    sides = [
-        Side(
-            zero_point_of(x),
-            expect_right_shift(quantize_multiplier(np.float64(scale) / twice_larger), "an input scale"),
-        )
-        for x, scale in ((x1, s1), (x2, s2))
-    ]
-    real_multiplier = np.asarray(twice_larger / unit, np.float64)
+        unit = np.asarray(np.float32(1 << left_shift) * float32_scale(y)).astype(np.float64)
+    real_multiplier = np.asarray(twice_larger_scale(op) / unit)
     sign = 1 if op.name == "ADD" else -1
     if sign < 0 and real_multiplier > 1:
         raise UnsupportedError(
             f"SUB is not covered where twice the larger input scale exceeds 2**{left_shift} output scales (found "
             f"{float(real_multiplier):g} times): the runtime then shifts by a negative count, which C leaves undefined"
         )
+    expect(bool(real_multiplier > 0), f"a smaller output scale, found {float32_scale(y)}")
     expect_right_shift(quantize_multiplier(real_multiplier), "the scale of the sum over the output's")
     output = Requantize(rounding.output, real_multiplier, zero_point_of(y), activation, y.dtype)
-    return RescaledAdd(sides[0], sides[1], sign, left_shift, rounding.inputs, output, y.dtype)
+    return RescaledAdd(first, second, sign, output, y.dtype)
 
 
 def _power_of_two(op: OpView, exponents: tuple[int, int, int], activation: ActivationRange) -> PowerOfTwoAdd:

@@ -18,18 +18,18 @@ from kernels.engine.elementwise import float32_scale
 from kernels.engine.types import Inputs, Outputs, Prepared, Runner, TensorView, given
 from kernels.profiles import LITERT_REFERENCE, Rules
 from qmath.lookup import AffineMap, RealFunction, interpolate, interpolation_table
-from qmath.rounding import float_to_int32_x86, round_half_away_from_zero
+from qmath.rounding import round_half_away_from_zero
 from qmath.stages import Note, silent
-from qmath.types import Array, DType, Float32Array, Int16Array, Int64Array
+from qmath.types import Array, DType, Float32Array, Int16Array
 
-#: From function values, the inverse of the output scale and the zero point to int32 codes that are not clamped yet.
-ToCodes: TypeAlias = Callable[[Float32Array, Float32Array, int], Int64Array]
+#: From function values, the inverse of the output scale and the zero point to codes in float32, not clamped yet.
+ToCodes: TypeAlias = Callable[[Float32Array, Float32Array, int], Float32Array]
 
 
-def half_away_then_zero_point(value: Float32Array, inverse_scale: Float32Array, zero_point: int) -> Int64Array:
-    """Round half away from zero, then add the zero point in float32."""
+def half_away_then_zero_point(value: Float32Array, inverse_scale: Float32Array, zero_point: int) -> Float32Array:
+    """Round half away from zero, then add the zero point."""
     steps = round_half_away_from_zero(np.asarray(value * inverse_scale))
-    return float_to_int32_x86(np.asarray(steps + np.float32(zero_point)))
+    return np.asarray(steps + np.float32(zero_point))
 
 
 TO_CODES: Rules[ToCodes] = Rules("tabulated functions", {LITERT_REFERENCE: half_away_then_zero_point})
@@ -92,8 +92,8 @@ def eight_bit_function(x: Array, op: EightBitFunction, note: Note = silent) -> A
     -----
     1. real input: ``scale * (code - zero_point)``.
     2. function value.
-    3. code: the value times the inverse of the output scale, rounded, plus the zero point, to int32 (what does not
-       fit becomes the lowest int32, as on x86). Clamp to the range of the type.
+    3. code: the value times the inverse of the output scale, rounded, plus the zero point. Clamp to the range of the
+       type; NaN becomes 0.
 
     """
     centred = (x.astype(np.int64) - op.input_zero_point).astype(np.float32)
@@ -102,7 +102,8 @@ def eight_bit_function(x: Array, op: EightBitFunction, note: Note = silent) -> A
         value = note("function value", np.asarray(op.function(real.astype(np.float64))).astype(np.float32))
         inverse_scale = np.asarray(np.float32(1) / op.output_scale)
         code = note("code", op.to_codes(value, inverse_scale, op.output_zero_point))
-    return np.clip(code, op.dtype.min, op.dtype.max).astype(op.dtype.storage)
+    clamped = np.clip(np.nan_to_num(code, nan=0.0), op.dtype.min, op.dtype.max)
+    return np.asarray(clamped).astype(op.dtype.storage)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,8 +64,14 @@ def plain(rng: np.random.Generator, dtype: DType, shape: Sequence[int]) -> Array
     """Choose values of a type without quantization: floats, or integers of every magnitude."""
     if dtype is DType.COMPLEX64:
         return (floats(rng, shape) + 1j * floats(rng, shape)).astype(np.complex64)
+    if dtype is DType.BOOL:
+        return rng.random(shape) < 0.5
     if not dtype.is_integer:
-        return floats(rng, shape).astype(dtype.storage)
+        extremes = np.finfo(dtype.storage)
+        chosen = rng.choice(np.array([np.inf, -np.inf, np.nan, extremes.max, extremes.min, extremes.tiny]), shape)
+        # Few tensors have them: beside the largest numbers any other difference looks small.
+        share = 0.05 if rng.integers(5) == 0 else 0.0
+        return np.where(rng.random(shape) < share, chosen, floats(rng, shape)).astype(dtype.storage)
     wide = rng.integers(dtype.min, dtype.max, shape, np.int64, endpoint=True)
     return (wide >> rng.integers(0, dtype.bits - 1, shape)).astype(dtype.storage)
 

@@ -1,0 +1,153 @@
+"""EQUAL, NOT_EQUAL, LESS, LESS_EQUAL, GREATER and GREATER_EQUAL.
+
+Source: ``tflite/kernels/comparisons.cc``, ``tflite/kernels/internal/reference/comparisons.h``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from kernels.engine import elementwise
+from kernels.engine.contract import expect_count, expect_dtype, input_tensor, output_tensor, unsupported, zero_point_of
+from kernels.engine.elementwise import (
+    PlainBinary,
+    expect_broadcast,
+    expect_right_shift,
+    expect_same_types,
+    float32_scale,
+    under,
+)
+from kernels.engine.registry import Kernel
+from kernels.engine.scaling import InputScaling
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
+from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from qmath.errors import UnsupportedError
+from qmath.multiplier import quantize_multiplier
+from qmath.requantize import DOUBLE_ROUNDING, Regime
+from qmath.stages import Note, silent
+from qmath.types import Array, BoolArray, DType
+
+REGIME: Rules[Regime] = Rules("comparisons", {LITERT_REFERENCE: DOUBLE_ROUNDING})
+
+#: Bits by which codes are shifted left before they are scaled.
+LEFT_SHIFT = 8
+
+_COMPARE: dict[str, Callable[[Array, Array], BoolArray]] = {
+    "EQUAL": np.equal,
+    "NOT_EQUAL": np.not_equal,
+    "LESS": np.less,
+    "LESS_EQUAL": np.less_equal,
+    "GREATER": np.greater,
+    "GREATER_EQUAL": np.greater_equal,
+}
+_EQUALITY = {"EQUAL", "NOT_EQUAL"}
+_PLAIN = {DType.FLOAT32, DType.FLOAT16, DType.INT32, DType.INT64}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison(Prepared):
+    """A prepared comparison of quantized tensors."""
+
+    compare: Callable[[Array, Array], BoolArray]
+    first: InputScaling
+    second: InputScaling
+    codes: DType
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`comparison`."""
+        return (comparison(given(inputs, 0), given(inputs, 1), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Tabulate all pairs of 8-bit codes."""
+        if self.codes.bits > 8:
+            return lambda inputs: self.evaluate(inputs, silent)
+        return elementwise.binary(partial(comparison, op=self), self.codes, self.codes, constants)
+
+
+def comparison(x1: Array, x2: Array, op: Comparison, note: Note = silent) -> BoolArray:
+    """Compare codes of different scales.
+
+    Parameters
+    ----------
+    x1, x2
+        int8, uint8 or int16, shapes that broadcast: quantized.
+    op
+        The prepared op.
+    note
+        Receives the stages.
+
+    Returns
+    -------
+    bool, the broadcast shape.
+
+    Notes
+    -----
+    1. Each input: subtract its zero point, shift left by 8 bits, multiply by its own scale.
+    2. Compare the integers.
+
+    Quirk: Comparisons multiply each input by its own scale, not by a ratio of scales, and round to integers of 1/256,
+    so different values compare as equal where scales are small.
+
+    """
+    first, second = op.first(x1, under(note, "input 1")), op.second(x2, under(note, "input 2"))
+    return np.asarray(op.compare(first, second))
+
+
+def prepare(op: OpView, profile: Profile) -> Prepared:
+    """Check the contract of a comparison and derive multipliers.
+
+    Quirk: EQUAL of int16 rescales quantized tensors; LESS, LESS_EQUAL, GREATER and GREATER_EQUAL of int16 compare raw
+    codes.
+
+    Raises
+    ------
+    ModelError
+        The op breaks its contract.
+    UnsupportedError
+        The combination of types, or the scale, is not covered.
+
+    """
+    expect_count(op, {2})
+    dtype = expect_same_types(op)
+    expect_broadcast(op)
+    expect_dtype(output_tensor(op), DType.BOOL)
+    x1, x2, compare = input_tensor(op, 0), input_tensor(op, 1), _COMPARE[op.name]
+    if _is_plain(op.name, dtype, quantized=x1.quant is not None):
+        return PlainBinary(compare)
+    if dtype in {DType.INT8, DType.UINT8} or (dtype is DType.INT16 and op.name in _EQUALITY and x1.quant is not None):
+        return Comparison(compare, _scaling(x1, profile), _scaling(x2, profile), dtype)
+    raise unsupported(op, "; ".join(_covers(op.name)))
+
+
+def _is_plain(name: str, dtype: DType, *, quantized: bool) -> bool:
+    """Whether raw values are compared."""
+    if dtype is DType.BOOL:
+        return name in _EQUALITY
+    if dtype is DType.INT16:
+        return name not in _EQUALITY or (name == "EQUAL" and not quantized)
+    return dtype in _PLAIN
+
+
+def _scaling(x: TensorView, profile: Profile) -> InputScaling:
+    scale = float32_scale(x)
+    if scale > 1:
+        raise UnsupportedError(
+            f"comparisons are not covered for scales above 1 (found {scale} on {x.name!r}): the runtime then shifts by "
+            "a negative count, which C leaves undefined"
+        )
+    factor = expect_right_shift(quantize_multiplier(scale.astype(np.float64)), f"the scale of {x.name!r}")
+    return InputScaling(zero_point_of(x), LEFT_SHIFT, factor, REGIME[profile])
+
+
+def _covers(name: str) -> tuple[str, ...]:
+    plain = ("float32", "float16", "int32", "int64")
+    if name == "EQUAL":
+        return ("int8", "uint8", "int16", "int16 without quantization", "bool", *plain)
+    return ("int8", "uint8", "int16", *(("bool",) if name == "NOT_EQUAL" else ()), *plain)
+
+
+KERNELS = tuple(Kernel(name, prepare, covers=_covers(name)) for name in _COMPARE)

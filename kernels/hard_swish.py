@@ -1,0 +1,162 @@
+"""HARD_SWISH: x * relu6(x + 3) / 6.
+
+Source: ``tflite/kernels/activations.cc``, ``tflite/kernels/internal/reference/hard_swish.h``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from kernels.engine import elementwise
+from kernels.engine.contract import (
+    expect,
+    expect_count,
+    expect_dtype,
+    input_tensor,
+    output_tensor,
+    unsupported,
+    zero_point_of,
+)
+from kernels.engine.elementwise import PlainUnary, divide_by_power_of_two_16, float32_scale
+from kernels.engine.registry import Kernel
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
+from kernels.profiles import Profile
+from qmath.errors import ModelError
+from qmath.fixed_point import saturate, saturating_left_shift, saturating_rounding_doubling_high_mul, wrap
+from qmath.multiplier import quantize_multiplier
+from qmath.rounding import divide_toward_zero
+from qmath.stages import Note, silent
+from qmath.types import Array, DType, FixedPointMultiplier, Float32Array, Int64Array
+
+#: Bits by which inputs are shifted left to use the 16 bits.
+HIRES_BITS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class HardSwish(Prepared):
+    """A prepared HARD_SWISH of int8 or uint8; multipliers have 16 bits.
+
+    Attributes
+    ----------
+    input_zero_point, output_zero_point
+        The codes of 0.
+    output
+        ``input_scale / 128 / output_scale``; its shift is not positive.
+    reluish
+        ``input_scale / 128`` in units of 3/32768.
+    dtype
+        Of input and output.
+
+    """
+
+    input_zero_point: int
+    output_zero_point: int
+    output: FixedPointMultiplier
+    reluish: FixedPointMultiplier
+    dtype: DType
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`hard_swish`."""
+        return (hard_swish(given(inputs, 0), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Tabulate every code."""
+        del constants
+        return elementwise.unary(partial(hard_swish, op=self), self.dtype)
+
+
+def hard_swish(x: Array, op: HardSwish, note: Note = silent) -> Array:
+    """Compute HARD_SWISH in 16-bit fixed point.
+
+    Parameters
+    ----------
+    x
+        int8 or uint8, any shape: quantized.
+    op
+        The prepared op.
+    note
+        Receives the stages.
+
+    Returns
+    -------
+    Codes of the same type and shape.
+
+    Notes
+    -----
+    1. hires input: ``(x - input_zero_point) * 2**7``.
+    2. on output scale: times the output multiplier, not shifted yet; ties up.
+    3. reluish: the hires input scaled so that 3 becomes 2**15, saturated: shift left by all but one bit, multiply
+       (ties up), shift left by the last bit; or multiply, then divide by a power of two (ties away from zero).
+    4. gate: reluish from [-1, 1] to [0, 1], rounded down.
+    5. product: gate times step 2, as fractions, toward zero.
+    6. Divide by what is left of the output multiplier's power of two, ties away from zero; add the zero point; clamp.
+
+    """
+    hires = note("hires input", wrap((x.astype(np.int64) - op.input_zero_point) << HIRES_BITS, 16))
+    on_output_scale = note("on output scale", saturating_rounding_doubling_high_mul(hires, op.output.multiplier, 16))
+    reluish = note("reluish", _reluish(hires, op.reluish))
+    gate = note("gate", (reluish + (1 << 15)) >> 1)
+    product = note("product", divide_toward_zero(gate * on_output_scale, 1 << 15))
+    shifted = note("shifted right", divide_by_power_of_two_16(product, -int(op.output.shift)))
+    codes = wrap(shifted + op.output_zero_point, 16)
+    return np.clip(codes, op.dtype.min, op.dtype.max).astype(op.dtype.storage)
+
+
+def _reluish(hires: Int64Array, factor: FixedPointMultiplier) -> Int64Array:
+    """Scale a hires input so that 3 becomes 2**15 (step 3 of :func:`hard_swish`)."""
+    shift = int(factor.shift)
+    if shift > 0:
+        almost = saturating_left_shift(hires, shift - 1, 16)
+        return saturating_left_shift(saturating_rounding_doubling_high_mul(almost, factor.multiplier, 16), 1, 16)
+    product = saturating_rounding_doubling_high_mul(hires, factor.multiplier, 16)
+    return divide_by_power_of_two_16(product, -shift) if shift < 0 else product
+
+
+def float_hard_swish(x: Float32Array) -> Float32Array:
+    """Compute x * min(6, max(0, x + 3)) / 6."""
+    six = np.float32(6)
+    return np.asarray(x * np.minimum(six, np.maximum(np.float32(0), x + np.float32(3))) / six)
+
+
+def to_16_bits(real: Float32Array) -> FixedPointMultiplier:
+    """Encode a multiplier with a significand of 16 bits, rounded half up from 32; at most 32767."""
+    if not np.isfinite(real):
+        raise ModelError(f"expected scales of a finite ratio, found {real}")
+    factor = quantize_multiplier(real.astype(np.float64))
+    return FixedPointMultiplier(saturate((factor.multiplier + (1 << 15)) >> 16, 16), factor.shift)
+
+
+def prepare(op: OpView, profile: Profile) -> Prepared:
+    """Check the contract of HARD_SWISH and derive multipliers.
+
+    Raises
+    ------
+    ModelError
+        The op breaks its contract.
+    UnsupportedError
+        The type is not covered.
+
+    """
+    expect_count(op, {1})
+    x, y = input_tensor(op, 0), output_tensor(op)
+    expect_dtype(y, x.dtype)
+    if x.dtype is DType.FLOAT32:
+        return PlainUnary(float_hard_swish)
+    if x.dtype not in {DType.INT8, DType.UINT8}:
+        raise unsupported(op, "; ".join(KERNELS[0].covers))
+    del profile
+    with np.errstate(over="ignore"):
+        hires_scale = np.asarray(np.float32(1 / 128) * float32_scale(x))
+        output = to_16_bits(np.asarray(hires_scale / float32_scale(y)))
+        reluish = to_16_bits(np.asarray(hires_scale / (np.float32(3) / np.float32(32768))))
+    expect(
+        int(output.shift) <= 0, f"the input scale to be below 128 output scales, found {int(output.shift)} bits more"
+    )
+    expect(int(reluish.shift) <= 31, f"a smaller input scale, found {float32_scale(x)}")
+    return HardSwish(zero_point_of(x), zero_point_of(y), output, reluish, x.dtype)
+
+
+KERNELS = (Kernel("HARD_SWISH", prepare, covers=("int8", "uint8", "float32")),)

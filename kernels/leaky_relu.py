@@ -1,0 +1,151 @@
+"""LEAKY_RELU: negative values times a constant slope.
+
+Source: ``tflite/kernels/activations.cc``, ``tflite/kernels/internal/reference/leaky_relu.h``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from kernels.engine import elementwise
+from kernels.engine.contract import (
+    expect,
+    expect_count,
+    expect_dtype,
+    input_tensor,
+    option,
+    output_tensor,
+    unsupported,
+    zero_point_of,
+)
+from kernels.engine.elementwise import expect_zero_points_of_zero, float32_scale
+from kernels.engine.registry import Kernel
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
+from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from qmath.fixed_point import wrap_int32
+from qmath.requantize import DOUBLE_ROUNDING, Factor, Regime
+from qmath.stages import Note, silent
+from qmath.types import Array, DType, Float32Array
+
+REGIME: Rules[Regime] = Rules("LEAKY_RELU", {LITERT_REFERENCE: DOUBLE_ROUNDING})
+
+
+@dataclass(frozen=True, slots=True)
+class LeakyRelu(Prepared):
+    """A prepared integer LEAKY_RELU.
+
+    Attributes
+    ----------
+    regime
+        How products round.
+    identity
+        ``input_scale / output_scale``, for values from zero up.
+    slope
+        ``input_scale * |alpha| / output_scale``, for negative values.
+    slope_sign
+        The sign of alpha.
+    input_zero_point, output_zero_point
+        The codes of 0.
+    dtype
+        Of input and output.
+
+    """
+
+    regime: Regime
+    identity: Factor
+    slope: Factor
+    slope_sign: int
+    input_zero_point: int
+    output_zero_point: int
+    dtype: DType
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`leaky_relu`."""
+        return (leaky_relu(given(inputs, 0), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Tabulate every code."""
+        del constants
+        return elementwise.unary(partial(leaky_relu, op=self), self.dtype)
+
+
+def leaky_relu(x: Array, op: LeakyRelu, note: Note = silent) -> Array:
+    """Scale codes, negative ones by the slope too.
+
+    Parameters
+    ----------
+    x
+        int8, uint8 or int16, any shape: quantized.
+    op
+        The prepared op.
+    note
+        Receives the stages.
+
+    Returns
+    -------
+    Codes of the same type and shape.
+
+    Notes
+    -----
+    1. accumulator: ``x - input_zero_point``.
+    2. scaled: by the regime with ``input_scale / output_scale``, negative values with that times the slope; the
+       multipliers are computed in float32. A negative slope multiplies by its magnitude, then negates.
+    3. Add the output's zero point; clamp to the range of the type.
+
+    """
+    accumulator = note("accumulator", wrap_int32(x.astype(np.int64) - op.input_zero_point))
+    positive = op.regime.apply(accumulator, op.identity)
+    negative = op.slope_sign * op.regime.apply(accumulator, op.slope)
+    scaled = note("scaled", np.where(accumulator >= 0, positive, negative))
+    shifted = wrap_int32(scaled + op.output_zero_point)
+    return np.clip(shifted, op.dtype.min, op.dtype.max).astype(op.dtype.storage)
+
+
+@dataclass(frozen=True, slots=True)
+class FloatLeakyRelu(Prepared):
+    """A prepared float32 LEAKY_RELU."""
+
+    alpha: Float32Array
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Multiply negative values by alpha."""
+        del note
+        x = given(inputs, 0)
+        with np.errstate(all="ignore"):
+            return (np.where(x > 0, x, x * self.alpha),)
+
+
+def prepare(op: OpView, profile: Profile) -> Prepared:
+    """Check the contract of LEAKY_RELU and derive multipliers.
+
+    Raises
+    ------
+    ModelError
+        The op breaks its contract.
+    UnsupportedError
+        The type is not covered.
+
+    """
+    expect_count(op, {1})
+    x, y = input_tensor(op, 0), output_tensor(op)
+    expect_dtype(y, x.dtype)
+    alpha = np.asarray(option(op, "alpha"), np.float32)
+    if x.dtype is DType.FLOAT32:
+        return FloatLeakyRelu(alpha)
+    if x.dtype not in {DType.INT8, DType.UINT8, DType.INT16}:
+        raise unsupported(op, "; ".join(KERNELS[0].covers))
+    if x.dtype is DType.INT16:
+        expect_zero_points_of_zero(x, y)
+    expect(bool(np.isfinite(alpha)), f"a finite alpha, found {alpha}")
+    with np.errstate(over="ignore"):
+        identity = np.asarray(float32_scale(x) / float32_scale(y)).astype(np.float64)
+        slope = np.asarray(float32_scale(x) * np.abs(alpha) / float32_scale(y)).astype(np.float64)
+    regime = REGIME[profile]
+    factors = regime.encode(identity), regime.encode(slope)
+    return LeakyRelu(regime, *factors, -1 if alpha < 0 else 1, zero_point_of(x), zero_point_of(y), x.dtype)
+
+
+KERNELS = (Kernel("LEAKY_RELU", prepare, covers=("int8", "uint8", "int16", "float32")),)
