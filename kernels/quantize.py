@@ -188,6 +188,8 @@ def prepare_quantize(op: OpView, profile: Profile) -> Prepared:
 class Dequantize(Prepared):
     """A prepared DEQUANTIZE of codes; scale and zero point broadcast against the tensor."""
 
+    runs_once = True
+
     real: Real
     scale: Float32Array
     zero_point: Int64Array
@@ -222,6 +224,8 @@ def dequantize(x: Array, op: Dequantize, note: Note = silent) -> Float32Array:
 class Widen(Prepared):
     """A prepared DEQUANTIZE of float16."""
 
+    runs_once = True
+
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Convert to float32; exact."""
         del note
@@ -230,6 +234,9 @@ class Widen(Prepared):
 
 def prepare_dequantize(op: OpView, profile: Profile) -> Prepared:
     """Check the contract of DEQUANTIZE.
+
+    Quirk: DEQUANTIZE of a constant runs in the first invocation alone, so a variable tensor that it initializes keeps
+    its state afterwards.
 
     Raises
     ------

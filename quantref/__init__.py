@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from quantref.ownership import check_packages
 
 check_packages()
@@ -20,14 +18,9 @@ from qmath.errors import (  # noqa: E402
 )
 from quantref.api import run  # noqa: E402
 from quantref.interpreter import Interpreter, load  # noqa: E402
-
-if TYPE_CHECKING:
-    from quantref.verify import VerifyResult, verify
+from quantref.verify import VerifyResult, verify  # noqa: E402
 
 __version__ = "0.1.0"
-
-#: Names that are imported when first used, so that ``import quantref`` stays quick.
-_LAZY = {"verify": "quantref.verify", "VerifyResult": "quantref.verify"}
 
 __all__ = [
     "PROFILES",
@@ -46,14 +39,3 @@ __all__ = [
     "save",
     "verify",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Import a lazy name."""
-    if name in _LAZY:
-        import importlib  # noqa: PLC0415 - only when needed
-
-        value = getattr(importlib.import_module(_LAZY[name]), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

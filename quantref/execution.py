@@ -32,6 +32,8 @@ class Step:
         Tensor of each input slot; -1 where it is absent.
     outputs
         Tensors that take the op's outputs, then those of the variables that it updates.
+    kept
+        Whether the outputs of the first run stay, because nothing that they depend on can change.
 
     """
 
@@ -40,6 +42,7 @@ class Step:
     run: Runner
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    kept: bool
 
 
 @dataclass
@@ -77,6 +80,7 @@ class Graph:
         self.subgraph = session.model.subgraphs[index]
         self.values: list[Array | None] = [None] * len(self.subgraph.tensors)
         self._steps: dict[int, Step] = {}
+        self._done: set[int] = set()
         self._constants_loaded = False
         self._running = False
 
@@ -92,6 +96,7 @@ class Graph:
 
     def reset_variables(self) -> None:
         """Set variable tensors to zero; int8 ones to their zero point, as the runtime does."""
+        self._done.clear()
         for number, tensor in enumerate(self.subgraph.tensors):
             if tensor.is_variable and tensor.dtype.bits:
                 start = int(tensor.quant.zero_point[0]) if tensor.quant and tensor.dtype is DType.INT8 else 0
@@ -122,6 +127,8 @@ class Graph:
             for index in range(len(self.subgraph.operators)):
                 step = steps.get(index)
                 if step is not None:
+                    if step.kept and index in self._done:
+                        continue
                     arrays = [values[number] if number >= 0 else None for number in step.inputs]
                     if tuple([None if array is None else array.shape for array in arrays]) == step.shapes:
                         try:
@@ -131,6 +138,8 @@ class Graph:
                                 raise
                         for number, value in zip(step.outputs, results, strict=True):
                             values[number] = value
+                        if step.kept:
+                            self._done.add(index)
                         continue
                 self._store(index, self.run_op(index, self._inputs_of(index)))
 
@@ -158,7 +167,8 @@ class Graph:
             tensors = self.subgraph.tensors
             constants = [tensors[n].data if n >= 0 and not tensors[n].is_variable else None for n in operator.inputs]
             outputs = (*operator.outputs, *(operator.inputs[slot] for slot in prepared.updates))
-            step = Step(shapes, prepared, prepared.compile(constants), tuple(operator.inputs), outputs)
+            kept = prepared.runs_once and all(constant is not None for constant in constants)
+            step = Step(shapes, prepared, prepared.compile(constants), tuple(operator.inputs), outputs, kept)
             self._steps[index] = step
         return step
 
@@ -193,6 +203,9 @@ class Graph:
         return value
 
     def _store(self, index: int, outputs: Outputs) -> None:
+        step = self._steps.get(index)
+        if step is not None and step.kept:
+            self._done.add(index)
         for number, value in self.updated_by(index, outputs).items():
             self.values[number] = value
 

@@ -89,10 +89,13 @@ class Prepared(abc.ABC):
     ----------
     updates
         Input slots whose variable tensors the op updates; their new values follow the outputs.
+    runs_once
+        Whether the runtime runs the op in the first invocation alone if all its inputs are constants.
 
     """
 
     updates: tuple[int, ...] = ()
+    runs_once: bool = False
 
     @abc.abstractmethod
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
