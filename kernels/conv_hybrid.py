@@ -92,7 +92,8 @@ class HybridConv2D(Prepared):
         sums = self._sum(weights.astype(np.int64))
         misread = self.misread(weights)
         excess = None if misread is None else self._sum(misread)
-        if sums.reach.magnitude + (excess.reach.magnitude if excess else 0) >= exact.EXACT_INT32:
+        largest = sums.reach.magnitude + (excess.reach.magnitude if excess else 0)
+        if sums.reach.dtype is None or largest >= exact.EXACT_INT32:
             return definition
 
         def run(inputs: Inputs) -> Outputs:

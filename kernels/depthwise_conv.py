@@ -201,7 +201,7 @@ class HybridDepthwiseConv2D(Prepared):
         if constants[1] is None:
             return definition
         sums = exact.DepthwiseConvolution(constants[1][0].astype(np.int64), self.window, 0, STEPS)
-        if sums.reach.magnitude >= exact.EXACT_INT32:
+        if sums.reach.dtype is None or sums.reach.magnitude >= exact.EXACT_INT32:
             return definition
 
         def run(inputs: Inputs) -> Outputs:

@@ -20,6 +20,7 @@ import numpy as np
 from kernels.engine import blas
 from kernels.engine.geometry import Window, padded
 from kernels.engine.linear import convolve_fast, depthwise_convolve_fast, transpose_convolve_fast
+from kernels.engine.runs import rows_in_run
 from qmath.types import ActivationRange, Array, DType, Float64Array, Int64Array
 
 #: Integers below these magnitudes are exact in the types.
@@ -160,6 +161,18 @@ class DepthwiseConvolution(LinearSum):
     def __call__(self, x: Array) -> Array:
         """Multiply and add over the taps in one pass."""
         return depthwise_convolve_fast(padded(x, self.window, self.fill, self._taps.dtype), self._taps, self.window)
+
+    def scaled(self, scale: Float64Array) -> Callable[[Array], Array]:
+        """Multiply the sums, on long runs: int32 sums and this pass cost less than float64 sums alone."""
+        channels = len(scale)
+
+        def run(x: Array) -> Array:
+            sums = self(x)
+            fold = rows_in_run(sums.size // channels, channels)
+            runs = sums.reshape(-1, fold * channels)
+            return np.multiply(runs, np.tile(scale, fold), dtype=np.float64).reshape(sums.shape)
+
+        return run
 
 
 @dataclass(frozen=True)

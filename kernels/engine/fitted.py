@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from kernels.engine.runs import rows_in_run
 from kernels.engine.steps import StepForm
 from kernels.engine.ufuncs import clip
 from qmath.requantize import Requantize
 from qmath.types import Array, Int64Array
 
-#: Rows of channels are folded into runs of about this many elements, which the vector loops like best.
-RUN = 4096
 #: A pass that compares everything is worth it from this share of channels on; below, their columns are taken out.
 DENSE = 1 / 20
 #: The sign of a float, as the integer of the same bits.
@@ -158,7 +157,7 @@ class FittedForm(StepForm):
 
     def _lay_out(self, shape: tuple[int, ...]) -> _Layout:
         channels, float_type = shape[-1], self.bias.dtype.type
-        fold = _fold(math.prod(shape) // channels, channels)
+        fold = rows_in_run(math.prod(shape) // channels, channels)
         run = fold * channels
         act, dtype = self.requantize.activation, self.requantize.dtype
         base = dtype.min if self.half is None else 0
@@ -207,9 +206,3 @@ class _Layout:
     highest: Array
     zero_point: Array
     base: Array | None
-
-
-def _fold(rows: int, channels: int) -> int:
-    """Return how many rows make one run: the largest divisor of ``rows`` that keeps it near ``RUN`` elements."""
-    most = max(1, min(rows, (2 * RUN if rows * channels <= 2 * RUN else RUN) // max(1, channels)))
-    return next(fold for fold in range(most, 0, -1) if rows % fold == 0)

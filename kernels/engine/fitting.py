@@ -86,7 +86,7 @@ def proven_form(requantize: Requantize, offset: Int64Array, reach: Reach, elemen
     if reach.dtype is None or requantize.dtype.bits > 8:
         return None
     steps = steps_of(requantize, offset, reach)
-    if steps is None:
+    if steps is None or not steps.codes.size:  # a range of one code has no steps
         return None
     narrow = _fitted(requantize, offset, reach, steps, np.dtype(np.float32)) if reach.dtype == np.float32 else None
     if narrow is not None and (narrow.exceptions is None or elements > SMALL):

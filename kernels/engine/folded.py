@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kernels.engine.exact import EXACT_FLOAT64, LinearSum, Reach
-from kernels.engine.fitted import RUN
+from kernels.engine.runs import rows_in_run
 from kernels.engine.steps import StepForm
+from kernels.engine.ufuncs import clip
 from qmath.requantize import RealForm, Requantize
 from qmath.types import Array, Float64Array, Int64Array
 
@@ -48,12 +49,12 @@ class FoldedForm(StepForm):
         """Work in place, on rows of channels folded into long runs."""
         activation, dtype = self.requantize.activation, self.requantize.dtype
         channels = raw.shape[-1]
-        fold = _fold(raw.size // channels, channels)
+        fold = rows_in_run(raw.size // channels, channels)
         if fold not in self._tiled:
             self._tiled[fold] = np.tile(self.constant, fold)
         t = raw.reshape(-1, fold * channels)
         np.add(t, self._tiled[fold], out=t)
-        np.clip(t, float(activation.min - dtype.min), float(activation.max - dtype.min), out=t)
+        clip(t, float(activation.min - dtype.min), float(activation.max - dtype.min), t)
         codes = t.astype(np.uint16)
         if dtype.min:
             codes ^= np.uint16(-dtype.min)
@@ -74,7 +75,7 @@ def folded(sums: LinearSum, offset: Int64Array, requantize: Requantize) -> tuple
 
     """
     form = requantize.regime.real_form(requantize.factor)
-    if form is None or form.away.any() or requantize.dtype.bits != 16:
+    if form is None or form.away.any() or requantize.dtype.bits != 16 or sums.reach.dtype is None:
         return None
     scale = np.broadcast_to(form.scale, offset.shape)
     largest = np.maximum(np.abs(sums.reach.lowest), np.abs(sums.reach.highest))
@@ -99,9 +100,3 @@ def _lowest_bit(values: Float64Array) -> Float64Array:
     significand = (fraction * 2.0**53).astype(np.int64)
     lowest = (significand & -significand).astype(np.float64)
     return np.where(values == 0, np.inf, np.ldexp(lowest, exponent - 53))
-
-
-def _fold(rows: int, channels: int) -> int:
-    """Return how many rows make a run of about ``RUN`` elements: a divisor of ``rows``."""
-    wanted = max(1, min(rows, RUN // max(1, channels)))
-    return next(fold for fold in range(wanted, 0, -1) if rows % fold == 0)
