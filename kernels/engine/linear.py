@@ -20,6 +20,8 @@ from qmath.types import Array
 
 #: Window elements laid out as one matrix at once: enough to keep BLAS busy, bounded for large images.
 LAID_OUT = 1 << 21
+#: Elements that make a run of memory long enough for ``einsum`` to be at its best.
+LONG_RUN = 384
 #: Float32 products an image that are cheap to add in the runtime's own order.
 FEW_PRODUCTS = 1 << 18
 
@@ -199,34 +201,47 @@ def convolve_fast(x: Array, matrices: Sequence[Array], window: Window) -> Array:
 
 
 def depthwise_convolve_fast(x: Array, filter_: Array, window: Window) -> Array:
-    """Compute :func:`depthwise_convolve` in one pass, with the longest runs of memory that the strides allow."""
+    """Compute :func:`depthwise_convolve` in one pass, with the longest runs of memory that the strides allow.
+
+    With stride 1, the pixels that one tap meets in a row of windows are neighbours: one run. With a wider stride they
+    are neighbours in one of ``stride`` images that each hold every stride-th column, so the taps are summed image by
+    image; unless there are so many channels that one pixel's make a run long enough.
+    """
     channels = filter_.shape[2]
     if channels != x.shape[3]:
         x = np.repeat(x, channels // x.shape[3], axis=3)
     out = np.empty(_output_shape(x, window, channels), x.dtype)
     if out.size == 0:
         return out
-    if window.height.stride == window.width.stride == 1:
-        views, taps = _rows_of_windows(x, window), np.tile(filter_, (1, 1, window.width.output))
-        for image, result in zip(views, out.reshape(*out.shape[:2], -1), strict=True):
-            np.einsum("hijc,ijc->hc", image, taps, out=result, optimize=False)
+    stride = window.width.stride
+    if stride > 1 and (channels >= LONG_RUN or window.width.dilation > 1 or window.width.kernel < stride):
+        np.einsum("nhwijc,ijc->nhwc", patches(x, window), filter_, out=out, optimize=False)
         return out
-    np.einsum("nhwijc,ijc->nhwc", patches(x, window), filter_, out=out, optimize=False)
+    rows = out.reshape(*out.shape[:2], -1)
+    for phase in range(stride):
+        columns = x[:, :, phase::stride] if stride == 1 else np.ascontiguousarray(x[:, :, phase::stride])
+        taps = np.tile(filter_[:, phase::stride], (1, 1, window.width.output))
+        views = _rows_of_windows(columns, window, taps.shape[1])
+        for image, result in zip(views, rows, strict=True):
+            if phase == 0:
+                np.einsum("hijc,ijc->hc", image, taps, out=result, optimize=False)
+            else:
+                np.add(result, np.einsum("hijc,ijc->hc", image, taps, optimize=False), out=result)
     return out
 
 
-def _rows_of_windows(x: Array, window: Window) -> Array:
-    """View padded NHWC as (batch, out_h, kernel_h, kernel_w, out_w * channels).
+def _rows_of_windows(x: Array, window: Window, taps: int) -> Array:
+    """View padded NHWC, where neighbouring windows start a pixel apart, as (batch, out_h, kernel_h, taps, run).
 
-    With stride 1, the pixels that one tap meets in a row of windows lie one after the other.
+    A run is the pixels that one tap meets in a row of windows, which lie one after the other.
     """
     n, _, _, channels = x.shape
     high, wide = window.height, window.width
     s_n, s_h, s_w, s_c = x.strides
     return as_strided(
         x,
-        (n, high.output, high.kernel, wide.kernel, wide.output * channels),
-        (s_n, s_h, s_h * high.dilation, s_w * wide.dilation, s_c),
+        (n, high.output, high.kernel, taps, wide.output * channels),
+        (s_n, s_h * high.stride, s_h * high.dilation, s_w * wide.dilation, s_c),
         writeable=False,
     )
 
