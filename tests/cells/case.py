@@ -24,12 +24,15 @@ class Case:
         One op as a rule.
     samples
         One mapping an invocation: arrays by input name.
+    runtime
+        What to compare with: the reference resolver, unless it lacks the op.
 
     """
 
     cell: str
     model: fbs.Model
     samples: tuple[Mapping[str, Array], ...]
+    runtime: str = "litert-reference"
 
     def ordered(self) -> list[list[Array]]:
         """Return the samples as arrays in the order of the model's inputs."""
