@@ -22,7 +22,8 @@ from qmath.types import Array, DType
 def arg_extremum(x: Array, axis: Array, *, largest: bool, dtype: DType) -> Array:
     """Return the place of the largest or smallest element along an axis: the first of equals.
 
-    NaN is never larger or smaller than what comes before it.
+    NaN loses against every number; where all are NaN, the first place is returned. (LiteRT's vector code on x86-64
+    now and then chooses another place if there are NaN along the last axis.)
 
     Raises
     ------
@@ -35,9 +36,12 @@ def arg_extremum(x: Array, axis: Array, *, largest: bool, dtype: DType) -> Array
     choose = np.argmax if largest else np.argmin
     if x.dtype.kind != "f" or not np.isnan(x).any():
         return np.asarray(choose(x, axis=place)).astype(dtype.storage)
+    numbers = ~np.isnan(x)
     worst = -np.inf if largest else np.inf
-    chosen = choose(np.where(np.isnan(x), worst, x), axis=place)
-    return np.where(np.isnan(x.take(0, place)), 0, chosen).astype(dtype.storage)
+    best = np.asarray(choose(np.where(numbers, x, worst), axis=place))
+    # Infinities of the losing sign tie with what stands for NaN: the first of the numbers counts.
+    ties = np.take_along_axis(x, np.expand_dims(best, place), place).squeeze(place)
+    return np.asarray(np.where(np.isnan(ties), np.argmax(numbers, axis=place), best)).astype(dtype.storage)
 
 
 def prepare_arg_extremum(op: OpView, profile: Profile) -> Prepared:

@@ -113,7 +113,8 @@ def mirror_pad(x: Array, paddings: Array, mirror: Mirror) -> Array:
     """
     longest = np.array(x.shape, np.int64)[:, None] - mirror.skipped
     widths = paddings.astype(np.int64)
-    expect(bool(((widths >= 0) & ((widths <= longest) | (widths == 0))).all()), f"paddings that {x.shape} can mirror")
+    fits = bool(((widths >= 0) & (widths <= longest)).all())
+    expect(fits, f"paddings from 0 to {longest.ravel().tolist()}, found {widths.tolist()}")
     checked_shape(widths.sum(axis=1) + x.shape)
     for axis, (before, behind) in enumerate(widths):
         size = x.shape[axis]

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from kernels.engine.activation import Activation, clamp_float, quantized_range
 from kernels.engine.contract import (
     choice,
+    expect,
     expect_count,
     expect_dtype,
     expect_rank,
@@ -32,6 +33,7 @@ from kernels.engine.contract import (
     unsupported,
 )
 from kernels.engine.geometry import Padding, Span, Window, padded, patches, span
+from kernels.engine.movement import Movement
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
@@ -180,9 +182,10 @@ class FloatPool2D(Prepared):
     activation: Activation
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
-        """Pool, then clamp."""
+        """Pool, then clamp: to finite numbers even without an activation, as the runtime does."""
         pooled = note("pooled", self.pool(given(inputs, 0), self.window))
-        return (clamp_float(pooled.copy(), self.activation),)
+        finite = np.finfo(np.float32)
+        return (np.clip(clamp_float(pooled.copy(), self.activation), finite.min, finite.max),)
 
 
 def float_average_pool_2d(x: Float32Array, window: Window) -> Float32Array:
@@ -235,8 +238,21 @@ def _lane(along: Span, tap: int) -> slice:
     return slice(tap, tap + (along.output - 1) * along.stride + 1, along.stride)
 
 
-def _without_idle_taps(along: Span) -> Span:
-    """Drop taps that meet nothing but padding in every window, so that a huge kernel costs no more than its input."""
+def _span(size: int, kernel: int, stride: int, padding: Padding) -> Span | None:
+    """Lay windows along one axis, or return None where the input is too small for any.
+
+    Taps that meet nothing but padding in every window are dropped, so that a huge kernel costs no more than its input.
+
+    Raises
+    ------
+    ModelError
+        The kernel's size or the stride is not positive.
+
+    """
+    expect(kernel > 0 and stride > 0, f"a positive kernel size and stride, found {kernel} and {stride}")
+    if size == 0 or (padding is Padding.VALID and size < kernel):
+        return None
+    along = span(size, kernel, stride, padding)
     first = max(0, along.before - (along.output - 1) * along.stride)
     last = min(along.kernel, along.before + along.size)
     before = along.before - first
@@ -259,11 +275,14 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     x, y = input_tensor(op, 0), output_tensor(op)
     expect_rank(x, 4)
     expect_dtype(y, x.dtype)
-    padding = choice(op, "padding", Padding)
-    high = span(x.shape[1], option(op, "filter_height"), option(op, "stride_h"), padding)
-    wide = span(x.shape[2], option(op, "filter_width"), option(op, "stride_w"), padding)
-    window = Window(_without_idle_taps(high), _without_idle_taps(wide))
     activation = choice(op, "fused_activation_function", Activation)
+    padding = choice(op, "padding", Padding)
+    high = _span(x.shape[1], option(op, "filter_height"), option(op, "stride_h"), padding)
+    wide = _span(x.shape[2], option(op, "filter_width"), option(op, "stride_w"), padding)
+    if high is None or wide is None:
+        counts = tuple(0 if along is None else along.output for along in (high, wide))
+        return Movement(lambda x: np.zeros((len(x), *counts, x.shape[3]), x.dtype))
+    window = Window(high, wide)
     if x.dtype is DType.FLOAT32:
         return FloatPool2D(window, _FLOAT_POOLS[op.name], activation)
     if x.dtype not in INTEGERS or op.name == "L2_POOL_2D":

@@ -125,6 +125,9 @@ def multiply_codes(x: Array, axes: Array, op: QuantizedProduct, note: Note) -> A
 
     """
     reduction = Reduction.of(x.shape, axes, keep_dims=op.keep_dims)
+    if 0 in reduction.output_shape:
+        return np.zeros(reduction.output_shape, x.dtype)
+    # The runtime would leave its output unwritten.
     expect(x.size > 0, f"elements to multiply, found shape {x.shape}")
     factor = op.regime.encode(op.real_multiplier(reduction.count))
     factors = note("factors", reduction.rows(x).astype(np.int64) - op.input_zero_point)

@@ -31,6 +31,7 @@ from kernels.engine.movement import COPIED, expect_covered, in_words, integers
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
 from qmath.rounding import divide_half_away, divide_toward_zero, round_half_away_from_zero
 from qmath.stages import Note
@@ -72,7 +73,17 @@ class Neighbours:
 
 
 def fixed_point_neighbours(size: int, wanted: int, grid: Grid) -> Neighbours:
-    """Place rows in fixed point: coordinates in units of 1/1024, the scale rounded to the nearest such unit."""
+    """Place rows in fixed point: coordinates in units of 1/1024, the scale rounded to the nearest such unit.
+
+    Quirk: RESIZE_BILINEAR of int8 and int16 reads beyond the image where the rounded scale carries the last rows there,
+    as from 10 rows to 280; quantref refuses such sizes.
+
+    Raises
+    ------
+    UnsupportedError
+        The last rows lie beyond the input.
+
+    """
     spans, parts = (size - 1, wanted - 1) if grid.align_corners and wanted > 1 else (size, wanted)
     scale = (UNIT * spans + parts // 2) // parts
     coordinate = np.arange(wanted, dtype=np.int64) * scale
@@ -80,6 +91,8 @@ def fixed_point_neighbours(size: int, wanted: int, grid: Grid) -> Neighbours:
         coordinate = coordinate + scale // 2 - UNIT // 2
     coordinate = wrap_int32(coordinate)
     lower = np.maximum(divide_toward_zero(coordinate, UNIT), 0)
+    if lower[-1] >= size:
+        raise UnsupportedError(f"RESIZE_BILINEAR from {size} to {wanted} rows or columns makes the runtime read beyond")
     upper = np.minimum(divide_toward_zero(coordinate + UNIT - 1, UNIT), size - 1)
     return Neighbours(lower, upper, coordinate - UNIT * lower)
 
@@ -105,7 +118,7 @@ def nearest(size: int, wanted: int, grid: Grid) -> Int64Array:
 
     Quirk: RESIZE_NEAREST_NEIGHBOR with half_pixel_centers adds 1/2 before scaling but does not take it off after.
     """
-    spans, parts = (size - 1, wanted - 1) if grid.align_corners and wanted > 1 else (size, wanted)
+    spans, parts = (size - 1, wanted - 1) if grid.align_corners and wanted > 1 else (size, max(wanted, 1))
     scale = np.float32(spans) / np.float32(parts)
     offset = np.float32(0.5 if grid.half_pixel_centers else 0.0)
     coordinate = (np.arange(wanted, dtype=np.float32) + offset) * scale
@@ -123,7 +136,7 @@ class NearestNeighbor(Prepared):
         """Copy the nearest pixel."""
         del note
         x = given(inputs, 0)
-        height, width = output_size(x, given(inputs, 1))
+        height, width = output_size(x, given(inputs, 1), least=0)
         rows, columns = nearest(x.shape[1], height, self.grid), nearest(x.shape[2], width, self.grid)
         return (x.take(rows, 1).take(columns, 2),)
 
@@ -194,19 +207,19 @@ def _interpolate(x: Array, rows: Neighbours, columns: Neighbours, one: int | np.
     return np.asarray(total + below.take(columns.upper, 2) * down * right)
 
 
-def output_size(x: Array, size: Array) -> tuple[int, int]:
+def output_size(x: Array, size: Array, *, least: int = 1) -> tuple[int, int]:
     """Return height and width asked for, if an image of that size may be allocated.
 
     Raises
     ------
     ModelError
-        They are not positive, or the input has no pixels.
+        They are less than ``least``, or the input has no pixels.
     UnsupportedError
         The output would be too large.
 
     """
     height, width = integers(size)
-    expect(height > 0 and width > 0, f"a positive height and width, found {height} and {width}")
+    expect(min(height, width) >= least, f"height and width of at least {least}, found {height} and {width}")
     expect(x.shape[1] > 0 and x.shape[2] > 0, f"an image with pixels, found shape {x.shape}")
     checked_shape((x.shape[0], max(height, x.shape[1]), max(width, x.shape[2]), x.shape[3]))
     return height, width
@@ -235,7 +248,9 @@ def prepare_bilinear(op: OpView, profile: Profile) -> Prepared:
 
     """
     grid, x = _grid(op), input_tensor(op, 0)
-    expect(not (grid.align_corners and grid.half_pixel_centers), "align_corners or half_pixel_centers, found both")
+    both = grid.align_corners and grid.half_pixel_centers
+    # Like the runtime, which checks it only where it knows the output's size beforehand.
+    expect(not both or input_tensor(op, 1).data is None, "align_corners or half_pixel_centers, found both")
     if x.dtype in {DType.INT8, DType.INT16}:
         return IntegerBilinear(grid, DIVISION[profile])
     if x.dtype in {DType.UINT8, DType.FLOAT32}:
@@ -256,11 +271,13 @@ def prepare_nearest(op: OpView, profile: Profile) -> Prepared:
     """
     del profile
     grid = _grid(op)
-    expect_covered(op, input_tensor(op, 0), COPIED)
+    expect_covered(op, input_tensor(op, 0), CHOSEN)
     return NearestNeighbor(grid)
 
 
+CHOSEN = tuple(dtype for dtype in COPIED if dtype.bits <= 32)
+
 KERNELS = (
     Kernel("RESIZE_BILINEAR", prepare_bilinear, covers=("int8", "uint8", "int16", "float32")),
-    Kernel("RESIZE_NEAREST_NEIGHBOR", prepare_nearest, covers=in_words(COPIED)),
+    Kernel("RESIZE_NEAREST_NEIGHBOR", prepare_nearest, covers=in_words(CHOSEN)),
 )

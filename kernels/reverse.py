@@ -71,16 +71,17 @@ def prepare_reverse(op: OpView, profile: Profile) -> Prepared:
 def reverse_sequence(x: Array, lengths: Array, *, sequence_axis: int, batch_axis: int) -> Array:
     """Reverse the first ``lengths[b]`` elements along one axis, for each index ``b`` of another; keep the rest.
 
+    A negative length reverses nothing.
+
     Raises
     ------
     ModelError
-        A length is negative or exceeds the axis.
+        There is not one length for each index, or one exceeds the axis.
 
     """
     longest = x.shape[sequence_axis]
     expect(lengths.shape == (x.shape[batch_axis],), f"{x.shape[batch_axis]} lengths, found shape {lengths.shape}")
-    inside = not ((lengths < 0) | (lengths > longest)).any()
-    expect(inside, f"lengths from 0 to {longest}, found {lengths.tolist()}")
+    expect(bool((lengths <= longest).all()), f"lengths of at most {longest}, found {lengths.tolist()}")
     place = np.arange(longest)
     mirrored = lengths.astype(np.int64)[:, None] - 1 - place
     source = np.where(mirrored >= 0, mirrored, place)

@@ -94,7 +94,7 @@ def prepare_dynamic_update_slice(op: OpView, profile: Profile) -> Prepared:
     expect_dtype(output_tensor(op), x.dtype)
     expect_dtype(begin, DType.INT32, DType.INT64)
     rank = len(x.shape)
-    expect(1 <= rank <= MAX_UPDATED_RANK, f"1 to {MAX_UPDATED_RANK} dimensions, found {x.shape}")
+    expect(rank <= MAX_UPDATED_RANK, f"at most {MAX_UPDATED_RANK} dimensions, found {x.shape}")
     expect(begin.shape == (rank,), f"{rank} starts, found shape {begin.shape}")
     expect_rank(update, rank)
     expect(

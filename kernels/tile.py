@@ -22,9 +22,6 @@ from kernels.engine.types import OpView, Prepared
 from kernels.profiles import Profile
 from qmath.types import Array, DType
 
-#: Most dimensions that the runtime broadcasts to.
-MAX_BROADCAST_RANK = 8
-
 
 def tile(x: Array, multiples: Array) -> Array:
     """Repeat a tensor ``multiples[axis]`` times along each axis.
@@ -72,7 +69,6 @@ def broadcast_to(x: Array, shape: Array) -> Array:
 
     """
     wanted = checked_shape(integers(shape))
-    expect(len(wanted) <= MAX_BROADCAST_RANK, f"at most {MAX_BROADCAST_RANK} dimensions, found {wanted}")
     behind = wanted[len(wanted) - x.ndim :]
     fits = x.ndim <= len(wanted) and all(size in {1, n} for size, n in zip(x.shape, behind, strict=True))
     expect(fits, f"a shape that {x.shape} broadcasts to, found {wanted}")

@@ -20,7 +20,7 @@ from qmath.types import Array, DType
 def topk(x: Array, k: Array, dtype: DType) -> Outputs:
     """Return the ``k`` largest elements along the last axis, largest first, and their places.
 
-    Of equals the first in place comes first; NaN counts as larger than any number.
+    Of equals the first in place comes first; NaN counts as minus infinity.
 
     Raises
     ------
@@ -31,8 +31,9 @@ def topk(x: Array, k: Array, dtype: DType) -> Outputs:
     count, size = max(0, one_integer(k)), x.shape[-1]
     expect(count <= size, f"at most {size} of {size} elements, found {count}")
     checked_shape((*x.shape[:-1], count))
+    keys = np.where(np.isnan(x), -np.inf, x) if x.dtype.kind == "f" else x
     # Sorted backwards, rising and stable, then read from the end: falling, and equals in their order again.
-    places = size - 1 - np.argsort(x[..., ::-1], axis=-1, kind="stable")[..., ::-1][..., :count]
+    places = size - 1 - np.argsort(keys[..., ::-1], axis=-1, kind="stable")[..., ::-1][..., :count]
     return np.take_along_axis(x, places, -1), places.astype(dtype.storage)
 
 

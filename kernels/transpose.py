@@ -55,7 +55,9 @@ def prepare_transpose(op: OpView, profile: Profile) -> Prepared:
     expect_covered(op, x, TRANSPOSED)
     expect_dtype(output_tensor(op), x.dtype)
     expect_dtype(permutation, DType.INT32)
-    expect(len(x.shape) <= MAX_TRANSPOSED_RANK, f"at most {MAX_TRANSPOSED_RANK} dimensions, found {x.shape}")
+    rank = len(x.shape)
+    # The runtime leaves the output of a scalar unwritten.
+    expect(1 <= rank <= MAX_TRANSPOSED_RANK, f"1 to {MAX_TRANSPOSED_RANK} dimensions, found shape {x.shape}")
     return Movement(transpose)
 
 

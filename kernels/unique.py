@@ -14,11 +14,21 @@ from kernels.engine.movement import Movement, expect_covered, in_words
 from kernels.engine.registry import Kernel
 from kernels.engine.types import OpView, Outputs, Prepared
 from kernels.profiles import Profile
+from qmath.errors import UnsupportedError
 from qmath.types import Array, DType
 
 
 def unique(x: Array, dtype: DType) -> Outputs:
-    """Return the values of a vector in the order of their first occurrence, and for each element which it is."""
+    """Return the values of a vector in the order of their first occurrence, and for each element which it is.
+
+    Raises
+    ------
+    UnsupportedError
+        There is a NaN: what the runtime does depends on the shape of its search tree.
+
+    """
+    if x.dtype.kind == "f" and np.isnan(x).any():
+        raise UnsupportedError("UNIQUE of NaN has no defined result")
     _, first, inverse = np.unique(x, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.empty_like(order)
