@@ -56,7 +56,7 @@ def prepare_transpose(op: OpView, profile: Profile) -> Prepared:
     expect_dtype(output_tensor(op), x.dtype)
     expect_dtype(permutation, DType.INT32)
     rank = len(x.shape)
-    # The runtime leaves the output of a scalar unwritten.
+    # A scalar makes the runtime crash.
     expect(1 <= rank <= MAX_TRANSPOSED_RANK, f"1 to {MAX_TRANSPOSED_RANK} dimensions, found shape {x.shape}")
     return Movement(transpose)
 
