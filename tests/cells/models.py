@@ -22,13 +22,15 @@ def one_input(
     target: DType,
     source_params: Params = NONE,
     target_params: Params = NONE,
+    *,
+    version: int = 1,
     **options: Any,
 ) -> fbs.Model:
     """Build a model of one op with one input, called ``x``, of the shape of an array."""
     builder = fbs.Builder()
     first = builder.input("x", source, x.shape, **source_params)
     output = builder.tensor("y", target, x.shape, **target_params)
-    builder.op(op, [first], [output], options=options)
+    builder.op(op, [first], [output], version=version, options=options)
     return builder.finish([output])
 
 

@@ -1,0 +1,100 @@
+"""FAKE_QUANT: floats rounded to the values that a quantized tensor could hold.
+
+Source: ``tflite/kernels/fake_quant.cc``, ``tflite/kernels/internal/quantization_util.cc`` (NudgeQuantizationRange,
+FakeQuantizeArray).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kernels.engine.contract import expect, expect_count, expect_dtype, input_tensor, option, output_tensor, unsupported
+from kernels.engine.registry import Kernel
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, given
+from kernels.profiles import Profile
+from qmath.rounding import round_half_away_from_zero
+from qmath.stages import Note, silent
+from qmath.types import DType, Float32Array
+
+#: The runtime holds the zero point in 16 bits.
+MAX_BITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class FakeQuant(Prepared):
+    """A prepared FAKE_QUANT: the range after its zero point was moved to an integer; float32, shape ()."""
+
+    lowest: Float32Array
+    highest: Float32Array
+    scale: Float32Array
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`fake_quant`."""
+        return (fake_quant(given(inputs, 0), self, note),)
+
+
+def fake_quant(x: Float32Array, op: FakeQuant, note: Note = silent) -> Float32Array:
+    """Round floats to multiples of the scale above the lowest value, all in float32.
+
+    Notes
+    -----
+    1. clamped: to the range; NaN becomes the lowest value.
+    2. steps: above the lowest, times the inverse of the scale, rounded half away from zero.
+    3. Times the scale, plus the lowest.
+
+    """
+    with np.errstate(all="ignore"):
+        clamped = note("clamped", np.minimum(np.fmax(x, op.lowest), op.highest))
+        inverse = np.float32(1) / op.scale
+        steps = note("steps", round_half_away_from_zero(np.asarray((clamped - op.lowest) * inverse)))
+        return np.asarray(steps * op.scale + op.lowest)
+
+
+def nudged(low: Float32Array, high: Float32Array, bits: int) -> FakeQuant:
+    """Move a range so that 0 is one of its ``2**bits`` values, all in float32.
+
+    Notes
+    -----
+    1. ``scale = (high - low) / (2**bits - 1)``.
+    2. ``zero_point = -low / scale``, rounded half away from zero, within 0 and ``2**bits - 1``.
+    3. The range is from ``-zero_point * scale`` to ``(2**bits - 1 - zero_point) * scale``.
+
+    """
+    steps = np.float32((1 << bits) - 1)
+    with np.errstate(all="ignore"):
+        scale = np.asarray((high - low) / steps)
+        from_low = np.asarray(np.float32(0) - low / scale)
+        zero_point = np.clip(round_half_away_from_zero(from_low), np.float32(0), steps)
+        return FakeQuant(np.asarray(-zero_point * scale), np.asarray((steps - zero_point) * scale), scale)
+
+
+def prepare(op: OpView, profile: Profile) -> Prepared:
+    """Check the contract of FAKE_QUANT and nudge its range.
+
+    Quirk: FAKE_QUANT refuses narrow_range.
+
+    Raises
+    ------
+    ModelError
+        The op breaks its contract.
+    UnsupportedError
+        The type is not covered.
+
+    """
+    del profile
+    expect_count(op, {1})
+    x = input_tensor(op, 0)
+    expect_dtype(output_tensor(op), x.dtype)
+    if x.dtype is not DType.FLOAT32:
+        raise unsupported(op, "float32")
+    expect(not option(op, "narrow_range"), "narrow_range to be false, found true")
+    bits = int(option(op, "num_bits"))
+    expect(1 <= bits <= MAX_BITS, f"num_bits from 1 to {MAX_BITS}, found {bits}")
+    low, high = (np.asarray(option(op, name), np.float32) for name in ("min", "max"))
+    expect(bool(low < high), f"min below max, found {low} and {high}")
+    return nudged(low, high, bits)
+
+
+KERNELS = (Kernel("FAKE_QUANT", prepare, covers=("float32",)),)
