@@ -48,7 +48,7 @@ Division: TypeAlias = Callable[[npt.ArrayLike, npt.ArrayLike], Int64Array]
 DIVISION: Rules[Division] = Rules("AVERAGE_POOL_2D", {LITERT_REFERENCE: divide_half_away})
 
 #: Quotients that a table may hold.
-MAX_TABLE = 1 << 20
+MAX_TABLE = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
