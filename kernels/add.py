@@ -35,7 +35,6 @@ from kernels.engine.elementwise import (
     expect_zero_points_of_zero,
     exponent_of,
     float32_scale,
-    under,
 )
 from kernels.engine.registry import Kernel
 from kernels.engine.scaling import InputScaling, to_common_scale, twice_larger_scale
@@ -45,7 +44,7 @@ from qmath.errors import UnsupportedError
 from qmath.fixed_point import saturate, wrap_int32
 from qmath.multiplier import quantize_multiplier
 from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize
-from qmath.stages import Note, silent
+from qmath.stages import Note, silent, under
 from qmath.types import ActivationRange, Array, DType
 
 

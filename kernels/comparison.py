@@ -19,7 +19,6 @@ from kernels.engine.elementwise import (
     expect_right_shift,
     expect_same_types,
     float32_scale,
-    under,
 )
 from kernels.engine.registry import Kernel
 from kernels.engine.scaling import InputScaling
@@ -28,7 +27,7 @@ from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.multiplier import quantize_multiplier
 from qmath.requantize import DOUBLE_ROUNDING, Regime
-from qmath.stages import Note, silent
+from qmath.stages import Note, silent, under
 from qmath.types import Array, BoolArray, DType
 
 REGIME: Rules[Regime] = Rules("comparisons", {LITERT_REFERENCE: DOUBLE_ROUNDING})

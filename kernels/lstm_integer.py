@@ -27,7 +27,7 @@ from kernels.lstm_integer_gate import (
 from kernels.lstm_tensors import INPUT, Gate, Layout, Order, Slots, parameters, run_steps
 from qmath.fixed_point import rounding_divide_by_power_of_two, saturate, wrap, wrap_int32
 from qmath.requantize import Regime
-from qmath.stages import Note, silent
+from qmath.stages import Note, silent, under
 from qmath.types import Array, FixedPointMultiplier, Int64Array
 
 #: Elements of a row that vector code adds peephole products to at once.
@@ -96,10 +96,7 @@ class IntegerLSTM(Prepared):
 
     def _run(self, inputs: Inputs, weights: Weights, functions: Functions, note: Note) -> Outputs:
         def step(x: Array, output: Array, cell: Array, time: int) -> tuple[Array, Array]:
-            def note_step(stage: str, value: Array, /) -> Array:
-                return note(f"step {time}: {stage}", value)
-
-            return integer_step(x, output, cell, weights, self, functions, note_step)
+            return integer_step(x, output, cell, weights, self, functions, under(note, f"step {time}"))
 
         output, cell = (given(inputs, slot) for slot in self.updates)
         return run_steps(given(inputs, INPUT), output, cell, self.order, step)

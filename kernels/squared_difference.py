@@ -19,7 +19,6 @@ from kernels.engine.elementwise import (
     expect_same_types,
     expect_zero_points_in_range,
     float32_scale,
-    under,
 )
 from kernels.engine.registry import Kernel
 from kernels.engine.scaling import InputScaling, to_common_scale, twice_larger_scale
@@ -28,7 +27,7 @@ from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.fixed_point import wrap_int32
 from qmath.multiplier import quantize_multiplier
 from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize
-from qmath.stages import Note, silent
+from qmath.stages import Note, silent, under
 from qmath.types import ActivationRange, Array, DType
 
 REGIME: Rules[Regime] = Rules("SQUARED_DIFFERENCE", {LITERT_REFERENCE: DOUBLE_ROUNDING})

@@ -72,6 +72,10 @@ class Regime(abc.ABC):
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply and round; ``factor`` broadcasts along the last axis of ``accumulator``."""
 
+    def explain(self, real_multiplier: Float64Array, factor: Factor, note: Note) -> None:
+        """Name the numbers that stand for the real multiplier, as stages."""
+        note("factor", np.asarray(_real(factor)), "real_multiplier", real_multiplier=real_multiplier)
+
     @abc.abstractmethod
     def limit(self, factor: Factor) -> Float64Array:
         """Return the largest magnitude of an accumulator up to which :meth:`apply` is monotone, per factor.
@@ -95,6 +99,14 @@ class FixedPointRegime(Regime):
             raise SpecError(f"expected real multipliers below 2**{MAX_SHIFT}, found {np.max(real_multiplier):g}")
         return factor
 
+    def explain(self, real_multiplier: Float64Array, factor: Factor, note: Note) -> None:
+        """Name significand, multiplier and shift."""
+        fixed = _fixed_point(factor)
+        shift = note("shift", fixed.shift)
+        fraction = np.ldexp(real_multiplier, -shift.astype(np.int32))
+        note("significand", fraction, "real_multiplier / 2**shift", real_multiplier=real_multiplier, shift=shift)
+        note("multiplier", fixed.multiplier, "half_away(significand * 2**31)", significand=fraction)
+
     def limit(self, factor: Factor) -> Float64Array:
         """Keep the accumulator, shifted left, and the result within 32 bits."""
         fixed = _fixed_point(factor)
@@ -115,9 +127,10 @@ class DoubleRounding(FixedPointRegime):
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply by the fixed-point ``factor`` and round twice."""
         fixed = _fixed_point(factor)
-        shifted = note("shifted left", _shift_left(accumulator, fixed.shift))
-        product = note("high multiply", saturating_rounding_doubling_high_mul(shifted, fixed.multiplier))
-        return note("shifted right", rounding_divide_by_power_of_two(product, np.maximum(-fixed.shift, 0)))
+        product = _high_multiply(accumulator, fixed, note)
+        right = np.maximum(-fixed.shift, 0)
+        rounded = rounding_divide_by_power_of_two(product, right)
+        return note("shifted right", rounded, "half_away(product / 2**right)", product=product, right=right)
 
     def real_form(self, factor: Factor) -> RealForm:
         """Ties of the second rounding move away from zero by half a unit of the first."""
@@ -135,9 +148,10 @@ class DoubleRoundingHalfUp(FixedPointRegime):
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply by the fixed-point ``factor`` and round twice."""
         fixed = _fixed_point(factor)
-        shifted = note("shifted left", _shift_left(accumulator, fixed.shift))
-        product = note("high multiply", saturating_rounding_doubling_high_mul(shifted, fixed.multiplier))
-        return note("shifted right", shift_right_half_up(product, np.maximum(-fixed.shift, 0)))
+        product = _high_multiply(accumulator, fixed, note)
+        right = np.maximum(-fixed.shift, 0)
+        rounded = shift_right_half_up(product, right)
+        return note("shifted right", rounded, "half_up(product / 2**right)", product=product, right=right)
 
     def real_form(self, factor: Factor) -> RealForm:
         """Ties of the second rounding move up by half a unit of the first."""
@@ -152,8 +166,10 @@ class SingleRounding(FixedPointRegime):
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply by the fixed-point ``factor`` and round once."""
         fixed = _fixed_point(factor)
-        product = note("product", np.asarray(accumulator, np.int64) * fixed.multiplier)
-        return note("shifted right", wrap_int32(shift_right_half_up(product, 31 - fixed.shift)))
+        product = _product(accumulator, fixed.multiplier, note)
+        right = 31 - fixed.shift
+        rounded = wrap_int32(shift_right_half_up(product, right))
+        return note("shifted right", rounded, "wrap(half_up(product / 2**right))", product=product, right=right)
 
     def real_form(self, factor: Factor) -> RealForm:
         """One rounding, half up."""
@@ -175,8 +191,11 @@ class Reduced64(FixedPointRegime):
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply by the reduced ``factor`` and round once; the result is cut to 32 bits."""
         fixed = _fixed_point(factor)
-        product = note("product", np.asarray(accumulator, np.int64) * reduced_multiplier(fixed.multiplier))
-        return note("shifted right", wrap_int32(shift_right_half_up(product, 15 - fixed.shift)))
+        reduced, right = reduced_multiplier(fixed.multiplier), 15 - fixed.shift
+        note("reduced multiplier", reduced, "min(half_up(multiplier / 2**16), 32767)", multiplier=fixed.multiplier)
+        product = _product(accumulator, reduced, note)
+        rounded = wrap_int32(shift_right_half_up(product, right))
+        return note("shifted right", rounded, "wrap(half_up(product / 2**right))", product=product, right=right)
 
     def real_form(self, factor: Factor) -> RealForm:
         """One rounding, half up, of the 16-bit significand."""
@@ -201,9 +220,11 @@ class Float64HalfAway(Regime):
 
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply in float64 and round once."""
-        product = note("product", np.asarray(accumulator, np.float64) * _real(factor))
-        rounded = round_half_away_from_zero(product)
-        return note("rounded", _to_int32(rounded))
+        real = _real(factor)
+        product = np.asarray(accumulator, np.float64) * real
+        note("product", product, "float64(float64(accumulator) * factor)", accumulator=accumulator, factor=real)
+        rounded = _to_int32(round_half_away_from_zero(product))
+        return note("rounded", rounded, "half_away(product)", product=product)
 
     def limit(self, factor: Factor) -> Float64Array:
         """Keep the product within int32 and the accumulator exact in float64."""
@@ -220,8 +241,14 @@ class Float32HalfEven(Regime):
 
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply in float32 and round once."""
-        product = note("product", np.asarray(accumulator, np.int64).astype(np.float32) * _real(factor))
-        return note("rounded", _to_int32(np.rint(product)))
+        real = _real(factor)
+        product = np.asarray(accumulator, np.int64).astype(np.float32) * real
+        note("product", product, "float32(float32(accumulator) * factor)", accumulator=accumulator, factor=real)
+        return note("rounded", _to_int32(np.rint(product)), "half_even(product)", product=product)
+
+    def explain(self, real_multiplier: Float64Array, factor: Factor, note: Note) -> None:
+        """Name the multiplier in float32."""
+        note("factor", np.asarray(_real(factor)), "float32(real_multiplier)", real_multiplier=real_multiplier)
 
     def limit(self, factor: Factor) -> Float64Array:
         """Keep the product within int32."""
@@ -275,9 +302,14 @@ class Requantize:
 
     def __call__(self, accumulator: Array, note: Note = silent) -> Array:
         """Return output codes of type ``dtype``, same shape as ``accumulator``."""
+        note("real multiplier", self.real_multiplier)
+        self.regime.explain(self.real_multiplier, self.factor, note)
         scaled = self.regime.apply(accumulator, self.factor, note)
-        shifted = note("zero point added", wrap_int32(scaled + self.zero_point))
-        clamped = note("clamped", np.clip(shifted, self.activation.min, self.activation.max))
+        shifted = wrap_int32(scaled + self.zero_point)
+        note("zero point added", shifted, "wrap(scaled + zero_point)", scaled=scaled, zero_point=self.zero_point)
+        low, high = self.activation.min, self.activation.max
+        clamped = np.clip(shifted, low, high)
+        note("clamped", clamped, "clamp(shifted, low, high)", shifted=shifted, low=low, high=high)
         return clamped.astype(self.dtype.storage)
 
 
@@ -292,8 +324,19 @@ def _half_unit(fixed: FixedPointMultiplier) -> Float64Array:
     return np.where(fixed.shift < 0, np.ldexp(0.5, np.minimum(fixed.shift, 0).astype(np.int32)), 0.0)
 
 
-def _shift_left(accumulator: Array, shift: Int64Array) -> Int64Array:
-    return wrap_int32(np.asarray(accumulator, np.int64) << np.maximum(shift, 0))
+def _high_multiply(accumulator: Array, fixed: FixedPointMultiplier, note: Note) -> Int64Array:
+    """Shift left by ``max(shift, 0)`` bits; multiply with the significand as fractions of 2**31, ties up."""
+    left = np.maximum(fixed.shift, 0)
+    shifted = wrap_int32(np.asarray(accumulator, np.int64) << left)
+    note("shifted left", shifted, "wrap(accumulator * 2**left)", accumulator=accumulator, left=left)
+    product = saturating_rounding_doubling_high_mul(shifted, fixed.multiplier)
+    rule = "half_up(shifted * multiplier / 2**31)"
+    return note("high multiply", product, rule, shifted=shifted, multiplier=fixed.multiplier)
+
+
+def _product(accumulator: Array, multiplier: Int64Array, note: Note) -> Int64Array:
+    product = np.asarray(accumulator, np.int64) * multiplier
+    return note("product", product, "accumulator * multiplier", accumulator=accumulator, multiplier=multiplier)
 
 
 def _real(factor: Factor) -> Array:

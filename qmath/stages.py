@@ -1,8 +1,24 @@
-"""How a literal definition names its stages without knowing who looks on."""
+"""How a literal definition names its stages, and says how each follows from others, without knowing who looks on.
+
+A *rule* is the textbook's formula for a stage, in names of *terms*, such as ``"half_up(product / 2**31)"``. It is
+written where the stage is computed, and means the value of one element, in exact arithmetic:
+
+- Operators and brackets are Python's: ``+ - * / // % ** << >> & | ^``, comparisons, ``a if condition else b``.
+- ``half_up``, ``half_away``, ``half_even``, ``toward_zero`` and ``floor`` round to an integer; ``float32`` and
+  ``float64`` round to the nearest number of those types.
+- ``clamp(x, low, high)`` moves into a range; ``wrap(x)`` and ``wrap(x, bits)`` keep the lowest (32) bits, as a signed
+  word. A trace counts the elements that they change.
+- ``abs``, ``min``, ``max``, ``sqrt``, ``exp``, ``log``, ``tanh`` are the usual functions.
+
+Terms are arrays laid out as the stage, or arrays and numbers that broadcast to it. A test evaluates rules by itself,
+so that none can say anything but what the code does.
+"""
 
 from __future__ import annotations
 
 from typing import Protocol
+
+import numpy.typing as npt
 
 from qmath.types import Array
 
@@ -13,11 +29,20 @@ class Note(Protocol):
     ``accumulator = note("accumulator", ...)`` reads as an assignment and lets a trace look on.
     """
 
-    def __call__(self, stage: str, value: Array, /) -> Array:
-        """Record ``value`` as ``stage`` and return it unchanged."""
+    def __call__(self, stage: str, value: Array, rule: str = "", /, **terms: npt.ArrayLike) -> Array:
+        """Record ``value`` as ``stage``, with the rule that it follows from ``terms``, and return it unchanged."""
 
 
-def silent(stage: str, value: Array, /) -> Array:
+def silent(stage: str, value: Array, rule: str = "", /, **terms: npt.ArrayLike) -> Array:
     """Return ``value``: the note that nobody reads."""
-    del stage
+    del stage, rule, terms
     return value
+
+
+def under(note: Note, place: str) -> Note:
+    """Return a note that names stages as parts of ``place``: ``"input 1: high multiply"``."""
+
+    def noted(stage: str, value: Array, rule: str = "", /, **terms: npt.ArrayLike) -> Array:
+        return note(f"{place}: {stage}", value, rule, **terms)
+
+    return noted

@@ -111,15 +111,6 @@ def divide_by_power_of_two_16(x: Array, exponent: int) -> Int64Array:
     return rounding_divide_by_power_of_two(x, exponent) if exponent < 16 else np.where(x >= 0, 1, -1)
 
 
-def under(note: Note, place: str) -> Note:
-    """Return a note that names stages as parts of ``place``: ``"input 1: high multiply"``."""
-
-    def noted(stage: str, value: Array, /) -> Array:
-        return note(f"{place}: {stage}", value)
-
-    return noted
-
-
 # --- Plain forms --------------------------------------------------------------------------------------------------
 
 

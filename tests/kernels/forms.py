@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 import fbs
 from kernels.engine import registry
@@ -62,7 +63,7 @@ class Notes:
     def __init__(self) -> None:
         self.stages: dict[str, Any] = {}
 
-    def __call__(self, stage: str, value: Array, /) -> Array:
+    def __call__(self, stage: str, value: Array, rule: str = "", /, **terms: npt.ArrayLike) -> Array:
         """Keep the stage."""
         self.stages[stage] = value.tolist()
         return value

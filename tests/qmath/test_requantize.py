@@ -165,7 +165,7 @@ def test_requantize_adds_the_zero_point_then_clamps():
     requantize = rq.Requantize(rq.DOUBLE_ROUNDING, np.float64(0.5), -3, ActivationRange(-3, 100), DType.INT8)
     stages = {}
 
-    def note(stage, value):
+    def note(stage, value, *rule, **terms):
         stages[stage] = value.tolist()
         return value
 
