@@ -44,8 +44,9 @@ from kernels.engine.convolution import (
     in_accumulator,
     requantize_of,
 )
+from kernels.engine.float_sums import matmul_in_order
 from kernels.engine.geometry import Padding, Window, padded, span
-from kernels.engine.linear import FEW_PRODUCTS, convolve, convolve_fast, convolve_in_order
+from kernels.engine.linear import convolve, convolve_fast, convolve_in_order
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
@@ -172,16 +173,16 @@ class FloatConv2D(Prepared):
         return self._finish(convolve_in_order(x, given(inputs, 1), self.window, self.groups), inputs, note)
 
     def compile(self, constants: Inputs) -> Runner:
-        """Convolve large images by BLAS, if the filter is constant: it adds in another order, to other last bits."""
+        """Lay windows out as matrices, if the filter is constant, and multiply in the same order."""
         filter_ = constants[1]
-        if filter_ is None or filter_.size * self.window.positions <= FEW_PRODUCTS:
+        if filter_ is None:
             return partial(self.evaluate, note=silent)
         columns = np.split(filter_.reshape(len(filter_), -1), self.groups)
         matrices = [np.ascontiguousarray(block.T) for block in columns]
 
         def run(inputs: Inputs) -> Outputs:
             x = padded(given(inputs, 0), self.window, 0)
-            return self._finish(convolve_fast(x, matrices, self.window), inputs, silent)
+            return self._finish(convolve_fast(x, matrices, self.window, matmul_in_order), inputs, silent)
 
         return run
 

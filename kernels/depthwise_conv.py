@@ -43,6 +43,7 @@ from kernels.engine.convolution import (
     optional_array,
     requantize_of,
 )
+from kernels.engine.float_sums import einsum_adds_in_order
 from kernels.engine.geometry import Padding, Window, padded, span
 from kernels.engine.hybrid import STEPS, HybridArithmetic, quantize_asymmetric, scale_back_by_product
 from kernels.engine.linear import depthwise_convolve, depthwise_convolve_fast
@@ -268,12 +269,14 @@ class FloatDepthwiseConv2D(Prepared):
         return (_finish_float(sums, optional_array(inputs, BIAS), self.activation),)
 
     def compile(self, constants: Inputs) -> Runner:
-        """Convolve in one pass."""
-        del constants
+        """Convolve in one pass, which adds in the same order if channels are its innermost loop."""
+        filter_ = constants[1]
+        if filter_ is None or filter_.shape[3] == 1 or not einsum_adds_in_order():
+            return partial(self.evaluate, note=silent)
 
         def run(inputs: Inputs) -> Outputs:
             x = padded(given(inputs, 0), self.window, 0)
-            sums = depthwise_convolve_fast(x, given(inputs, 1)[0], self.window)
+            sums = depthwise_convolve_fast(x, given(inputs, 1)[0], self.window, in_order=True)
             return (_finish_float(sums, optional_array(inputs, BIAS), self.activation),)
 
         return run

@@ -43,12 +43,7 @@ from kernels.engine.convolution import (
     optional_array,
     requantize_of,
 )
-from kernels.engine.linear import (
-    FEW_PRODUCTS,
-    transpose_convolve,
-    transpose_convolve_fast,
-    transpose_convolve_in_order,
-)
+from kernels.engine.linear import transpose_convolve, transpose_convolve_in_order
 from kernels.engine.registry import Kernel
 from kernels.engine.spreading import Spreading, spreading_of
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
@@ -184,27 +179,8 @@ class FloatTransposeConv(Prepared):
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Spread product after product, add the bias, clamp: the same bits as LiteRT's reference kernel."""
-        window = self.spreading.window(given(inputs, SHAPE))
-        return self._finish(
-            transpose_convolve_in_order(given(inputs, DATA), given(inputs, FILTER), window), inputs, note
-        )
-
-    def compile(self, constants: Inputs) -> Runner:
-        """Spread large images by BLAS, if the filter is constant: it adds in another order, to other last bits."""
-        filter_ = constants[FILTER]
-        pixels = self.spreading.input_shape[1] * self.spreading.input_shape[2]
-        if filter_ is None or filter_.size * pixels <= FEW_PRODUCTS:
-            return partial(self.evaluate, note=silent)
-        matrix = exact.spread(filter_)
-
-        def run(inputs: Inputs) -> Outputs:
-            window = self.spreading.window(given(inputs, SHAPE))
-            return self._finish(transpose_convolve_fast(given(inputs, DATA), matrix, window), inputs, silent)
-
-        return run
-
-    def _finish(self, sums: Array, inputs: Inputs, note: Note) -> Outputs:
-        bias = optional_array(inputs, BIAS)
+        window, bias = self.spreading.window(given(inputs, SHAPE)), optional_array(inputs, BIAS)
+        sums = transpose_convolve_in_order(given(inputs, DATA), given(inputs, FILTER), window)
         note("accumulator", sums)
         return (clamp_float(sums.copy() if bias is None else sums + bias.reshape(-1), self.activation),)
 

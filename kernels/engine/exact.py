@@ -194,7 +194,7 @@ class TransposeConvolution(LinearSum):
         taps = self.filter.reshape(self.filter.shape[0], -1).T
         shifted = ActivationRange(min(self.codes.min - self.zero_point, 0), max(self.codes.max - self.zero_point, 0))
         object.__setattr__(self, "reach", Reach.of(taps, shifted))
-        object.__setattr__(self, "_matrix", spread(self.filter).astype(self.reach.dtype))
+        object.__setattr__(self, "_matrix", _spread(self.filter).astype(self.reach.dtype))
 
     def __call__(self, x: Array) -> Array:
         """Spread every input over its window and add up."""
@@ -202,7 +202,7 @@ class TransposeConvolution(LinearSum):
 
     def scaled(self, scale: Float64Array) -> Callable[[Array], Array]:
         """Fold the scale into the filter."""
-        return partial(self._convolve, matrix=spread(self.filter * scale[:, None, None, None]))
+        return partial(self._convolve, matrix=_spread(self.filter * scale[:, None, None, None]))
 
     def _convolve(self, x: Array, matrix: Array) -> Array:
         real = x.astype(matrix.dtype)
@@ -219,7 +219,7 @@ def _blocks(matrix: Array, groups: int) -> tuple[Array, ...]:
     return tuple(np.ascontiguousarray(block) for block in np.split(matrix, groups, axis=1))
 
 
-def spread(filter_: Array) -> Array:
+def _spread(filter_: Array) -> Array:
     """Lay an OHWI filter out as (in_c, kernel_h * kernel_w * out_c)."""
     out_c, kernel_h, kernel_w, in_c = filter_.shape
     return np.ascontiguousarray(filter_.transpose(3, 1, 2, 0)).reshape(in_c, kernel_h * kernel_w * out_c)

@@ -10,6 +10,8 @@ Source: ``tflite/kernels/internal/reference/fully_connected.h``,
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from qmath.types import Float32Array
@@ -36,6 +38,37 @@ def matmul_in_order(a: Float32Array, b: Float32Array) -> Float32Array:
         Shape (rows, columns).
 
     """
+    rows, columns = len(a), b.shape[1]
+    if max(rows, columns) == 1 or not einsum_adds_in_order():
+        return _one_by_one(a, b)
+    return _by_einsum(a, b)
+
+
+@cache
+def einsum_adds_in_order() -> bool:
+    """Whether ``einsum`` adds a sum's products one after the other, each rounded, if the sum's axis is not innermost.
+
+    It has no reason to do otherwise, but a build whose loops fuse multiplication and addition would.
+    """
+    rng = np.random.default_rng(0)
+    for rows, depth, columns in ((37, 50, 3), (3, 50, 37), (1, 50, 9), (9, 50, 1), (64, 300, 64)):
+        a, b = (rng.normal(size=shape).astype(np.float32) for shape in ((rows, depth), (depth, columns)))
+        if not np.array_equal(_by_einsum(a, b), _one_by_one(a, b)):
+            return False
+    return True
+
+
+def _by_einsum(a: Float32Array, b: Float32Array) -> Float32Array:
+    """Let the longer side of the result be the innermost loop; the depth is the outermost, having the widest steps."""
+    columns_of_a = np.ascontiguousarray(a.T)
+    b = np.ascontiguousarray(b)
+    if len(a) < b.shape[1]:
+        product: Float32Array = np.einsum("kn,ko->no", columns_of_a, b, optimize=False)
+        return product
+    return np.ascontiguousarray(np.einsum("kn,ko->on", columns_of_a, b, optimize=False).T)
+
+
+def _one_by_one(a: Float32Array, b: Float32Array) -> Float32Array:
     rows, depth = a.shape
     out = np.zeros((rows, b.shape[1]), np.float32)
     if depth == 0:

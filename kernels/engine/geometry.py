@@ -59,11 +59,6 @@ class Window:
     width: Span
 
     @property
-    def positions(self) -> int:
-        """Number of windows."""
-        return self.height.output * self.width.output
-
-    @property
     def is_pointwise(self) -> bool:
         """Whether every window is one input pixel, in order: a 1x1 convolution with stride 1."""
         return all(s.kernel == 1 and s.stride == 1 and s.padded == s.size for s in (self.height, self.width))

@@ -170,8 +170,10 @@ def _cropped(canvas: Array, window: Window) -> Array:
 # --- Fast, for float types and int32 ----------------------------------------------------------------------------
 
 
-def convolve_fast(x: Array, matrices: Sequence[Array], window: Window) -> Array:
-    """Compute :func:`convolve` as products of BLAS.
+def convolve_fast(
+    x: Array, matrices: Sequence[Array], window: Window, multiply: Callable[[Array, Array], Array] = np.matmul
+) -> Array:
+    """Compute :func:`convolve` as products of matrices.
 
     Parameters
     ----------
@@ -181,13 +183,15 @@ def convolve_fast(x: Array, matrices: Sequence[Array], window: Window) -> Array:
         One a group, (kernel_h * kernel_w * in_c / groups, out_c / groups): float32 or float64, as ``x``.
     window
         Where windows lie.
+    multiply
+        BLAS, or another product of matrices.
 
     """
     taps, wide = matrices[0].shape
-    out = np.empty(_output_shape(x, window, wide * len(matrices)), x.dtype)
+    shape = _output_shape(x, window, wide * len(matrices))
     if window.is_pointwise and len(matrices) == 1:
-        np.matmul(x.reshape(-1, taps), matrices[0], out=out.reshape(-1, wide))
-        return out
+        return multiply(x.reshape(-1, taps), matrices[0]).reshape(shape)
+    out = np.empty(shape, x.dtype)
     views = patches(x, window)
     each = x.shape[3] // len(matrices)
     rows = max(1, LAID_OUT // max(1, window.width.output * taps))
@@ -196,16 +200,16 @@ def convolve_fast(x: Array, matrices: Sequence[Array], window: Window) -> Array:
             part, into = image[start : start + rows], result[start : start + rows]
             for group, matrix in enumerate(matrices):
                 laid_out = part[..., group * each : (group + 1) * each].reshape(-1, taps)
-                into[..., group * wide : (group + 1) * wide] = (laid_out @ matrix).reshape(*into.shape[:2], wide)
+                into[..., group * wide : (group + 1) * wide] = multiply(laid_out, matrix).reshape(*into.shape[:2], wide)
     return out
 
 
-def depthwise_convolve_fast(x: Array, filter_: Array, window: Window) -> Array:
+def depthwise_convolve_fast(x: Array, filter_: Array, window: Window, *, in_order: bool = False) -> Array:
     """Compute :func:`depthwise_convolve` in one pass, with the longest runs of memory that the strides allow.
 
     With stride 1, the pixels that one tap meets in a row of windows are neighbours: one run. With a wider stride they
     are neighbours in one of ``stride`` images that each hold every stride-th column, so the taps are summed image by
-    image; unless there are so many channels that one pixel's make a run long enough.
+    image; unless there are so many channels that one pixel's make a run long enough, or taps must be met in order.
     """
     channels = filter_.shape[2]
     if channels != x.shape[3]:
@@ -214,7 +218,8 @@ def depthwise_convolve_fast(x: Array, filter_: Array, window: Window) -> Array:
     if out.size == 0:
         return out
     stride = window.width.stride
-    if stride > 1 and (channels >= LONG_RUN or window.width.dilation > 1 or window.width.kernel < stride):
+    direct = in_order or channels >= LONG_RUN or window.width.dilation > 1 or window.width.kernel < stride
+    if stride > 1 and direct:
         np.einsum("nhwijc,ijc->nhwc", patches(x, window), filter_, out=out, optimize=False)
         return out
     rows = out.reshape(*out.shape[:2], -1)
