@@ -1,0 +1,222 @@
+"""The long comparison with a runtime: many tie-rich and edge-rich elements for every cell of the support table.
+
+``python -m tests.sweep --elements 100000 --jobs 2 --record docs/verified.json`` runs every cell, a process a job, and
+prints the table: cell, cases, elements, mismatches. It takes long, so it is not part of the test run; results are
+written as they come, and a run that was stopped goes on where it was. ``--cells 'CONV*'`` takes some cells only.
+
+A case is compared three times: what the runtime gives, what quantref's compiled form gives (the quick and the settled
+one), and what its literal definition gives. If the runtime refuses a case, quantref must refuse it too, and the other
+way round. A case on which the runtime dies is counted, and compared with nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import importlib
+import json
+import os
+import pkgutil
+import sys
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import fbs
+import quantref
+from kernels.engine.compile import RequantizedSum
+from kernels.engine.types import Outputs
+from qmath.errors import QuantrefError
+from qmath.stages import silent
+from qmath.types import Array
+from quantref.difference import Difference, difference
+from quantref.runtimes import LiteRT, RuntimeCrashed, RuntimeRefused, RuntimeTimedOut
+from tests import cells
+from tests.cells.case import Case, Generator
+
+#: A cell ends here even if its cases are too small to give the elements asked for.
+MAX_CASES, MAX_SECONDS = 4000, 300.0
+
+
+@dataclass
+class Result:
+    """What became of one cell."""
+
+    cell: str
+    runtime: str = ""
+    cases: int = 0
+    elements: int = 0
+    mismatches: int = 0
+    refused_by_both: int = 0
+    refused_by_one: int = 0
+    runtime_died: int = 0
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether something was compared and nothing differed."""
+        return self.elements > 0 and self.mismatches == 0 and self.refused_by_one == 0
+
+
+def all_cells() -> dict[str, Generator]:
+    """Return the case generator of every cell."""
+    found: dict[str, Generator] = {}
+    for module in pkgutil.iter_modules(cells.__path__):
+        found.update(getattr(importlib.import_module(f"tests.cells.{module.name}"), "CELLS", {}))
+    return found
+
+
+def sweep_cell(cell: str, elements: int, runtime: str, profile: str) -> Result:
+    """Compare cases of one cell until enough elements were seen."""
+    rng = np.random.default_rng(zlib.crc32(cell.encode()))
+    result, start = Result(cell), time.monotonic()
+    with LiteRT(runtime) as litert:
+        result.runtime = f"{runtime}, {litert.version}"
+        for case in all_cells()[cell](rng):
+            _compare(case, litert, profile, result)
+            result.seconds = round(time.monotonic() - start, 1)
+            if result.elements >= elements or result.cases >= MAX_CASES or result.seconds > MAX_SECONDS:
+                return result
+    return result
+
+
+def _compare(case: Case, litert: LiteRT, profile: str, result: Result) -> None:
+    result.cases += 1
+    content, samples = fbs.write(case.model), case.ordered()
+    try:
+        theirs = [answer.outputs for answer in litert.run(content, samples, all_tensors=False, resize=True)]
+        refusal = None
+    except RuntimeRefused as error:
+        theirs, refusal = [], error
+    except (RuntimeCrashed, RuntimeTimedOut):
+        result.runtime_died += 1
+        return
+    try:
+        ours = _ours(content, samples, profile)
+    except QuantrefError as error:
+        if refusal is not None:
+            result.refused_by_both += 1
+        else:
+            result.refused_by_one += 1
+            _remember(result, f"case {result.cases}: only quantref refuses: {error}")
+        return
+    if refusal is not None:
+        result.refused_by_one += 1
+        _remember(result, f"case {result.cases}: only the runtime refuses: {refusal}")
+        return
+    total = Difference()
+    for number, (expected, forms) in enumerate(zip(theirs, ours, strict=True)):
+        for name, outputs in forms.items():
+            found = sum(
+                (difference(*pair, sample=number) for pair in zip(expected, outputs, strict=True)), Difference()
+            )
+            if found.mismatches:
+                _remember(result, f"case {result.cases}: {name}: {found.mismatches} of {found.elements}: {found.first}")
+            total += found if name == "compiled" else Difference(0, found.mismatches)
+    result.elements += total.elements
+    result.mismatches += total.mismatches
+
+
+def _remember(result: Result, note: str) -> None:
+    if len(result.notes) < 5:
+        result.notes.append(note)
+
+
+def _ours(content: bytes, samples: Sequence[Sequence[Array]], profile: str) -> list[dict[str, Outputs]]:
+    """Return for each sample what each of quantref's forms gives; models with state have the compiled form only."""
+    interpreter = quantref.Interpreter(content, profile)
+    graph = interpreter.graph
+    found: list[dict[str, Outputs]] = []
+    single = len(graph.subgraph.operators) == 1 and not any(tensor.is_variable for tensor in graph.subgraph.tensors)
+    for sample in samples:
+        for index, value in zip(graph.subgraph.inputs, sample, strict=True):
+            current = graph.values[index]
+            if value.shape != (graph.subgraph.tensors[index].shape if current is None else current.shape):
+                interpreter.resize_tensor_input(index, value.shape)
+        interpreter.allocate_tensors()
+        for index, value in zip(graph.subgraph.inputs, sample, strict=True):
+            interpreter.set_tensor(index, value)
+        interpreter.invoke()
+        forms = {"compiled": tuple(interpreter.get_tensor(index) for index in graph.subgraph.outputs)}
+        if single and graph.subgraph.operators[0].outputs == graph.subgraph.outputs:
+            inputs = [None if index < 0 else graph.value(index) for index in graph.subgraph.operators[0].inputs]
+            forms["definition"] = interpreter.evaluate_op(0, inputs, silent)
+            runner = graph.step(0, inputs).run
+            if isinstance(runner, RequantizedSum):
+                runner.settle()
+                forms["settled"] = interpreter.run_op(0, inputs)
+        found.append(forms)
+    return found
+
+
+def sweep(
+    names: Sequence[str], elements: int, runtime: str, profile: str, jobs: int, record: Path | None
+) -> Iterator[Result]:
+    """Yield the result of each cell, those recorded before first."""
+    done = _recorded(record, elements)
+    yield from (done[name] for name in names if name in done)
+    todo = [name for name in names if name not in done]
+    with ProcessPoolExecutor(jobs) as pool:
+        futures = [pool.submit(sweep_cell, name, elements, runtime, profile) for name in todo]
+        for future in as_completed(futures):
+            result = future.result()
+            done[result.cell] = result
+            if record is not None:
+                _write(record, done)
+            yield result
+
+
+def _recorded(record: Path | None, elements: int) -> dict[str, Result]:
+    if record is None or not record.exists():
+        return {}
+    results = (Result(**entry) for entry in json.loads(record.read_text())["cells"])
+    return {result.cell: result for result in results if result.clean and result.elements >= elements}
+
+
+def _write(record: Path, results: dict[str, Result]) -> None:
+    entries = [asdict(results[name]) for name in sorted(results)]
+    draft = record.with_suffix(".part")
+    draft.write_text(json.dumps({"cells": entries}, indent=1) + "\n")
+    draft.replace(record)
+
+
+def main() -> int:
+    """Run the sweep; the exit code is 1 if anything differed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", default="*", help="shell pattern of cells, such as 'CONV_2D int8*'")
+    parser.add_argument("--elements", type=int, default=100_000, help="elements a cell")
+    parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="processes")
+    parser.add_argument("--runtime", default="litert-reference", help="runtime to compare with")
+    parser.add_argument("--profile", help="quantref's profile; by default the runtime's")
+    parser.add_argument("--record", type=Path, help="JSON file that keeps results, and is taken up again")
+    arguments = parser.parse_args()
+    names = fnmatch.filter(sorted(all_cells()), arguments.cells)
+    profile = arguments.profile or arguments.runtime
+    table = Table("cell", "cases", "elements", "mismatches", "refused by both", "by one", "runtime died", "seconds")
+    counts: Counter[str] = Counter()
+    console = Console(width=160 if not sys.stdout.isatty() else None)
+    for result in sweep(names, arguments.elements, arguments.runtime, profile, arguments.jobs, arguments.record):
+        numbers = (result.cases, result.elements, result.mismatches, result.refused_by_both)
+        rest = (result.refused_by_one, result.runtime_died, result.seconds)
+        table.add_row(
+            result.cell, *(f"{number:,}" for number in (*numbers, *rest)), style=None if result.clean else "bold red"
+        )
+        for note in result.notes:
+            console.print(f"{result.cell}: {note}", highlight=False)
+        counts.update(cells=1, elements=result.elements, mismatches=result.mismatches, unclean=not result.clean)
+    console.print(table)
+    console.print(f"{counts['cells']} cells, {counts['elements']:,} elements, {counts['mismatches']:,} mismatches")
+    return 1 if counts["unclean"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
