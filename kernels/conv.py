@@ -41,13 +41,14 @@ from kernels.engine.convolution import (
     expect_no_bias_zero_point,
     expect_symmetric_activations,
     fits,
-    in_accumulator,
     requantize_of,
+    with_bias,
 )
 from kernels.engine.float_sums import matmul_in_order
 from kernels.engine.geometry import Padding, Window, padded, span
 from kernels.engine.linear import convolve, convolve_fast, convolve_in_order
 from kernels.engine.registry import Kernel
+from kernels.engine.taps import Products, Reads, indices, over_window
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.requantize import DOUBLE_ROUNDING, REDUCED_64, Requantize
@@ -104,6 +105,19 @@ class Conv2D(Prepared):
         """Evaluate :func:`conv_2d`."""
         return (conv_2d(given(inputs, 0), given(inputs, 1), given(inputs, 2), self, note),)
 
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return the filter times the input under one window."""
+        filter_ = given(inputs, 1)
+        image, row, column, channel = index
+        taps, pixels, padding = over_window(self.window, row, column)
+        out_c, *_, each = filter_.shape
+        first = channel // (out_c // self.groups) * each
+        depth = np.tile(np.arange(each), len(taps))
+        taps, pixels = np.repeat(taps, each, axis=0), np.repeat(pixels, each, axis=0)
+        reads = Reads(0, indices(image, *pixels.T, first + depth), self.input_zero_point)
+        weights = Reads(1, indices(channel, *taps.T, depth), self.filter_zero_point)
+        return Products((reads, weights), padding * each)
+
     def compile(self, constants: Inputs) -> Runner:
         """Sum by BLAS and requantize by a proven form, if filter and bias are constants."""
         definition = partial(self.evaluate, note=silent)
@@ -142,21 +156,21 @@ def conv_2d(x: Array, filter_: Array, bias: Array, conv: Conv2D, note: Note = si
 
     Notes
     -----
-    1. accumulator: sum over the window and the channels of ``(filter - filter_zero_point) * (x - input_zero_point)``,
-       plus bias; 32 bits, wrapping around, or 64. Padding contributes nothing.
-    2. Requantize by the regime, per output channel.
+    1. sum: over the window and the channels of ``(filter - filter_zero_point) * (x - input_zero_point)``. Padding
+       contributes nothing.
+    2. accumulator: the sum plus bias; 32 bits, wrapping around, or 64.
+    3. Requantize by the regime, per output channel.
 
     """
-    accumulator = note("accumulator", accumulate(x, filter_, bias, conv))
-    return conv.requantize(accumulator, note)
+    return conv.requantize(accumulate(x, filter_, bias, conv, note), note)
 
 
-def accumulate(x: Array, filter_: Array, bias: Array, conv: Conv2D) -> Int64Array:
+def accumulate(x: Array, filter_: Array, bias: Array, conv: Conv2D, note: Note = silent) -> Int64Array:
     """Sum over each window what codes stand for, in steps, plus bias; as the accumulator holds it."""
     steps = padded(x.astype(np.int64) - conv.input_zero_point, conv.window, 0)
     weights = filter_.astype(np.int64) - conv.filter_zero_point
-    sums = convolve(steps, weights, conv.window, conv.groups) + bias_or_zeros(bias, len(weights))
-    return in_accumulator(sums, conv.accumulator)
+    sums = convolve(steps, weights, conv.window, conv.groups)
+    return with_bias(sums, bias_or_zeros(bias, len(weights)), conv.accumulator, note)
 
 
 @dataclass(frozen=True, slots=True)

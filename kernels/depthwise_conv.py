@@ -39,15 +39,16 @@ from kernels.engine.convolution import (
     expect_symmetric_activations,
     filter_scale,
     fits,
-    in_accumulator,
     optional_array,
     requantize_of,
+    with_bias,
 )
 from kernels.engine.float_sums import einsum_adds_in_order
 from kernels.engine.geometry import Padding, Window, padded, span
 from kernels.engine.hybrid import STEPS, HybridArithmetic, quantize_asymmetric, scale_back_by_product
 from kernels.engine.linear import depthwise_convolve, depthwise_convolve_fast
 from kernels.engine.registry import Kernel
+from kernels.engine.taps import Products, Reads, indices, over_window
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.fixed_point import wrap_int32
@@ -109,6 +110,15 @@ class DepthwiseConv2D(Prepared):
         """Evaluate :func:`depthwise_conv_2d`."""
         return (depthwise_conv_2d(given(inputs, 0), given(inputs, 1), optional_array(inputs, BIAS), self, note),)
 
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return the filter times one channel of the input under one window."""
+        image, row, column, channel = index
+        taps, pixels, padding = over_window(self.window, row, column)
+        multiplier = given(inputs, 1).shape[3] // given(inputs, 0).shape[3]
+        reads = Reads(0, indices(image, *pixels.T, channel // multiplier), self.input_zero_point)
+        weights = Reads(1, indices(0, *taps.T, channel), self.filter_zero_point)
+        return Products((reads, weights), padding)
+
     def compile(self, constants: Inputs) -> Runner:
         """Sum in one exact pass and requantize by a proven form, if filter and bias are constants."""
         definition = partial(self.evaluate, note=silent)
@@ -152,21 +162,20 @@ def depthwise_conv_2d(
 
     Notes
     -----
-    1. accumulator: sum over the window of ``(filter - filter_zero_point) * (x - input_zero_point)``, plus bias;
-       32 bits, wrapping around, or 64 for int16 activations. Padding contributes nothing.
-    2. Requantize by the regime, per output channel.
+    1. sum: over the window of ``(filter - filter_zero_point) * (x - input_zero_point)``. Padding contributes nothing.
+    2. accumulator: the sum plus bias; 32 bits, wrapping around, or 64 for int16 activations.
+    3. Requantize by the regime, per output channel.
 
     """
-    accumulator = note("accumulator", accumulate(x, filter_, bias, conv))
-    return conv.requantize(accumulator, note)
+    return conv.requantize(accumulate(x, filter_, bias, conv, note), note)
 
 
-def accumulate(x: Array, filter_: Array, bias: Array | None, conv: DepthwiseConv2D) -> Int64Array:
+def accumulate(x: Array, filter_: Array, bias: Array | None, conv: DepthwiseConv2D, note: Note = silent) -> Int64Array:
     """Sum over each window what codes stand for, in steps, plus bias; as the accumulator holds it."""
     steps = padded(x.astype(np.int64) - conv.input_zero_point, conv.window, 0)
     weights = filter_[0].astype(np.int64) - conv.filter_zero_point
-    sums = depthwise_convolve(steps, weights, conv.window) + bias_or_zeros(bias, weights.shape[2])
-    return in_accumulator(sums, conv.accumulator)
+    sums = depthwise_convolve(steps, weights, conv.window)
+    return with_bias(sums, bias_or_zeros(bias, weights.shape[2]), conv.accumulator, note)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

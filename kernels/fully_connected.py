@@ -37,14 +37,15 @@ from kernels.engine.contract import (
     unsupported,
     zero_point_of,
 )
+from kernels.engine.convolution import with_bias
 from kernels.engine.float_sums import matmul_in_order
 from kernels.engine.registry import Kernel
 from kernels.engine.rows import Rows
+from kernels.engine.taps import Products, Reads, indices, unravelled
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.fully_connected_hybrid import BIAS, HYBRID_WEIGHTS, prepare_hybrid
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
-from qmath.fixed_point import wrap_int32
 from qmath.multiplier import scale_ratio
 from qmath.requantize import FLOAT64_HALF_AWAY, REDUCED_64, Regime, Requantize
 from qmath.stages import Note, silent
@@ -123,6 +124,13 @@ class FullyConnected(Prepared):
         bias = None if self.bias is None else given(inputs, BIAS)
         return (fully_connected(given(inputs, 0), given(inputs, 1), bias, self, note),)
 
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return one row of the weights times one row of the input."""
+        shape, depth = given(inputs, 0).shape, np.arange(self.rows.depth)
+        row = int(np.ravel_multi_index(index[:-1], self.rows.output_shape(shape)[:-1])) if index[:-1] else 0
+        reads = Reads(0, unravelled(row * self.rows.depth + depth, shape), self.input_zero_point)
+        return Products((reads, Reads(1, indices(index[-1], depth), self.weights_zero_point)))
+
     def compile(self, constants: Inputs) -> Runner:
         """Sum by BLAS and requantize by a proven step function, if weights and bias are constants."""
         definition = partial(self.evaluate, note=silent)
@@ -177,20 +185,20 @@ def fully_connected(x: Array, weights: Array, bias: Array | None, fc: FullyConne
     Notes
     -----
     1. Cut ``x`` into rows of ``depth`` elements.
-    2. accumulator: sum over the depth of ``(weights - weights_zero_point) * (x - input_zero_point)``, plus bias;
-       32 bits, wrapping, or 64.
-    3. Requantize by the regime, per tensor or per unit.
+    2. sum: over the depth, of ``(weights - weights_zero_point) * (x - input_zero_point)``.
+    3. accumulator: the sum plus bias; 32 bits, wrapping, or 64.
+    4. Requantize by the regime, per tensor or per unit.
 
     """
-    accumulator = note("accumulator", accumulate(fc.rows.of(x), weights, bias, fc))
+    accumulator = accumulate(fc.rows.of(x), weights, bias, fc, note)
     return fc.requantize(accumulator, note).reshape(fc.rows.output_shape(x.shape))
 
 
-def accumulate(rows: Array, weights: Array, bias: Array | None, fc: FullyConnected) -> Int64Array:
+def accumulate(rows: Array, weights: Array, bias: Array | None, fc: FullyConnected, note: Note = silent) -> Int64Array:
     """Sum ``(weights - weights_zero_point) * (rows - input_zero_point)``, plus bias, in wrapping arithmetic."""
     real = rows.astype(np.int64) - fc.input_zero_point
-    sums = exact.matmul(real, weights.astype(np.int64).T - fc.weights_zero_point) + bias_of(bias, fc)
-    return wrap_int32(sums) if fc.accumulator is DType.INT32 else sums
+    sums = exact.matmul(real, weights.astype(np.int64).T - fc.weights_zero_point)
+    return with_bias(sums, bias_of(bias, fc), fc.accumulator, note)
 
 
 def bias_of(bias: Array | None, fc: FullyConnected) -> Int64Array:

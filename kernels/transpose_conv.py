@@ -39,13 +39,14 @@ from kernels.engine.convolution import (
     expect_no_bias_zero_point,
     expect_symmetric_activations,
     fits,
-    in_accumulator,
     optional_array,
     requantize_of,
+    with_bias,
 )
 from kernels.engine.linear import transpose_convolve, transpose_convolve_in_order
 from kernels.engine.registry import Kernel
 from kernels.engine.spreading import Spreading, spreading_of
+from kernels.engine.taps import Products, Reads, grid, under_spreading
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from kernels.transpose_conv_hybrid import prepare_hybrid
@@ -106,6 +107,16 @@ class TransposeConv(Prepared):
         shape, filter_, x = (given(inputs, slot) for slot in (SHAPE, FILTER, DATA))
         return (transpose_conv(shape, filter_, x, optional_array(inputs, BIAS), self, note),)
 
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return the filter times every input that spreads to one output."""
+        window, depth = self.spreading.window(given(inputs, SHAPE)), given(inputs, FILTER).shape[3]
+        image, row, column, channel = index
+        tap_rows, rows = under_spreading(window.height, row)
+        tap_columns, columns = under_spreading(window.width, column)
+        pixels = grid(image, rows, columns, range(depth))
+        taps = grid(channel, tap_rows, tap_columns, range(depth))
+        return Products((Reads(DATA, pixels, self.input_zero_point), Reads(FILTER, taps, self.filter_zero_point)))
+
     def compile(self, constants: Inputs) -> Runner:
         """Sum by BLAS and requantize by a proven form, if all but the activation is constant."""
         definition = partial(self.evaluate, note=silent)
@@ -152,22 +163,23 @@ def transpose_conv(
 
     Notes
     -----
-    1. accumulator: for each input pixel and tap, add ``(filter - filter_zero_point) * (x - input_zero_point)``,
-       summed over the input channels, to the output at ``pixel * stride + tap - padding``, if it lies inside; then add
-       the bias. 32 bits, wrapping around, or 64.
-    2. Requantize by the regime, per output channel.
+    1. sum: for each input pixel and tap, add ``(filter - filter_zero_point) * (x - input_zero_point)``, summed over
+       the input channels, to the output at ``pixel * stride + tap - padding``, if it lies inside.
+    2. accumulator: the sum plus bias; 32 bits, wrapping around, or 64.
+    3. Requantize by the regime, per output channel.
 
     """
-    accumulator = note("accumulator", accumulate(output_shape, filter_, x, bias, conv))
-    return conv.requantize(accumulator, note)
+    return conv.requantize(accumulate(output_shape, filter_, x, bias, conv, note), note)
 
 
-def accumulate(output_shape: Array, filter_: Array, x: Array, bias: Array | None, conv: TransposeConv) -> Int64Array:
+def accumulate(
+    output_shape: Array, filter_: Array, x: Array, bias: Array | None, conv: TransposeConv, note: Note = silent
+) -> Int64Array:
     """Add up what every input spreads, in steps, plus bias; as the accumulator holds it."""
     weights = filter_.astype(np.int64) - conv.filter_zero_point
     steps = x.astype(np.int64) - conv.input_zero_point
-    sums = transpose_convolve(steps, weights, conv.spreading.window(output_shape)) + bias_or_zeros(bias, len(weights))
-    return in_accumulator(sums, conv.accumulator)
+    sums = transpose_convolve(steps, weights, conv.spreading.window(output_shape))
+    return with_bias(sums, bias_or_zeros(bias, len(weights)), conv.accumulator, note)
 
 
 @dataclass(frozen=True, slots=True)

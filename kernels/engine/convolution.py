@@ -18,6 +18,7 @@ from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
 from qmath.multiplier import scale_ratio
 from qmath.requantize import Reduced64, Regime, Requantize
+from qmath.stages import Note, silent
 from qmath.types import Array, DType, Float32Array, Int64Array
 
 #: Relative to a step of the output: how far the bias scale of a uint8 op may be from input scale times filter scale.
@@ -186,9 +187,13 @@ def bias_or_zeros(bias: Array | None, channels: int) -> Int64Array:
     return np.zeros(channels, np.int64) if bias is None else bias.reshape(-1).astype(np.int64)
 
 
-def in_accumulator(sums: Int64Array, accumulator: DType) -> Int64Array:
-    """Return what the accumulator holds of a sum: an int32 one wraps around."""
-    return wrap_int32(sums) if accumulator is DType.INT32 else sums
+def with_bias(sums: Int64Array, bias: Int64Array, accumulator: DType, note: Note = silent) -> Int64Array:
+    """Return what the accumulator holds of sums plus bias: an int32 one wraps around."""
+    note("sum", sums)
+    total = sums + bias
+    if accumulator is DType.INT32:
+        return note("accumulator", wrap_int32(total), "wrap(sum + bias)", sum=sums, bias=bias)
+    return note("accumulator", total, "sum + bias", sum=sums, bias=bias)
 
 
 def fits(reach: Reach, offset: Int64Array, accumulator: DType) -> bool:

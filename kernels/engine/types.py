@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from qmath.errors import ModelError
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, QuantParams
+
+if TYPE_CHECKING:
+    from kernels.engine.taps import Products
 
 #: What an op reads: one array an input slot, ``None`` where an optional input is absent.
 Inputs: TypeAlias = Sequence[Array | None]
@@ -100,6 +103,11 @@ class Prepared(abc.ABC):
     @abc.abstractmethod
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Compute the op by its literal definition, naming its stages to ``note``."""
+
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products | None:
+        """Return which products make one element of the first output, or None if the op does not sum products."""
+        del inputs, index
+        return None
 
     def compile(self, constants: Inputs) -> Runner:
         """Return a faster form that equals :meth:`evaluate` on every input.
