@@ -141,7 +141,7 @@ class Graph:
                         if step.kept:
                             self._done.add(index)
                         continue
-                self._store(index, self.run_op(index, self._inputs_of(index)))
+                self.store(index, self.run_op(index, self.inputs_of(index)))
 
     def run_op(self, index: int, inputs: Inputs) -> Outputs:
         """Run one op on given arrays; the values of variable tensors that it updates follow its outputs."""
@@ -154,6 +154,9 @@ class Graph:
     def evaluate_op(self, index: int, inputs: Inputs, note: Note = silent) -> Outputs:
         """Run one op by its literal definition, naming its stages to ``note``."""
         with self._located(index), np.errstate(all="ignore"):
+            flow = control_flow.HANDLERS.get(self.subgraph.operators[index].name)
+            if flow is not None:
+                return flow(self, index, inputs)
             return self.step(index, inputs).prepared.evaluate(inputs, note)
 
     def step(self, index: int, inputs: Inputs) -> Step:
@@ -161,16 +164,20 @@ class Graph:
         shapes = tuple(None if value is None else value.shape for value in inputs)
         step = self._steps.get(index)
         if step is None or step.shapes != shapes:
-            operator = self.subgraph.operators[index]
-            actual = {n: s for n, s in zip(operator.inputs, shapes, strict=True) if n >= 0 and s is not None}
-            prepared = registry.prepare(fbs.view(self.subgraph, operator, actual), self.session.profile)
-            tensors = self.subgraph.tensors
+            operator, tensors = self.subgraph.operators[index], self.subgraph.tensors
+            prepared = registry.prepare(self.view(index, shapes), self.session.profile)
             constants = [tensors[n].data if n >= 0 and not tensors[n].is_variable else None for n in operator.inputs]
             outputs = (*operator.outputs, *(operator.inputs[slot] for slot in prepared.updates))
             kept = prepared.runs_once and all(constant is not None for constant in constants)
             step = Step(shapes, prepared, prepared.compile(constants), tuple(operator.inputs), outputs, kept)
             self._steps[index] = step
         return step
+
+    def view(self, index: int, shapes: Sequence[tuple[int, ...] | None]) -> fbs.OpView:
+        """Return an op as its kernel sees it, its inputs of the given shapes."""
+        operator = self.subgraph.operators[index]
+        actual = {n: s for n, s in zip(operator.inputs, shapes, strict=True) if n >= 0 and s is not None}
+        return fbs.view(self.subgraph, operator, actual)
 
     def value(self, number: int) -> Array:
         """Return the value of a tensor.
@@ -192,7 +199,15 @@ class Graph:
         numbers = self.subgraph.operators[index].outputs if step is None else step.outputs
         return {number: value for number, value in zip(numbers, outputs, strict=True) if number >= 0}
 
-    def _inputs_of(self, index: int) -> Inputs:
+    def inputs_of(self, index: int) -> Inputs:
+        """Return what an op reads of the values at hand.
+
+        Raises
+        ------
+        ModelError
+            Something that it reads has no value.
+
+        """
         return [None if number < 0 else self._present(number) for number in self.subgraph.operators[index].inputs]
 
     def _present(self, number: int) -> Array:
@@ -202,7 +217,8 @@ class Graph:
             raise ModelError(f"expected tensor {number} ({name!r}) to be an input, a constant or an op's output")
         return value
 
-    def _store(self, index: int, outputs: Outputs) -> None:
+    def store(self, index: int, outputs: Outputs) -> None:
+        """Keep what an op gave as the values of its tensors."""
         step = self._steps.get(index)
         if step is not None and step.kept:
             self._done.add(index)
