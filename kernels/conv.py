@@ -17,7 +17,7 @@ import numpy as np
 from kernels.conv_hybrid import HYBRID_FILTERS, prepare_hybrid
 from kernels.engine import compile as fast
 from kernels.engine import exact
-from kernels.engine.activation import Activation, clamp_float
+from kernels.engine.activation import Activation
 from kernels.engine.contract import (
     choice,
     expect,
@@ -40,6 +40,7 @@ from kernels.engine.convolution import (
     expect_bias_scale,
     expect_no_bias_zero_point,
     expect_symmetric_activations,
+    finished,
     fits,
     requantize_of,
     with_bias,
@@ -201,7 +202,7 @@ class FloatConv2D(Prepared):
         return run
 
     def _finish(self, sums: Array, inputs: Inputs, note: Note) -> Outputs:
-        return (clamp_float(note("accumulator", sums + given(inputs, 2).reshape(-1)), self.activation),)
+        return (finished(note("sum", sums), given(inputs, 2), self.activation, note),)
 
 
 def prepare(op: OpView, profile: Profile) -> Prepared:

@@ -12,18 +12,18 @@ from functools import partial
 import numpy as np
 
 from kernels.engine import exact
-from kernels.engine.activation import Activation, clamp_float
+from kernels.engine.activation import Activation
 from kernels.engine.contract import expect
-from kernels.engine.convolution import Operands, expect_bias
+from kernels.engine.convolution import Operands, expect_bias, finished
 from kernels.engine.geometry import Window, padded
 from kernels.engine.hybrid import (
+    SCALE_BACK_BY_PRODUCT,
+    SCALE_BACK_IN_TURN,
     STEPS,
     HybridArithmetic,
     misread_weights,
     quantize_asymmetric,
     quantize_symmetric,
-    scale_back_by_product,
-    scale_back_in_turn,
 )
 from kernels.engine.linear import convolve
 from kernels.engine.types import Inputs, Outputs, Prepared, Runner, given
@@ -39,12 +39,12 @@ HYBRID_FILTERS = (DType.INT8, DType.INT4, DType.UINT8)
 #: Where one filter scale serves all output channels of one group.
 PER_TENSOR: Rules[HybridArithmetic] = Rules(
     "CONV_2D with float32 activations and one filter scale",
-    {LITERT_REFERENCE: HybridArithmetic(quantize_symmetric, scale_back_by_product)},
+    {LITERT_REFERENCE: HybridArithmetic(quantize_symmetric, SCALE_BACK_BY_PRODUCT)},
 )
 #: Where filter scales differ, or there are several groups.
 PER_CHANNEL: Rules[HybridArithmetic] = Rules(
     "CONV_2D with float32 activations and a filter scale an output channel",
-    {LITERT_REFERENCE: HybridArithmetic(quantize_asymmetric, scale_back_in_turn)},
+    {LITERT_REFERENCE: HybridArithmetic(quantize_asymmetric, SCALE_BACK_IN_TURN)},
 )
 
 
@@ -102,9 +102,8 @@ class HybridConv2D(Prepared):
             accumulator = sums(steps)
             if excess is not None:
                 accumulator = accumulator.astype(np.float64) + excess(np.minimum(steps, 0))
-            accumulator = accumulator.astype(np.float32, copy=False)
             real = self.arithmetic.real_values(accumulator, self.filter_scale, rows)
-            return (clamp_float(real + given(inputs, 2).reshape(-1), self.activation),)
+            return (finished(real, given(inputs, 2), self.activation),)
 
         return run
 
@@ -164,8 +163,8 @@ def hybrid_conv_2d(x: Array, filter_: Array, bias: Array, conv: HybridConv2D, no
     if excess is not None:
         sums += convolve(np.minimum(steps, 0), excess, conv.window, conv.groups)
     accumulator = note("accumulator", wrap_int32(sums))
-    real = conv.arithmetic.real_values(accumulator.astype(np.float32), conv.filter_scale, rows)
-    return clamp_float(note("scaled back", real) + bias.reshape(-1), conv.activation)
+    real = conv.arithmetic.real_values(accumulator, conv.filter_scale, rows, note)
+    return finished(real, bias, conv.activation, note)
 
 
 def prepare_hybrid(

@@ -1,6 +1,8 @@
 """DEPTHWISE_CONV_2D: each input channel convolved for itself, plus bias, requantized.
 
-The filter is (1, kernel_h, kernel_w, out_c). Output channel ``c * multiplier + m`` reads input channel ``c``.
+The filter is (1, kernel_h, kernel_w, out_c). Output channel ``c * multiplier + m`` reads input channel ``c``. Here are
+the forms whose activations are integers, and float32; ``depthwise_conv_hybrid.py`` has float32 activations with an
+int8 filter.
 
 Source: ``tflite/kernels/depthwise_conv.cc``, ``tflite/kernels/internal/reference/integer_ops/depthwise_conv.h``,
 ``tflite/kernels/internal/reference/depthwiseconv_uint8.h``, ``.../depthwiseconv_float.h``.
@@ -13,9 +15,10 @@ from functools import partial
 
 import numpy as np
 
+from kernels.depthwise_conv_hybrid import prepare_hybrid
 from kernels.engine import compile as fast
 from kernels.engine import exact
-from kernels.engine.activation import Activation, clamp_float
+from kernels.engine.activation import Activation
 from kernels.engine.contract import (
     choice,
     expect,
@@ -25,7 +28,6 @@ from kernels.engine.contract import (
     input_tensor,
     option,
     output_tensor,
-    quant_of,
     unsupported,
     zero_point_of,
 )
@@ -37,7 +39,7 @@ from kernels.engine.convolution import (
     expect_bias_scale,
     expect_no_bias_zero_point,
     expect_symmetric_activations,
-    filter_scale,
+    finished,
     fits,
     optional_array,
     requantize_of,
@@ -45,16 +47,14 @@ from kernels.engine.convolution import (
 )
 from kernels.engine.float_sums import einsum_adds_in_order
 from kernels.engine.geometry import Padding, Window, padded, span
-from kernels.engine.hybrid import STEPS, HybridArithmetic, quantize_asymmetric, scale_back_by_product
 from kernels.engine.linear import depthwise_convolve, depthwise_convolve_fast
 from kernels.engine.registry import Kernel
 from kernels.engine.taps import Products, Reads, indices, over_window
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
-from qmath.fixed_point import wrap_int32
 from qmath.requantize import DOUBLE_ROUNDING, REDUCED_64, Requantize
 from qmath.stages import Note, silent
-from qmath.types import Array, DType, Float32Array, Int64Array
+from qmath.types import Array, DType, Int64Array
 
 ARITHMETIC: Rules[Arithmetic] = Rules(
     "DEPTHWISE_CONV_2D",
@@ -64,10 +64,6 @@ ARITHMETIC: Rules[Arithmetic] = Rules(
             float32_product=frozenset({DType.UINT8}),
         )
     },
-)
-HYBRID: Rules[HybridArithmetic] = Rules(
-    "DEPTHWISE_CONV_2D with float32 activations",
-    {LITERT_REFERENCE: HybridArithmetic(quantize_asymmetric, scale_back_by_product)},
 )
 #: Types of input and filter, and what the bias must be. The accumulator has the type of the bias.
 BIAS_TYPES = {
@@ -178,92 +174,6 @@ def accumulate(x: Array, filter_: Array, bias: Array | None, conv: DepthwiseConv
     return with_bias(sums, bias_or_zeros(bias, weights.shape[2]), conv.accumulator, note)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class HybridDepthwiseConv2D(Prepared):
-    """A prepared DEPTHWISE_CONV_2D on float32 activations with an int8 filter.
-
-    Attributes
-    ----------
-    window
-        Where windows lie.
-    arithmetic
-        How the input is quantized and the sums are scaled back.
-    filter_scale
-        float32, shape ``(out_c,)``.
-    activation
-        In real values.
-
-    """
-
-    window: Window
-    arithmetic: HybridArithmetic
-    filter_scale: Float32Array
-    activation: Activation
-
-    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
-        """Evaluate :func:`hybrid_depthwise_conv_2d`."""
-        x, filter_, bias = given(inputs, 0), given(inputs, 1), optional_array(inputs, BIAS)
-        return (hybrid_depthwise_conv_2d(x, filter_, bias, self, note),)
-
-    def compile(self, constants: Inputs) -> Runner:
-        """Sum in one exact pass, if the filter is constant and no sum can leave 32 bits."""
-        definition = partial(self.evaluate, note=silent)
-        if constants[1] is None:
-            return definition
-        sums = exact.DepthwiseConvolution(constants[1][0].astype(np.int64), self.window, 0, STEPS)
-        if sums.reach.dtype is None or sums.reach.magnitude >= exact.EXACT_INT32:
-            return definition
-
-        def run(inputs: Inputs) -> Outputs:
-            rows = self.arithmetic.quantize(_some_batch(given(inputs, 0)))
-            accumulator = sums(rows.steps(np.float32)).astype(np.float32, copy=False)
-            real = self.arithmetic.real_values(accumulator, self.filter_scale, rows)
-            return (_finish_float(real, optional_array(inputs, BIAS), self.activation),)
-
-        return run
-
-
-def hybrid_depthwise_conv_2d(
-    x: Array, filter_: Array, bias: Array | None, conv: HybridDepthwiseConv2D, note: Note = silent
-) -> Array:
-    """Quantize each image, convolve its codes, scale the sums back.
-
-    Quirk: DEPTHWISE_CONV_2D with float32 activations and an int8 filter always quantizes its input asymmetrically.
-
-    Parameters
-    ----------
-    x
-        float32, shape (batch, in_h, in_w, in_c).
-    filter_
-        int8, shape (1, kernel_h, kernel_w, in_c * multiplier): quantized.
-    bias
-        float32, shape (in_c * multiplier,), or None.
-    conv
-        The prepared op.
-    note
-        Receives the stages.
-
-    Returns
-    -------
-    float32, shape (batch, out_h, out_w, in_c * multiplier).
-
-    Notes
-    -----
-    1. quantized input: the codes of each image by :mod:`kernels.engine.hybrid`, with a scale and a zero point.
-    2. accumulator: sum over the window of ``filter * (code - zero_point)``; int32. Padding contributes nothing.
-    3. scaled back: the accumulator as float32, times filter scale and image scale, in float32 and in the order that
-       the arithmetic says.
-    4. Add the bias and clamp to the activation, in float32.
-
-    """
-    rows = conv.arithmetic.quantize(_some_batch(x))
-    note("quantized input", rows.codes)
-    steps = padded(rows.steps(np.int64), conv.window, 0)
-    accumulator = note("accumulator", wrap_int32(depthwise_convolve(steps, filter_[0].astype(np.int64), conv.window)))
-    real = conv.arithmetic.real_values(accumulator.astype(np.float32), conv.filter_scale, rows)
-    return _finish_float(note("scaled back", real), bias, conv.activation)
-
-
 @dataclass(frozen=True, slots=True)
 class FloatDepthwiseConv2D(Prepared):
     """A prepared float32 DEPTHWISE_CONV_2D."""
@@ -274,8 +184,8 @@ class FloatDepthwiseConv2D(Prepared):
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Convolve product after product, add the bias, clamp: the same bits as LiteRT's reference kernel."""
         x = padded(given(inputs, 0), self.window, 0)
-        sums = note("accumulator", depthwise_convolve(x, given(inputs, 1)[0], self.window))
-        return (_finish_float(sums, optional_array(inputs, BIAS), self.activation),)
+        sums = note("sum", depthwise_convolve(x, given(inputs, 1)[0], self.window))
+        return (finished(sums, optional_array(inputs, BIAS), self.activation, note),)
 
     def compile(self, constants: Inputs) -> Runner:
         """Convolve in one pass, which adds in the same order if channels are its innermost loop."""
@@ -286,18 +196,9 @@ class FloatDepthwiseConv2D(Prepared):
         def run(inputs: Inputs) -> Outputs:
             x = padded(given(inputs, 0), self.window, 0)
             sums = depthwise_convolve_fast(x, given(inputs, 1)[0], self.window, in_order=True)
-            return (_finish_float(sums, optional_array(inputs, BIAS), self.activation),)
+            return (finished(sums, optional_array(inputs, BIAS), self.activation),)
 
         return run
-
-
-def _finish_float(sums: Array, bias: Array | None, activation: Activation) -> Array:
-    return clamp_float(sums if bias is None else sums + bias, activation)
-
-
-def _some_batch(x: Array) -> Array:
-    expect(len(x) > 0, "at least one image, found a batch of 0")
-    return x
 
 
 def prepare(op: OpView, profile: Profile) -> Prepared:
@@ -321,7 +222,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         expect_bias(operands, DType.FLOAT32)
         return FloatDepthwiseConv2D(window, activation)
     if operands.types == (DType.FLOAT32, DType.INT8):
-        return _prepare_hybrid(operands, window, activation, HYBRID[profile])
+        return prepare_hybrid(operands, window, activation, profile)
     if operands.types in BIAS_TYPES:
         return _prepare_integer(operands, window, activation, ARITHMETIC[profile])
     raise unsupported(op, "; ".join(KERNELS[0].covers))
@@ -357,15 +258,6 @@ def _prepare_integer(
     requantize = requantize_of(operands, accumulator, activation, arithmetic, per_axis=not is_uint8)
     filter_zero_point = zero_point_of(operands.filter) if is_uint8 else 0
     return DepthwiseConv2D(window, x.dtype, zero_point_of(x), filter_zero_point, accumulator, requantize)
-
-
-def _prepare_hybrid(
-    operands: Operands, window: Window, activation: Activation, arithmetic: HybridArithmetic
-) -> HybridDepthwiseConv2D:
-    expect_bias(operands, DType.FLOAT32)
-    found, channels = quant_of(operands.filter).scale.size, operands.channels
-    expect(found == channels, f"one filter scale an output channel ({channels}), found {found}")
-    return HybridDepthwiseConv2D(window, arithmetic, filter_scale(operands), activation)
 
 
 KERNELS = (

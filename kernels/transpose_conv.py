@@ -17,7 +17,7 @@ import numpy as np
 
 from kernels.engine import compile as fast
 from kernels.engine import exact
-from kernels.engine.activation import Activation, clamp_float
+from kernels.engine.activation import Activation
 from kernels.engine.contract import (
     choice,
     expect_count,
@@ -38,6 +38,7 @@ from kernels.engine.convolution import (
     expect_bias_scale,
     expect_no_bias_zero_point,
     expect_symmetric_activations,
+    finished,
     fits,
     optional_array,
     requantize_of,
@@ -191,10 +192,9 @@ class FloatTransposeConv(Prepared):
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Spread product after product, add the bias, clamp: the same bits as LiteRT's reference kernel."""
-        window, bias = self.spreading.window(given(inputs, SHAPE)), optional_array(inputs, BIAS)
-        sums = transpose_convolve_in_order(given(inputs, DATA), given(inputs, FILTER), window)
-        note("accumulator", sums)
-        return (clamp_float(sums.copy() if bias is None else sums + bias.reshape(-1), self.activation),)
+        window = self.spreading.window(given(inputs, SHAPE))
+        sums = note("sum", transpose_convolve_in_order(given(inputs, DATA), given(inputs, FILTER), window))
+        return (finished(sums, optional_array(inputs, BIAS), self.activation, note),)
 
 
 def prepare(op: OpView, profile: Profile) -> Prepared:

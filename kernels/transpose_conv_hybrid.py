@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.engine.activation import Activation, clamp_float
+from kernels.engine.activation import Activation
 from kernels.engine.contract import expect
-from kernels.engine.convolution import Operands, expect_bias, filter_scale, optional_array
-from kernels.engine.hybrid import HybridArithmetic, quantize_asymmetric, scale_back_in_turn
+from kernels.engine.convolution import Operands, expect_bias, filter_scale, finished, optional_array
+from kernels.engine.hybrid import SCALE_BACK_IN_TURN, HybridArithmetic, quantize_asymmetric
 from kernels.engine.linear import transpose_convolve_in_order
 from kernels.engine.spreading import Spreading
 from kernels.engine.types import Inputs, Outputs, Prepared, given
@@ -23,7 +23,7 @@ from qmath.types import Array, DType, Float32Array
 
 HYBRID: Rules[HybridArithmetic] = Rules(
     "TRANSPOSE_CONV with float32 activations",
-    {LITERT_REFERENCE: HybridArithmetic(quantize_asymmetric, scale_back_in_turn)},
+    {LITERT_REFERENCE: HybridArithmetic(quantize_asymmetric, SCALE_BACK_IN_TURN)},
 )
 
 
@@ -85,7 +85,7 @@ def hybrid_transpose_conv(
     Notes
     -----
     1. quantized input: the codes of each image by :mod:`kernels.engine.hybrid`, with a scale and a zero point.
-    2. accumulator: for each input pixel in order, each input channel and each tap, add
+    2. sum: for each input pixel in order, each input channel and each tap, add
        ``filter * (code - zero_point)``, as float32, times filter scale and image scale, to the output at
        ``pixel * stride + tap - padding``, if it lies inside.
     3. Add the bias and clamp to the activation, in float32.
@@ -101,8 +101,7 @@ def hybrid_transpose_conv(
 
     window = conv.spreading.window(output_shape)
     sums = transpose_convolve_in_order(rows.steps(np.float32), filter_.astype(np.float32), window, product)
-    note("accumulator", sums)
-    return clamp_float(sums.copy() if bias is None else sums + bias.reshape(-1), conv.activation)
+    return finished(note("sum", sums), bias, conv.activation, note)
 
 
 def prepare_hybrid(

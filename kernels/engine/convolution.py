@@ -196,6 +196,20 @@ def with_bias(sums: Int64Array, bias: Int64Array, accumulator: DType, note: Note
     return note("accumulator", total, "sum + bias", sum=sums, bias=bias)
 
 
+def finished(sums: Array, bias: Array | None, activation: Activation, note: Note = silent) -> Array:
+    """Return float32 sums plus bias, clamped to the activation, and name the stages; ``sums`` stays as it is."""
+    total = sums
+    if bias is not None:
+        total = sums + bias.reshape(-1)
+        note("bias added", total, "float32(sum + bias)", sum=sums, bias=bias.reshape(-1))
+    lower, upper = activation.bounds
+    if lower is None and upper is None:
+        return total
+    low, high = -np.inf if lower is None else lower, np.inf if upper is None else upper
+    clamped = np.clip(total, np.float32(low), np.float32(high))
+    return note("clamped", clamped, "clamp(total, low, high)", total=total, low=low, high=high)
+
+
 def fits(reach: Reach, offset: Int64Array, accumulator: DType) -> bool:
     """Whether no input can make ``raw sum + offset`` leave the accumulator."""
     lowest, highest = reach.lowest + offset, reach.highest + offset

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qmath.rounding import round_half_away_from_zero
+from qmath.stages import Note, silent
 from qmath.types import ActivationRange, Array, Float32Array, Float64Array, Int8Array, Int64Array
 
 #: The vector code takes values in groups of this many; what is left over at the end of a row goes one by one.
@@ -62,18 +63,33 @@ class QuantizedRows:
 
 #: From real values, rows on the first axis, to codes.
 QuantizeRows: TypeAlias = Callable[[Float32Array], QuantizedRows]
-#: From accumulators, weight scales and row scales, which broadcast, to real values; all float32.
-ScaleBack: TypeAlias = Callable[[Float32Array, Float32Array, Float32Array], Float32Array]
 
 
-def scale_back_by_product(accumulator: Float32Array, weights: Float32Array, rows: Float32Array) -> Float32Array:
-    """Multiply by the float32 product of both scales: ``accumulator * (weights * rows)``."""
-    return accumulator * (weights * rows)
+@dataclass(frozen=True, slots=True)
+class ScaleBack:
+    """In which order an accumulator is multiplied by the scale of its weights and that of its row, all float32.
+
+    Attributes
+    ----------
+    rule
+        In terms of ``accumulator``, ``weights_scale`` and ``row_scale``; see :mod:`qmath.stages`.
+    multiply
+        The same on arrays that broadcast.
+
+    """
+
+    rule: str
+    multiply: Callable[[Float32Array, Float32Array, Float32Array], Float32Array]
 
 
-def scale_back_in_turn(accumulator: Float32Array, weights: Float32Array, rows: Float32Array) -> Float32Array:
-    """Multiply by one scale, then by the other: ``(accumulator * weights) * rows``."""
-    return (accumulator * weights) * rows
+SCALE_BACK_BY_PRODUCT = ScaleBack(
+    "float32(float32(accumulator) * float32(weights_scale * row_scale))",
+    lambda accumulator, weights_scale, row_scale: accumulator * (weights_scale * row_scale),
+)
+SCALE_BACK_IN_TURN = ScaleBack(
+    "float32(float32(float32(accumulator) * weights_scale) * row_scale)",
+    lambda accumulator, weights_scale, row_scale: (accumulator * weights_scale) * row_scale,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +99,15 @@ class HybridArithmetic:
     quantize: QuantizeRows
     scale_back: ScaleBack
 
-    def real_values(self, accumulator: Float32Array, weights: Float32Array, rows: QuantizedRows) -> Float32Array:
+    def real_values(
+        self, accumulator: Array, weights_scale: Float32Array, rows: QuantizedRows, note: Note = silent
+    ) -> Float32Array:
         """Return real values, float32, for accumulators of the same number of dimensions as the codes."""
-        return self.scale_back(accumulator, weights, rows.per_row(rows.scale))
+        row_scale = rows.per_row(rows.scale)
+        real = self.scale_back.multiply(accumulator.astype(np.float32, copy=False), weights_scale, row_scale)
+        terms = {"accumulator": accumulator, "weights_scale": weights_scale, "row_scale": row_scale}
+        note("scaled back", real, self.scale_back.rule, **terms)
+        return real
 
 
 def misread_weights(weights: Int8Array) -> Array | None:

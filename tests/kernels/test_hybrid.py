@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from kernels.engine.hybrid import (
+    SCALE_BACK_BY_PRODUCT,
+    SCALE_BACK_IN_TURN,
     misread_weights,
     quantize_asymmetric,
     quantize_symmetric,
     round_in_groups,
-    scale_back_by_product,
-    scale_back_in_turn,
 )
 
 SIXTYFOURTHS = st.integers(-(2**20), 2**20).map(lambda n: n / 64)
@@ -96,6 +96,6 @@ def test_the_order_of_scaling_shows_in_the_last_bit():
     accumulator, weights, rows = (np.array([value], np.float32) for value in (3.0, 0.1, 0.9))
     product = np.float32(3) * (np.float32(0.1) * np.float32(0.9))
     in_turn = (np.float32(3) * np.float32(0.1)) * np.float32(0.9)
-    assert scale_back_by_product(accumulator, weights, rows).tolist() == [product]
-    assert scale_back_in_turn(accumulator, weights, rows).tolist() == [in_turn]
+    assert SCALE_BACK_BY_PRODUCT.multiply(accumulator, weights, rows).tolist() == [product]
+    assert SCALE_BACK_IN_TURN.multiply(accumulator, weights, rows).tolist() == [in_turn]
     assert product != in_turn

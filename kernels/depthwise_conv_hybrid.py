@@ -1,0 +1,130 @@
+"""DEPTHWISE_CONV_2D on float32 activations with an int8 filter: the input is quantized on the fly.
+
+Source: ``tflite/kernels/depthwise_conv.cc`` (EvalHybridPerChannel),
+``tflite/kernels/internal/reference/integer_ops/depthwise_conv.h`` (DepthwiseConvHybridPerChannel).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from kernels.engine import exact
+from kernels.engine.activation import Activation
+from kernels.engine.contract import expect, quant_of
+from kernels.engine.convolution import Operands, expect_bias, filter_scale, finished, optional_array
+from kernels.engine.geometry import Window, padded
+from kernels.engine.hybrid import SCALE_BACK_BY_PRODUCT, STEPS, HybridArithmetic, quantize_asymmetric
+from kernels.engine.linear import depthwise_convolve
+from kernels.engine.types import Inputs, Outputs, Prepared, Runner, given
+from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from qmath.fixed_point import wrap_int32
+from qmath.stages import Note, silent
+from qmath.types import Array, DType, Float32Array
+
+HYBRID: Rules[HybridArithmetic] = Rules(
+    "DEPTHWISE_CONV_2D with float32 activations",
+    {LITERT_REFERENCE: HybridArithmetic(quantize_asymmetric, SCALE_BACK_BY_PRODUCT)},
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HybridDepthwiseConv2D(Prepared):
+    """A prepared DEPTHWISE_CONV_2D on float32 activations with an int8 filter.
+
+    Attributes
+    ----------
+    window
+        Where windows lie.
+    arithmetic
+        How the input is quantized and the sums are scaled back.
+    filter_scale
+        float32, shape ``(out_c,)``.
+    activation
+        In real values.
+
+    """
+
+    window: Window
+    arithmetic: HybridArithmetic
+    filter_scale: Float32Array
+    activation: Activation
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`hybrid_depthwise_conv_2d`."""
+        x, filter_, bias = given(inputs, 0), given(inputs, 1), optional_array(inputs, 2)
+        return (hybrid_depthwise_conv_2d(x, filter_, bias, self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Sum in one exact pass, if the filter is constant and no sum can leave 32 bits."""
+        definition = partial(self.evaluate, note=silent)
+        if constants[1] is None:
+            return definition
+        sums = exact.DepthwiseConvolution(constants[1][0].astype(np.int64), self.window, 0, STEPS)
+        if sums.reach.dtype is None or sums.reach.magnitude >= exact.EXACT_INT32:
+            return definition
+
+        def run(inputs: Inputs) -> Outputs:
+            rows = self.arithmetic.quantize(_some_batch(given(inputs, 0)))
+            real = self.arithmetic.real_values(sums(rows.steps(np.float32)), self.filter_scale, rows)
+            return (finished(real, optional_array(inputs, 2), self.activation),)
+
+        return run
+
+
+def hybrid_depthwise_conv_2d(
+    x: Array, filter_: Array, bias: Array | None, conv: HybridDepthwiseConv2D, note: Note = silent
+) -> Array:
+    """Quantize each image, convolve its codes, scale the sums back.
+
+    Quirk: DEPTHWISE_CONV_2D with float32 activations and an int8 filter always quantizes its input asymmetrically.
+
+    Parameters
+    ----------
+    x
+        float32, shape (batch, in_h, in_w, in_c).
+    filter_
+        int8, shape (1, kernel_h, kernel_w, in_c * multiplier): quantized.
+    bias
+        float32, shape (in_c * multiplier,), or None.
+    conv
+        The prepared op.
+    note
+        Receives the stages.
+
+    Returns
+    -------
+    float32, shape (batch, out_h, out_w, in_c * multiplier).
+
+    Notes
+    -----
+    1. quantized input: the codes of each image by :mod:`kernels.engine.hybrid`, with a scale and a zero point.
+    2. accumulator: sum over the window of ``filter * (code - zero_point)``; int32. Padding contributes nothing.
+    3. scaled back: the accumulator as float32, times filter scale and image scale, in float32 and in the order that
+       the arithmetic says.
+    4. Add the bias and clamp to the activation, in float32.
+
+    """
+    rows = conv.arithmetic.quantize(_some_batch(x))
+    note("quantized input", rows.codes)
+    steps = padded(rows.steps(np.int64), conv.window, 0)
+    accumulator = note("accumulator", wrap_int32(depthwise_convolve(steps, filter_[0].astype(np.int64), conv.window)))
+    real = conv.arithmetic.real_values(accumulator, conv.filter_scale, rows, note)
+    return finished(real, bias, conv.activation, note)
+
+
+def _some_batch(x: Array) -> Array:
+    expect(len(x) > 0, "at least one image, found a batch of 0")
+    return x
+
+
+def prepare_hybrid(
+    operands: Operands, window: Window, activation: Activation, profile: Profile
+) -> HybridDepthwiseConv2D:
+    """Check what the hybrid form asks for beyond the shapes, and choose its arithmetic."""
+    expect_bias(operands, DType.FLOAT32)
+    found, channels = quant_of(operands.filter).scale.size, operands.channels
+    expect(found == channels, f"one filter scale an output channel ({channels}), found {found}")
+    return HybridDepthwiseConv2D(window, HYBRID[profile], filter_scale(operands), activation)
