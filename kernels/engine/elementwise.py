@@ -179,8 +179,15 @@ TABLE_PAYS = 1 << 14
 def unary(definition: Callable[[Array], Array], codes: DType) -> Runner:
     """Compile an elementwise op of one 8- or 16-bit input by its table, built when it pays and then kept."""
     table = cache(lambda: fast.table_of(definition, codes))
-    pays = 1 if codes.bits == 8 else TABLE_PAYS
-    return _growing(lambda inputs: definition(given(inputs, 0)), lambda inputs: table()(given(inputs, 0)), pays)
+
+    def by_definition(inputs: Inputs) -> Array:
+        return definition(given(inputs, 0))
+
+    def by_table(inputs: Inputs) -> Array:
+        x = given(inputs, 0)
+        return table()(x).reshape(x.shape)
+
+    return _growing(by_definition, by_table, 1 if codes.bits == 8 else TABLE_PAYS)
 
 
 def binary(definition: Callable[[Array, Array], Array], first: DType, second: DType, constants: Inputs) -> Runner:
@@ -199,7 +206,8 @@ def binary(definition: Callable[[Array, Array], Array], first: DType, second: DT
         return definition(given(inputs, 0), given(inputs, 1))
 
     def by_table(inputs: Inputs) -> Array:
-        return pairs()(given(inputs, 0), given(inputs, 1))
+        x1, x2 = given(inputs, 0), given(inputs, 1)
+        return pairs()(x1, x2).reshape(np.broadcast_shapes(x1.shape, x2.shape))
 
     return _growing(by_definition, by_table, TABLE_PAYS)
 
