@@ -85,6 +85,12 @@ def dtype_of(array: Array) -> DType:
     return DType[{"bool": "BOOL"}.get(array.dtype.name, array.dtype.name.upper())]
 
 
+def shape(rng: np.random.Generator, rank: int | None = None, most: int = 6) -> tuple[int, ...]:
+    """Choose a shape like :func:`tests.cells.values.shape`, its last dimension larger as a rule."""
+    outer = values.shape(rng, rank, most)
+    return (*outer[:-1], outer[-1] + int(rng.integers(0, 20))) if outer and rng.integers(4) else outer
+
+
 def elements(rng: np.random.Generator, dtype: DType, shape: Sequence[int]) -> Array:
     """Choose elements of any type: codes, floats rich in halves, booleans."""
     if dtype is DType.BOOL:

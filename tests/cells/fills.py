@@ -10,6 +10,7 @@ import numpy as np
 from qmath.types import DType
 from tests.cells import values
 from tests.cells.build import Operand, Result, elements, one_op, quantization, scalar, vector
+from tests.cells.build import shape as shape_of
 from tests.cells.case import Case, Generator
 
 COMMON = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.INT64, DType.FLOAT32, DType.BOOL)
@@ -28,7 +29,7 @@ def _index(rng: np.random.Generator, numbers: tuple[int, ...] | list[int]) -> Op
 def tiles(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Repeat along every axis."""
     while True:
-        x = _operand(rng, dtype, values.shape(rng))
+        x = _operand(rng, dtype, shape_of(rng))
         times = [int(n) for n in rng.integers(1, 4, x.array.ndim)]
         yield one_op(f"TILE {dtype.name.lower()}", "TILE", [x, _index(rng, times)], [Result(dtype, x.params)])
 
@@ -36,7 +37,7 @@ def tiles(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
 def broadcasts(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Stretch axes of size 1 and add axes in front."""
     while True:
-        wanted = values.shape(rng, int(rng.integers(1, 6)))
+        wanted = shape_of(rng, int(rng.integers(1, 6)))
         shape = tuple(1 if rng.integers(2) else size for size in wanted)[int(rng.integers(len(wanted))) :]
         x = _operand(rng, dtype, shape)
         result = Result(dtype, x.params)
@@ -69,21 +70,21 @@ def fills(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Fill with one value."""
     while True:
         value = _operand(rng, dtype, (), constant=bool(rng.integers(2)))
-        shape = _index(rng, values.shape(rng))
+        shape = _index(rng, shape_of(rng))
         yield one_op(f"FILL {dtype.name.lower()}", "FILL", [shape, value], [Result(dtype, value.params)])
 
 
 def zeros(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Give zeros."""
     while True:
-        x = _operand(rng, dtype, values.shape(rng))
+        x = _operand(rng, dtype, shape_of(rng))
         yield one_op(f"ZEROS_LIKE {dtype.name.lower()}", "ZEROS_LIKE", [x], [Result(dtype)])
 
 
 def cumsums(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Sum along any axis, from either end, with or without the element itself."""
     while True:
-        x = _operand(rng, dtype, (*values.shape(rng), int(rng.integers(1, 9))))
+        x = _operand(rng, dtype, (*shape_of(rng), int(rng.integers(1, 9))))
         axis = scalar(int(rng.integers(-x.array.ndim, x.array.ndim)), constant=bool(rng.integers(2)))
         options = {"exclusive": bool(rng.integers(2)), "reverse": bool(rng.integers(2))}
         yield one_op(f"CUMSUM {dtype.name.lower()}", "CUMSUM", [x, axis], [Result(dtype)], **options)
@@ -92,7 +93,7 @@ def cumsums(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
 def selections(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Case]:
     """Choose by a condition of the same shape, one a row, one for all, or one that broadcasts."""
     while True:
-        shape = values.shape(rng)
+        shape = shape_of(rng)
         shapes = [shape, shape, shape]
         if op == "SELECT":
             shapes[0] = (shape, shape[:1], ())[int(rng.integers(3))]
@@ -110,14 +111,14 @@ def selections(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Case
 def diagonals(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Put vectors on diagonals."""
     while True:
-        x = _operand(rng, dtype, values.shape(rng))
+        x = _operand(rng, dtype, shape_of(rng))
         yield one_op(f"MATRIX_DIAG {dtype.name.lower()}", "MATRIX_DIAG", [x], [Result(dtype, x.params)])
 
 
 def set_diagonals(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Replace diagonals of square and other matrices."""
     while True:
-        shape = values.shape(rng, int(rng.integers(2, 5)))
+        shape = shape_of(rng, int(rng.integers(2, 5)))
         x, diagonal = _operand(rng, dtype, shape), _operand(rng, dtype, (*shape[:-2], min(shape[-2:])))
         cell = f"MATRIX_SET_DIAG {dtype.name.lower()}"
         yield one_op(cell, "MATRIX_SET_DIAG", [x, diagonal], [Result(dtype, x.params)])

@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 
 from qmath.types import Array, DType
-from tests.cells import values
 from tests.cells.build import Operand, Result, elements, one_op, quantization, scalar, vector
+from tests.cells.build import shape as shape_of
 from tests.cells.case import Case, Generator
 
 COMMON = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.INT64, DType.FLOAT32, DType.BOOL)
@@ -31,14 +31,14 @@ def _indices(
 def gathers(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Gather along any axis, with or without batch dims."""
     while True:
-        shape = values.shape(rng)
+        shape = shape_of(rng)
         if dtype is DType.INT4:
             shape = (*shape, 4)
         x = _operand(rng, dtype, shape)
         axis = int(rng.integers(len(shape) - (dtype is DType.INT4)))
         batch = int(rng.integers(axis + 1))
         kind = (DType.INT16, *INDEX)[int(rng.integers(3))]
-        inner = values.shape(rng, int(rng.integers(0 if batch else 1, 3)), most=5)
+        inner = shape_of(rng, int(rng.integers(0 if batch else 1, 3)), most=5)
         indices = _indices(rng, shape[axis], (*shape[:batch], *inner), kind)
         result = Result(dtype, x.params)
         if rng.integers(3) == 0 and batch < len(indices.array.shape):
@@ -51,11 +51,11 @@ def gathers(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
 def gathers_nd(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Gather slices by vectors of indices of any length."""
     while True:
-        shape = values.shape(rng)
+        shape = shape_of(rng)
         depth = int(rng.integers(1, len(shape) + 1))
         kind = (DType.INT16, *INDEX)[int(rng.integers(3))]
         limits = np.array(shape[:depth], np.int64)
-        indices = _indices(rng, limits, (*values.shape(rng, int(rng.integers(0, 3))), depth), kind)
+        indices = _indices(rng, limits, (*shape_of(rng, int(rng.integers(0, 3))), depth), kind)
         x = _operand(rng, dtype, shape)
         yield one_op(f"GATHER_ND {dtype.name.lower()}", "GATHER_ND", [x, indices], [Result(dtype, x.params)])
 
@@ -63,9 +63,9 @@ def gathers_nd(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
 def scatters(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Scatter slices, several of them onto one place."""
     while True:
-        shape = values.shape(rng)
+        shape = shape_of(rng)
         depth = int(rng.integers(1, len(shape) + 1))
-        outer = values.shape(rng, int(rng.integers(1, 3)))
+        outer = shape_of(rng, int(rng.integers(1, 3)))
         indices = _indices(rng, np.array(shape[:depth]), (*outer, depth))
         updates = _operand(rng, dtype, (*outer, *shape[depth:]))
         operands = [indices, updates, vector(*shape, constant=bool(rng.integers(2)))]
@@ -75,7 +75,7 @@ def scatters(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
 def densifications(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Put values into a dense tensor, one for each place or one for all."""
     while True:
-        shape = values.shape(rng)
+        shape = shape_of(rng)
         kind = INDEX[int(rng.integers(2))]
         if len(shape) == 1 and rng.integers(2):
             indices = _indices(rng, shape[0], (int(rng.integers(1, 7)),), kind)
@@ -92,7 +92,7 @@ def densifications(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
 def segments(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Case]:
     """Combine slices by segments, some empty, some negative."""
     while True:
-        shape = values.shape(rng)
+        shape = shape_of(rng)
         rank, count = int(rng.integers(1, len(shape) + 1)), int(rng.integers(1, 6))
         numbers = rng.integers(-1, count, shape[:rank]).astype(np.int32)
         ids = Operand(numbers, constant=bool(rng.integers(2)))
@@ -106,7 +106,7 @@ def segments(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Case]:
 def one_hots(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Set one element, also outside the depth, along any new axis."""
     while True:
-        shape = values.shape(rng, int(rng.integers(0, 4)))
+        shape = shape_of(rng, int(rng.integers(0, 4)))
         depth = int(rng.integers(1, 6))
         kind = INDEX[int(rng.integers(2))]
         indices = Operand(np.asarray(rng.integers(-2, depth + 2, shape).astype(kind.storage)), kind)
@@ -119,7 +119,7 @@ def one_hots(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
 def arg_extrema(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Case]:
     """Find extrema among few different values, so that many are equal."""
     while True:
-        shape = (*values.shape(rng), int(rng.integers(1, 40)))
+        shape = (*shape_of(rng), int(rng.integers(1, 40)))
         x = elements(rng, dtype, shape)
         if rng.integers(2):
             x = rng.choice(x.reshape(-1)[:3], shape)
@@ -134,7 +134,7 @@ def arg_extrema(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Cas
 def topks(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Rank few different values, so that many are equal."""
     while True:
-        shape = (*values.shape(rng, int(rng.integers(0, 3))), int(rng.integers(1, 20)))
+        shape = (*shape_of(rng, int(rng.integers(0, 3))), int(rng.integers(1, 20)))
         x = elements(rng, dtype, shape)
         if rng.integers(2):
             x = rng.choice(x.reshape(-1)[:4], shape)
@@ -151,7 +151,7 @@ def topks(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
 def wheres(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Find what is not 0."""
     while True:
-        shape = values.shape(rng)
+        shape = shape_of(rng)
         x = elements(rng, dtype, shape)
         x = np.where(rng.random(shape) < 0.4, np.zeros_like(x), x)
         x.flat[0] = 1

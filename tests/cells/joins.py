@@ -10,6 +10,7 @@ import numpy as np
 from qmath.types import DType
 from tests.cells import values
 from tests.cells.build import Operand, Result, elements, one_op, quantization
+from tests.cells.build import shape as shape_of
 from tests.cells.case import Case, Generator
 
 COMMON = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.INT64, DType.FLOAT32, DType.BOOL)
@@ -18,12 +19,12 @@ COMMON = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.INT64, DType.
 def concatenations(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Join up to five tensors along any axis; uint8 ones differ in scale and zero point."""
     while True:
-        shape = list(values.shape(rng))
+        shape = list(shape_of(rng))
         axis, count = int(rng.integers(len(shape))), int(rng.integers(1, 6))
         params = quantization(rng, dtype)
         operands = []
-        for _ in range(count):
-            shape[axis] = int(rng.integers(0 if rng.integers(8) == 0 else 1, 6))
+        for piece in range(count):
+            shape[axis] = int(rng.integers(0 if piece and rng.integers(8) == 0 else 1, 6))
             own = params
             if dtype is DType.UINT8 and rng.integers(3):
                 own = {"scale": values.related_scale(rng, params["scale"]), "zero_point": values.zero_point(rng, dtype)}
@@ -49,7 +50,7 @@ def rescaled_concatenations(rng: np.random.Generator) -> Iterator[Case]:
 def pads(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Case]:
     """Pad up to five axes."""
     while True:
-        shape = values.shape(rng, int(rng.integers(1, 6)), most=4)
+        shape = shape_of(rng, int(rng.integers(1, 6)), most=4)
         paddings = rng.integers(0, 4, (len(shape), 2)) * rng.integers(0, 2, (len(shape), 1))
         params = quantization(rng, dtype)
         out = {**params, "zero_point": values.zero_point(rng, dtype)} if params and dtype is not DType.INT16 else params
@@ -67,7 +68,7 @@ def pads(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Case]:
 def mirror_pads(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Mirror up to the whole axis."""
     while True:
-        shape = values.shape(rng, most=5)
+        shape = shape_of(rng, most=5)
         mode = int(rng.integers(2))
         longest = np.array(shape)[:, None] - (1 if mode == 0 else 0)
         paddings = rng.integers(0, longest + 1, (len(shape), 2))

@@ -8,18 +8,15 @@ from functools import partial
 import numpy as np
 
 from qmath.types import DType
-from tests.cells import values
 from tests.cells.build import Operand, Result, elements, one_op, quantization, scalar, vector
+from tests.cells.build import shape as shape_of
 from tests.cells.case import Case, Generator
 
 COMMON = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.INT64, DType.FLOAT32, DType.BOOL)
 
 
 def _shape(rng: np.random.Generator, rank: int | None = None) -> tuple[int, ...]:
-    shape = list(values.shape(rng, rank, most=7))
-    if rng.integers(10) == 0:
-        shape[int(rng.integers(len(shape)))] = 0
-    return tuple(shape)
+    return shape_of(rng, rank, most=7)
 
 
 def _operand(rng: np.random.Generator, dtype: DType, shape: tuple[int, ...]) -> Operand:
@@ -83,7 +80,7 @@ def ranks(rng: np.random.Generator) -> Iterator[Case]:
 def bitcasts(rng: np.random.Generator, source: DType, target: DType) -> Iterator[Case]:
     """Read bytes as another type, narrower or wider."""
     while True:
-        shape = values.shape(rng)
+        shape = shape_of(rng)
         if target.bits > source.bits:
             shape = (*shape, target.bits // source.bits)
         x = Operand(elements(rng, source, shape), source)
@@ -116,7 +113,7 @@ def sequence_reversals(rng: np.random.Generator, dtype: DType) -> Iterator[Case]
     """Reverse sequences of any length, the batch before or behind the sequence."""
     while True:
         rank = int(rng.integers(2, 6))
-        x = _operand(rng, dtype, values.shape(rng, rank))
+        x = _operand(rng, dtype, shape_of(rng, rank))
         sequence, batch = (int(axis) for axis in rng.permutation(rank)[:2])
         lengths = rng.integers(0, x.array.shape[sequence] + 1, x.array.shape[batch])
         kind = DType.INT64 if rng.integers(2) else DType.INT32

@@ -18,7 +18,7 @@ def examples(count: int) -> settings:
     return settings(max_examples=count, deadline=None, derandomize=True)
 
 
-def compare_cell(cell: str, generator: Generator, litert: LiteRT, *, least: int = 200, most_cases: int = 40) -> int:
+def compare_cell(cell: str, generator: Generator, litert: LiteRT, *, least: int = 200, most_cases: int = 100) -> int:
     """Compare cases of a cell with LiteRT until ``least`` elements are reached, and return how many were compared."""
     rng = np.random.default_rng(zlib.crc32(cell.encode()))
     elements = 0
