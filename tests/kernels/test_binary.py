@@ -1,4 +1,4 @@
-"""DIV, comparisons, MAXIMUM, SQUARED_DIFFERENCE and the plain ops of two inputs against LiteRT, goldens, and by hand."""
+"""Elementwise ops of two inputs, but for ADD, SUB and MUL, against LiteRT, Python integers, goldens, and by hand."""
 
 from __future__ import annotations
 
@@ -80,9 +80,7 @@ def test_tiny_quotients_come_out_wrong():
     assert evaluate("DIV", [0, 1, 2], [127, 127, 1], ((1e-3, 0), (1, 0), (1, 5))) == [6, 127, 127]
 
 
-@pytest.mark.parametrize(
-    ("dtype", "target", "params"), [(DType.INT8, None, ((1, 0),) * 3), (DType.INT32, None, NONE)]
-)
+@pytest.mark.parametrize(("dtype", "target", "params"), [(DType.INT8, None, ((1, 0),) * 3), (DType.INT32, None, NONE)])
 def test_a_divisor_of_zero_is_refused(dtype, target, params):
     with pytest.raises(ModelError, match="divisors other than 0"):
         evaluate("DIV", [1], [0], params, dtype, target)
