@@ -144,11 +144,11 @@ def quantize_symmetric(real: Float32Array) -> QuantizedRows:
 
     """
     rows = _rows(real)
-    span = np.abs(rows).max(axis=1, initial=0)
+    span = np.maximum(-rows.min(axis=1, initial=0), rows.max(axis=1, initial=0))
     zero = span == 0
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        steps = rows * (np.float32(127) / span)[:, None]
-        codes = _saturated(round_in_groups(steps), -127)
+        inverse = np.where(zero, np.float32(0), np.float32(127) / span)
+        codes = _saturated(round_in_groups(rows * inverse[:, None]), -127, bounded=_bounded(span, inverse))
     codes[zero] = 0
     scale = np.where(zero, np.float32(1), span / np.float32(127))
     return QuantizedRows(codes.reshape(real.shape), scale, np.zeros(len(rows), np.int64))
@@ -178,8 +178,9 @@ def quantize_asymmetric(real: Float32Array) -> QuantizedRows:
         zero_point = np.where(flat, 0, _nudged_zero_point(low, high, exact_scale))
         scale = exact_scale.astype(np.float32)
         inverse = np.where(scale == 0, np.float32(0), np.float32(1) / scale)
-        steps = round_in_groups(rows * inverse[:, None]) + zero_point[:, None].astype(np.float32)
-        codes = _saturated(steps, -128)
+        steps = round_in_groups(rows * inverse[:, None])
+        steps += zero_point[:, None].astype(np.float32)
+        codes = _saturated(steps, -128, bounded=_bounded(low, high, inverse))
     codes[flat] = 0
     return QuantizedRows(codes.reshape(real.shape), scale, zero_point.astype(np.int64))
 
@@ -197,11 +198,11 @@ def round_in_groups(steps: Float32Array) -> Float32Array:
 
     """
     grouped = steps.shape[1] // GROUP * GROUP
-    out = np.empty_like(steps)
-    whole = steps[:, :grouped]
-    np.trunc(whole + np.copysign(np.float32(0.5), whole), out=out[:, :grouped])
-    out[:, grouped:] = round_half_away_from_zero(steps[:, grouped:])
-    return out
+    rounded: Float32Array = np.copysign(np.float32(0.5), steps)
+    rounded += steps
+    np.trunc(rounded, out=rounded)
+    rounded[:, grouped:] = round_half_away_from_zero(steps[:, grouped:])
+    return rounded
 
 
 def _rows(real: Float32Array) -> Float32Array:
@@ -209,9 +210,17 @@ def _rows(real: Float32Array) -> Float32Array:
     return np.ascontiguousarray(real, np.float32).reshape(count, real.size // max(count, 1))
 
 
-def _saturated(steps: Float32Array, lowest: int) -> Int8Array:
+def _bounded(*of_each_row: Float32Array) -> bool:
+    """Whether ends and inverse scales of all rows are finite, so that steps are what they should be: small numbers."""
+    return all(bool(np.isfinite(values).all()) for values in of_each_row)
+
+
+def _saturated(steps: Float32Array, lowest: int, *, bounded: bool) -> Int8Array:
     """Clamp to int8; what int32 cannot hold, NaN too, is the lowest code, as x86's conversion makes it."""
-    return np.where(np.abs(steps) < _TOO_LARGE, np.clip(steps, lowest, 127), np.float32(lowest)).astype(np.int8)
+    if not bounded:
+        steps = np.where(np.abs(steps) < _TOO_LARGE, steps, np.float32(lowest))
+    np.clip(steps, np.float32(lowest), np.float32(127), out=steps)
+    return steps.astype(np.int8)
 
 
 def _nudged_zero_point(low: Float32Array, high: Float32Array, scale: Float64Array) -> Float64Array:
