@@ -75,10 +75,20 @@ def _one_by_one(a: Float32Array, b: Float32Array) -> Float32Array:
         return out
     many = max(1, BLOCK // max(1, b.size))
     for start in range(0, rows, many):
-        # NumPy adds slice after slice along an axis that is the outermost in memory: so the layout matters here.
         products = np.multiply(a[start : start + many].T[:, :, None], b[:, None, :], order="C")
-        np.add.reduce(products, axis=0, out=out[start : start + many])
+        out[start : start + many] = _add_slices(products)
     return out
+
+
+def _add_slices(terms: Float32Array) -> Float32Array:
+    """Add C-ordered terms along the first axis, one slice after the other.
+
+    NumPy does so along an axis that is the outermost in memory, but adds in pairs along the innermost: which the first
+    is where slices are single numbers.
+    """
+    if terms.size == len(terms):
+        return np.asarray(np.add.accumulate(terms, axis=0)[-1])
+    return np.asarray(np.add.reduce(terms, axis=0))
 
 
 def matmul_in_lanes(start: Float32Array, a: Float32Array, b: Float32Array) -> Float32Array:
@@ -111,8 +121,9 @@ def matmul_in_lanes(start: Float32Array, a: Float32Array, b: Float32Array) -> Fl
 
 def add_in_order(terms: Float32Array) -> Float32Array:
     """Add terms along the last axis, one after the other; 0 where there are none."""
-    outermost = np.ascontiguousarray(np.moveaxis(terms, -1, 0))
-    return np.asarray(np.add.reduce(outermost, axis=0, initial=np.float32(0)))
+    if terms.shape[-1] == 0:
+        return np.zeros(terms.shape[:-1], np.float32)
+    return _add_slices(np.ascontiguousarray(np.moveaxis(terms, -1, 0)))
 
 
 def add_in_lanes(terms: Float32Array) -> Float32Array:
