@@ -9,9 +9,8 @@ import numpy as np
 
 import fbs
 from qmath.errors import InputError, QuantrefError
-from qmath.types import DType
 from quantref.names import tensor_keys
-from quantref.quantizer.statistics import MIN_MAX, Range, Statistics, read_json
+from quantref.quantizer.statistics import MIN_MAX, Range, Statistics, observed_tensors, read_json
 
 #: Observer of AI Edge Quantizer: of each sample's bounds, the moving average.
 MOVING_AVERAGE = "moving-average"
@@ -33,11 +32,10 @@ def statistics_from_calibrated(model: fbs.Model) -> Statistics:
     """
     subgraph = model.subgraphs[0]
     ranges = {}
-    for key, tensor in zip(tensor_keys(subgraph), subgraph.tensors, strict=True):
-        stored = tensor.quantization
-        if tensor.dtype is not DType.FLOAT32 or tensor.is_constant or stored is None:
-            continue
-        if stored.min is None or stored.max is None or stored.min.size == 0:
+    keys = tensor_keys(subgraph)
+    for index in observed_tensors(subgraph):
+        key, stored = keys[index], subgraph.tensors[index].quantization
+        if stored is None or stored.min is None or stored.max is None or stored.min.size == 0:
             continue
         ranges[key] = _range(key, stored.min, stored.max)
     if not ranges:
