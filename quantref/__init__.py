@@ -18,6 +18,7 @@ from qmath.errors import (  # noqa: E402
 )
 from quantref.api import run  # noqa: E402
 from quantref.interpreter import Interpreter, load  # noqa: E402
+from quantref.trace import Trace, trace  # noqa: E402
 from quantref.verify import VerifyResult, verify  # noqa: E402
 
 __version__ = "0.1.0"
@@ -32,10 +33,12 @@ __all__ = [
     "QuantrefError",
     "RuntimeUnavailableError",
     "SpecError",
+    "Trace",
     "UnsupportedError",
     "VerifyResult",
     "load",
     "run",
     "save",
+    "trace",
     "verify",
 ]

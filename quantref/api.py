@@ -40,6 +40,26 @@ def run(
         The model is damaged, or not covered under the profile.
 
     """
+    interpreter = prepared_interpreter(model, inputs, profile)
+    interpreter.invoke()
+    subgraph = interpreter.graph.subgraph
+    keys = tensor_keys(subgraph)
+    return {keys[index]: interpreter.get_tensor(index) for index in subgraph.outputs}
+
+
+def prepared_interpreter(
+    model: ModelSource, inputs: Mapping[str, npt.ArrayLike], profile: str | Profile
+) -> Interpreter:
+    """Return an interpreter that has its inputs, of whatever size they are, and only needs to be invoked.
+
+    Raises
+    ------
+    InputError
+        Names, types or shapes do not fit.
+    ModelError, UnsupportedError
+        The model is damaged, or not covered under the profile.
+
+    """
     interpreter = Interpreter(model, profile)
     subgraph = interpreter.graph.subgraph
     keys = tensor_keys(subgraph)
@@ -50,5 +70,4 @@ def run(
     interpreter.allocate_tensors()
     for index, array in by_index.items():
         interpreter.set_tensor(index, np.asarray(array))
-    interpreter.invoke()
-    return {keys[index]: interpreter.get_tensor(index) for index in subgraph.outputs}
+    return interpreter

@@ -179,6 +179,10 @@ class Graph:
         actual = {n: s for n, s in zip(operator.inputs, shapes, strict=True) if n >= 0 and s is not None}
         return fbs.view(self.subgraph, operator, actual)
 
+    def prepared(self, index: int) -> Prepared:
+        """Return an op that has run as it was prepared for the shapes that it met."""
+        return self._steps[index].prepared
+
     def value(self, number: int) -> Array:
         """Return the value of a tensor.
 

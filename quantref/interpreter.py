@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -115,7 +116,7 @@ class Interpreter:
 
         """
         graph = self.graph
-        with self._in_file():
+        with self.in_file():
             graph.load_constants()
             for index in graph.subgraph.inputs:
                 tensor = graph.subgraph.tensors[index]
@@ -208,7 +209,7 @@ class Interpreter:
 
         """
         self._require_allocation()
-        with self._in_file():
+        with self.in_file():
             self.graph.run_steps()
         self._stale_shapes = False
 
@@ -221,13 +222,13 @@ class Interpreter:
 
         """
         self._operator(op_index)
-        with self._in_file():
+        with self.in_file():
             return self.graph.run_op(op_index, inputs)
 
     def evaluate_op(self, op_index: int, inputs: Inputs, note: Note = silent) -> Outputs:
         """Run one op of the main subgraph by its literal definition, naming its stages to ``note``."""
         self._operator(op_index)
-        with self._in_file():
+        with self.in_file():
             return self.graph.evaluate_op(op_index, inputs, note)
 
     def reset_all_variables(self) -> None:
@@ -271,6 +272,10 @@ class Interpreter:
         if signature_key not in signatures:
             raise InputError(f"expected a signature among {sorted(signatures)}, found {signature_key!r}")
         return SignatureRunner(self._session, signatures[signature_key])
+
+    def in_file(self) -> AbstractContextManager[None]:
+        """Return a context in which errors name the model's file."""
+        return located(*([str(self.model.path)] if self.model.path else []))
 
     def _details(self, index: int) -> dict[str, Any]:
         tensor = self._tensor(index)
@@ -316,9 +321,6 @@ class Interpreter:
     def _require_allocation(self) -> None:
         if not self._allocated:
             raise InputError("expected allocate_tensors to be called first")
-
-    def _in_file(self) -> Any:
-        return located(*([str(self.model.path)] if self.model.path else []))
 
 
 class SignatureRunner:

@@ -14,6 +14,9 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
+    import fbs
+    from qmath.types import Array
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: Columns of text for a reader that is not a terminal.
@@ -55,6 +58,30 @@ def model_argument(function: F) -> F:
     """Add the argument MODEL, a file that exists."""
     kind = click.Path(exists=True, dir_okay=False, path_type=Path)
     return click.argument("model", type=kind)(function)
+
+
+def inputs_of(model: Path, inputs: Path | None, sample: int) -> tuple[fbs.Model, dict[str, Array]]:
+    """Read a model, and one sample of its inputs from an ``.npz`` or, without one, drawn at random.
+
+    Raises
+    ------
+    QuantrefError
+        A file cannot be read, or does not fit the other.
+
+    """
+    from qmath.errors import InputError  # noqa: PLC0415 - keeps --help quick
+    from quantref.interpreter import load  # noqa: PLC0415 - keeps --help quick
+    from quantref.names import tensor_keys  # noqa: PLC0415 - keeps --help quick
+    from quantref.npz import load_npz  # noqa: PLC0415 - keeps --help quick
+    from quantref.samples import random_samples, samples_from  # noqa: PLC0415 - keeps --help quick
+
+    loaded = load(model)
+    samples = random_samples(loaded, sample + 1) if inputs is None else samples_from(loaded, load_npz(inputs))
+    if sample >= len(samples):
+        raise InputError(f"{inputs}: expected a sample below {len(samples)}, found {sample}")
+    graph = loaded.subgraphs[0]
+    keys = tensor_keys(graph)
+    return loaded, {keys[index]: array for index, array in zip(graph.inputs, samples[sample], strict=True)}
 
 
 def example(*lines: str) -> str:
