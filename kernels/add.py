@@ -27,7 +27,6 @@ from kernels.engine.contract import (
 )
 from kernels.engine.elementwise import (
     PlainBinary,
-    divide_by_power_of_two_16,
     expect_broadcast,
     expect_right_shift,
     expect_same_types,
@@ -38,9 +37,9 @@ from kernels.engine.elementwise import (
 )
 from kernels.engine.registry import Kernel
 from kernels.engine.scaling import InputScaling, to_common_scale, twice_larger_scale
+from kernels.engine.shifts import SCALAR_SHIFT, VECTOR_SHIFT, EitherWay, divide_by_power_of_two_16
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
-from qmath.errors import UnsupportedError
 from qmath.fixed_point import saturate, wrap_int32
 from qmath.multiplier import quantize_multiplier
 from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize
@@ -169,6 +168,9 @@ def power_of_two_add(x1: Array, x2: Array, op: PowerOfTwoAdd, note: Note = silen
 def prepare(op: OpView, profile: Profile) -> Prepared:
     """Check the contract of ADD or SUB and derive multipliers and range.
 
+    Quirk: SUB with twice the larger input scale above 2**20 output scales (for int16 2**15) divides by a negative power
+    of two, which on x86 gives 1 or -1 output steps instead of saturating.
+
     Quirk: The option pot_scale_int16 of ADD and SUB defaults to true in the schema, so int16 tensors whose scales are
     all powers of two take a kernel of their own, which refuses inputs that are both of another scale than the output.
 
@@ -207,22 +209,23 @@ def _is_plain(op: OpView, dtype: DType) -> bool:
     return dtype in {DType.FLOAT32, DType.INT32, DType.INT64} or (op.name == "ADD" and dtype is DType.FLOAT16)
 
 
-def _rescaled(op: OpView, activation: ActivationRange, rounding: Rounding) -> RescaledAdd:
+def _rescaled(op: OpView, activation: ActivationRange, rounding: Rounding) -> Prepared:
     y, left_shift = output_tensor(op), _LEFT_SHIFT[output_tensor(op).dtype]
     first, second = to_common_scale(op, left_shift, rounding.inputs)
     with np.errstate(over="ignore"):
         unit = np.asarray(np.float32(1 << left_shift) * float32_scale(y)).astype(np.float64)
     real_multiplier = np.asarray(twice_larger_scale(op) / unit)
-    sign = 1 if op.name == "ADD" else -1
-    if sign < 0 and real_multiplier > 1:
-        raise UnsupportedError(
-            f"SUB is not covered where twice the larger input scale exceeds 2**{left_shift} output scales (found "
-            f"{float(real_multiplier):g} times): the runtime then shifts by a negative count, which C leaves undefined"
-        )
     expect(bool(real_multiplier > 0), f"a smaller output scale, found {float32_scale(y)}")
+
+    def form(regime: Regime) -> RescaledAdd:
+        output = Requantize(regime, real_multiplier, zero_point_of(y), activation, y.dtype)
+        return RescaledAdd(first, second, 1 if op.name == "ADD" else -1, output, y.dtype)
+
+    if op.name == "SUB" and real_multiplier > 1:
+        why = f"SUB with twice the larger input scale above 2**{left_shift} output scales"
+        return EitherWay(form(SCALAR_SHIFT), form(VECTOR_SHIFT), why)
     expect_right_shift(quantize_multiplier(real_multiplier), "the scale of the sum over the output's")
-    output = Requantize(rounding.output, real_multiplier, zero_point_of(y), activation, y.dtype)
-    return RescaledAdd(first, second, sign, output, y.dtype)
+    return form(rounding.output)
 
 
 def _power_of_two(op: OpView, exponents: tuple[int, int, int], activation: ActivationRange) -> PowerOfTwoAdd:

@@ -12,19 +12,26 @@ from functools import partial
 import numpy as np
 
 from kernels.engine import elementwise
-from kernels.engine.contract import expect_count, expect_dtype, input_tensor, output_tensor, unsupported, zero_point_of
+from kernels.engine.contract import (
+    expect,
+    expect_count,
+    expect_dtype,
+    input_tensor,
+    output_tensor,
+    unsupported,
+    zero_point_of,
+)
 from kernels.engine.elementwise import (
     PlainBinary,
     expect_broadcast,
-    expect_right_shift,
     expect_same_types,
     float32_scale,
 )
 from kernels.engine.registry import Kernel
 from kernels.engine.scaling import InputScaling
+from kernels.engine.shifts import SCALAR_SHIFT, VECTOR_SHIFT, EitherWay
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
-from qmath.errors import UnsupportedError
 from qmath.multiplier import quantize_multiplier
 from qmath.requantize import DOUBLE_ROUNDING, Regime
 from qmath.stages import Note, silent, under
@@ -88,6 +95,9 @@ def comparison(x1: Array, x2: Array, op: Comparison, note: Note = silent) -> Boo
     1. Each input: subtract its zero point, shift left by 8 bits, multiply by its own scale.
     2. Compare the integers.
 
+    Quirk: Comparisons of quantized tensors with a scale above 1 shift by a negative count, which on x86 leaves little
+    but the signs to compare.
+
     Quirk: Comparisons multiply each input by its own scale, not by a ratio of scales, and round to integers of 1/256,
     so different values compare as equal where scales are small.
 
@@ -114,11 +124,11 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     dtype = expect_same_types(op)
     expect_broadcast(op)
     expect_dtype(output_tensor(op), DType.BOOL)
-    x1, x2, compare = input_tensor(op, 0), input_tensor(op, 1), _COMPARE[op.name]
-    if _is_plain(op.name, dtype, quantized=x1.quant is not None):
-        return PlainBinary(compare)
-    if dtype in {DType.INT8, DType.UINT8} or (dtype is DType.INT16 and op.name in _EQUALITY and x1.quant is not None):
-        return Comparison(compare, _scaling(x1, profile), _scaling(x2, profile), dtype)
+    is_quantized = input_tensor(op, 0).quant is not None
+    if _is_plain(op.name, dtype, quantized=is_quantized):
+        return PlainBinary(_COMPARE[op.name])
+    if dtype in {DType.INT8, DType.UINT8} or (dtype is DType.INT16 and op.name in _EQUALITY and is_quantized):
+        return _scaled(op, dtype, REGIME[profile])
     raise unsupported(op, "; ".join(_covers(op.name)))
 
 
@@ -131,15 +141,22 @@ def _is_plain(name: str, dtype: DType, *, quantized: bool) -> bool:
     return dtype in _PLAIN
 
 
-def _scaling(x: TensorView, profile: Profile) -> InputScaling:
+def _scaled(op: OpView, dtype: DType, regime: Regime) -> Prepared:
+    """Prepare a comparison of rescaled codes."""
+    x1, x2 = input_tensor(op, 0), input_tensor(op, 1)
+
+    def form(regime: Regime) -> Comparison:
+        return Comparison(_COMPARE[op.name], _scaling(x1, regime), _scaling(x2, regime), dtype)
+
+    if max(float32_scale(x1), float32_scale(x2)) > 1:
+        return EitherWay(form(SCALAR_SHIFT), form(VECTOR_SHIFT), f"{op.name} with a scale above 1")
+    return form(regime)
+
+
+def _scaling(x: TensorView, regime: Regime) -> InputScaling:
     scale = float32_scale(x)
-    if scale > 1:
-        raise UnsupportedError(
-            f"comparisons are not covered for scales above 1 (found {scale} on {x.name!r}): the runtime then shifts by "
-            "a negative count, which C leaves undefined"
-        )
-    factor = expect_right_shift(quantize_multiplier(scale.astype(np.float64)), f"the scale of {x.name!r}")
-    return InputScaling(zero_point_of(x), LEFT_SHIFT, factor, REGIME[profile])
+    expect(bool(scale != 1), f"a scale other than 1 on {x.name!r}, for which the runtime aborts, found {scale}")
+    return InputScaling(zero_point_of(x), LEFT_SHIFT, quantize_multiplier(scale.astype(np.float64)), regime)
 
 
 def _covers(name: str) -> tuple[str, ...]:

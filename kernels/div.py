@@ -26,6 +26,7 @@ from kernels.engine.contract import (
 )
 from kernels.engine.elementwise import PlainBinary, clamp_plain, expect_broadcast, expect_same_types, float32_scale
 from kernels.engine.registry import Kernel
+from kernels.engine.shifts import divide_by_power_of_two_x86
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.errors import ModelError
@@ -42,18 +43,6 @@ from qmath.types import ActivationRange, Array, DType, FixedPointMultiplier, Int
 
 #: Divides by two to the power of an exponent that need not lie between 0 and 31.
 Divide: TypeAlias = Callable[[Int64Array, Int64Array], Int64Array]
-
-
-def divide_by_power_of_two_x86(x: Int64Array, exponent: Int64Array) -> Int64Array:
-    """Divide int32 by ``2**exponent``, ties away from zero, with x86's shifts.
-
-    They take the exponent modulo 32, for the 64-bit mask modulo 64; the mask is then cut to 32 bits.
-    """
-    bits = exponent & 63
-    mask = np.where(bits < 32, (np.int64(1) << np.minimum(bits, 32)) - 1, -1)
-    threshold = (mask >> 1) + (x < 0)
-    return (x >> (exponent & 31)) + ((x & mask) > threshold)
-
 
 DIVIDE: Rules[Divide] = Rules("DIV", {LITERT_REFERENCE: divide_by_power_of_two_x86})
 

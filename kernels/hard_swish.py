@@ -20,8 +20,9 @@ from kernels.engine.contract import (
     unsupported,
     zero_point_of,
 )
-from kernels.engine.elementwise import PlainUnary, divide_by_power_of_two_16, float32_scale
+from kernels.engine.elementwise import PlainUnary, float32_scale
 from kernels.engine.registry import Kernel
+from kernels.engine.shifts import divide_by_power_of_two_16
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import Profile
 from qmath.errors import ModelError

@@ -10,7 +10,6 @@ from functools import partial
 
 import numpy as np
 
-from kernels.div import divide_by_power_of_two_x86
 from kernels.engine import elementwise
 from kernels.engine.contract import (
     expect,
@@ -24,6 +23,7 @@ from kernels.engine.contract import (
 from kernels.engine.elementwise import PlainUnary, expect_zero_points_of_zero, float32_scale
 from kernels.engine.lookup import SixteenBitFunction, sixteen_bit
 from kernels.engine.registry import Kernel
+from kernels.engine.shifts import divide_by_power_of_two_x86
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.profiles import Profile
 from qmath.errors import ModelError

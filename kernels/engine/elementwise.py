@@ -14,10 +14,9 @@ from kernels.engine.activation import Activation
 from kernels.engine.contract import checked_shape, expect, input_tensor, quant_of
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from qmath.errors import ModelError
-from qmath.fixed_point import rounding_divide_by_power_of_two
 from qmath.rounding import round_half_away_from_zero
 from qmath.stages import Note
-from qmath.types import Array, DType, FixedPointMultiplier, Float32Array, Int64Array
+from qmath.types import Array, DType, FixedPointMultiplier, Float32Array
 
 #: Most dimensions that the runtime's broadcasting loop takes.
 MAX_BROADCAST_RANK = 8
@@ -101,14 +100,6 @@ def exponent_of(scale: Float32Array) -> int | None:
     logarithm = np.asarray(natural * (np.float32(1) / np.float32(math.log(2))), np.float32)
     nearest = round_half_away_from_zero(logarithm)
     return int(nearest) if abs(logarithm - nearest) < np.float32(1e-3) else None
-
-
-def divide_by_power_of_two_16(x: Array, exponent: int) -> Int64Array:
-    """Divide 16-bit words by ``2**exponent``, ties away from zero, as gemmlowp's 16-bit code does.
-
-    Its mask has 16 bits, so from 16 on the result is 1 for 0 and positive numbers and -1 for negative ones.
-    """
-    return rounding_divide_by_power_of_two(x, exponent) if exponent < 16 else np.where(x >= 0, 1, -1)
 
 
 # --- Plain forms --------------------------------------------------------------------------------------------------

@@ -40,6 +40,20 @@ def quantized(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Case]
         yield _case(rng, f"{op} {dtype.name.lower()}", op, dtype, (params[0], params[1], params[2]), options)
 
 
+def overscaled(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
+    """Subtract with an output scale so small that the runtime shifts by a negative count, with a defined result."""
+    left_shift, most = (15, 3.9) if dtype is DType.INT16 else (20, 15.9)
+    while True:
+        first = values.scale(rng)
+        output = np.float32(2 * first / 2**left_shift / rng.uniform(1.01, most))
+        inputs: Params = {"scale": first, "zero_point": 0 if dtype is DType.INT16 else values.zero_point(rng, dtype)}
+        target: Params = {**inputs, "scale": output}
+        options: dict[str, Any] = {"fused_activation_function": int(rng.choice([0, 1])) if output > 1e-8 else 0}
+        options["pot_scale_int16"] = False
+        cell = f"SUB {dtype.name.lower()} overscaled"
+        yield _case(rng, cell, "SUB", dtype, (inputs, inputs, target), options)
+
+
 def powers_of_two(rng: np.random.Generator, op: str) -> Iterator[Case]:
     """Add int16 tensors whose scales are powers of two."""
     while True:
@@ -87,6 +101,8 @@ def _cells() -> dict[str, Generator]:
         cells[f"{op} int16 powers of two"] = partial(powers_of_two, op=op)
         for dtype in (DType.INT32, DType.INT64, DType.FLOAT32):
             cells[f"{op} plain {dtype.name.lower()}"] = partial(plain, op=op, dtype=dtype)
+    for dtype in QUANTIZED:
+        cells[f"SUB {dtype.name.lower()} overscaled"] = partial(overscaled, dtype=dtype)
     for dtype in (DType.INT16, DType.FLOAT16):
         cells[f"ADD plain {dtype.name.lower()}"] = partial(plain, op="ADD", dtype=dtype)
     return cells

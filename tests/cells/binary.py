@@ -68,6 +68,8 @@ def comparisons(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Cas
     """Compare codes: of one scale or two, near each other."""
     while True:
         first = min(values.scale(rng, -20, -0.6), np.float32(0.9))
+        if dtype is not DType.INT16 and rng.integers(8) == 0:
+            first = np.float32(rng.uniform(1.1, 1000))
         same = {"scale": first, "zero_point": _zero_point(rng, dtype)}
         other = {
             "scale": min(values.related_scale(rng, first, -2, 2), np.float32(0.9)),

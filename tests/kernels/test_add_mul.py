@@ -123,6 +123,13 @@ def test_mul_of_int16_to_int8_keeps_the_upper_bits():
     assert evaluate("MUL", [16384, -32768], [16384, -32768], params, DType.INT16, DType.INT8) == [35, 127]
 
 
+def test_sub_with_a_tiny_output_scale_leaves_the_sign():
+    params = (1, 0), (1, 0), (1e-6, 10)
+    assert evaluate("SUB", [5, 5, -100], [3, 5, 100], params) == [11, 11, 9]
+    with pytest.raises(UnsupportedError, match="negative count"):
+        evaluate("SUB", [100], [-100], ((1, 0), (1, 0), (1e-9, 0)))
+
+
 def test_floats_stay_finite():
     assert evaluate("ADD", [3e38], [3e38], (None,) * 3, DType.FLOAT32) == [np.finfo(np.float32).max]
 
@@ -136,7 +143,6 @@ def test_plain_integers_wrap():
     ("op", "params", "dtype", "error", "words"),
     [
         ("ADD", ((1, 0), (1, 0), (1e-6, 0)), DType.INT8, ModelError, "between 0 and 1"),
-        ("SUB", ((1, 0), (1, 0), (1e-6, 0)), DType.INT8, UnsupportedError, "negative count"),
         ("SUB", ((1, 300), (1, 0), (1, 0)), DType.INT8, ModelError, "zero point of INT8"),
         ("ADD", ((1, 1), (1, 0), (1, 0)), DType.INT16, ModelError, "zero point 0"),
         ("ADD", ((0.5, 0), (0.5, 0), (1, 0)), DType.INT16, ModelError, "larger input scale"),

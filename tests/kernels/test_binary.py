@@ -97,6 +97,11 @@ def test_comparisons_collapse_values_at_tiny_scales():
     assert evaluate("LESS", [1, 9], [2, 25], params, target=DType.BOOL) == [False, True]
 
 
+def test_comparisons_at_scales_above_one_see_signs_alone():
+    params = (2, 0), (2, 0), None
+    assert evaluate("EQUAL", [1, 0, -1], [7, 5, 1], params, target=DType.BOOL) == [True, True, False]
+
+
 def test_maximum_looks_at_codes_alone():
     assert evaluate("MAXIMUM", [1], [2], ((1.0, 0), (0.1, 0), (1.0, 0))) == [2]
     assert evaluate("MINIMUM", [1.0], [np.inf], NONE, DType.FLOAT32) == [1.0]
@@ -140,8 +145,7 @@ def test_scalars_and_empty_tensors(op, first, second):
 @pytest.mark.parametrize(
     ("op", "dtype", "params", "error", "words"),
     [
-        ("EQUAL", DType.INT8, ((2, 0), (2, 0), None), UnsupportedError, "above 1"),
-        ("EQUAL", DType.INT8, ((1, 0), (1, 0), None), ModelError, "between 0 and 1"),
+        ("EQUAL", DType.INT8, ((1, 0), (1, 0), None), ModelError, "other than 1"),
         ("NOT_EQUAL", DType.INT16, NONE, UnsupportedError, "not covered"),
         ("LESS", DType.BOOL, NONE, UnsupportedError, "not covered"),
         ("SQUARED_DIFFERENCE", DType.INT16, ((1, 0),) * 3, UnsupportedError, "not covered"),

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from kernels.engine import elementwise
 from kernels.engine.activation import Activation
-from kernels.engine.elementwise import clamp_plain, divide_by_power_of_two_16, exponent_of
+from kernels.engine.elementwise import clamp_plain, exponent_of
+from kernels.engine.shifts import divide_by_power_of_two_16
 from qmath.stages import silent
 from qmath.types import DType
 from tests.cells.models import two_inputs
