@@ -66,7 +66,7 @@ class _Rewriter:
         self._tensors = list(graph.tensors)
         self._operators: list[fbs.Operator] = []
         self._places: dict[Form, int] = {}
-        self._taken: set[int] = set()
+        self._taken = self._constants_read_as_they_are()
         self._names = {tensor.name for tensor in graph.tensors}
         self._forms = _forms_by_tensor((*layout.reads.values(), *layout.outputs.values()))
         self._read, self._leaving = set(layout.reads.values()), set(layout.outputs.values())
@@ -99,6 +99,13 @@ class _Rewriter:
             {old: number[new] for old, new in zip(graph.subgraph.outputs, outputs, strict=True)},
         )
         return compact, renumbered
+
+    def _constants_read_as_they_are(self) -> set[int]:
+        """Return constants that keep their tensor because somebody still reads it; other forms are further tensors."""
+        graph, layout = self._graph, self._layout
+        uses = [(use, tensor) for tensor, uses in graph.uses.items() for use in uses]
+        read = {tensor for use, tensor in uses if use not in layout.reads and graph.is_constant(tensor)}
+        return read | {tensor for tensor in graph.subgraph.outputs if graph.is_constant(tensor)}
 
     def _operator(self, op: int, operator: fbs.Operator) -> fbs.Operator:
         inputs = tuple(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from qmath.affine import along_quantized_dimension
@@ -10,9 +12,10 @@ from qmath.rounding import round_half_away_from_zero, round_half_to_even
 from qmath.scheme import SMALLEST_WEIGHT, asymmetric_params, largest_magnitude, weight_params
 from qmath.types import Array, DType, Float32Array, Float64Array
 from quantref.quantizer.params import Params
-from quantref.quantizer.ranges import trained_range
+from quantref.quantizer.ranges import aeq_range, trained_range
+from quantref.quantizer.statistics import Range
 
-#: Magnitudes of AI Edge Quantizer's constants are at least this.
+#: AI Edge Quantizer takes magnitudes to be at least this.
 AEQ_SMALLEST = 1e-9
 
 
@@ -39,6 +42,17 @@ def tflite_constant(values: Float32Array) -> Params:
 def trained_constant(values: Float32Array, dtype: DType, *, narrow: bool) -> Params:
     """Spread codes over a constant in float64, as quantization-aware training and uint8 models have it."""
     return trained_range(*_with_zero(values), dtype, narrow=narrow)
+
+
+def aeq_weights(values: Float32Array, axis: int, dtype: DType) -> Params:
+    """Give weights symmetric scales as AI Edge Quantizer does; codes of less than 8 bits are not narrow."""
+    return replace(symmetric_weights(values, axis, dtype, smallest=AEQ_SMALLEST), narrow=dtype.bits >= 8)
+
+
+def aeq_constant(values: Float32Array, dtype: DType) -> Params:
+    """Give a constant that is not weights the parameters of an activation, as AI Edge Quantizer does."""
+    params = aeq_range(Range(values.min(), values.max()), dtype)
+    return replace(params, narrow=dtype is DType.INT16)
 
 
 def tflite_codes(values: Float32Array, params: Params) -> Array:
