@@ -58,7 +58,7 @@ def plot(found: Sequence[Point], path: Path) -> None:
     import matplotlib as mpl  # noqa: PLC0415 - only with the extra 'bench'
 
     mpl.use("Agg")
-    mpl.rcParams["svg.hashsalt"] = "quantref"  # the same bytes for the same figures
+    mpl.rcParams.update({"svg.hashsalt": "quantref", "svg.fonttype": "none"})  # the same bytes for the same figures
     from matplotlib import pyplot as plt  # noqa: PLC0415 - after the choice of a backend
 
     curves = list(dict.fromkeys(point.curve for point in found))
@@ -75,7 +75,7 @@ def plot(found: Sequence[Point], path: Path) -> None:
         panel.set_xlabel(curve)
         panel.grid(alpha=0.3)
     panels[0][0].set_ylabel("ms per image")
-    panels[0][0].legend(fontsize="small")
-    figure.tight_layout()
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="upper center", ncol=len(RUNTIMES) + 1, frameon=False)
+    figure.tight_layout(rect=(0, 0, 1, 0.93))
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     plt.close(figure)

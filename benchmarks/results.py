@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import statistics
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -222,10 +220,9 @@ class Results:
 
     def save(self, path: Path) -> None:
         """Write JSON, all of it or nothing."""
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", delete=False) as file:
-            json.dump(self.to_json(), file, indent=1)
-            file.write("\n")
-        os.replace(file.name, path)  # noqa: PTH105 - Path.replace is the same, and this is the known idiom
+        partial = path.with_name(f"{path.name}.partial")
+        partial.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
+        partial.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Results:

@@ -11,6 +11,8 @@ from quantref.runtimes import RUNTIMES
 
 #: Ops of a model that its table lists one by one; the rest is summed by kind.
 SLOWEST = 12
+#: Load for each core beyond which a machine is called busy.
+BUSY = 0.3
 
 
 def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
@@ -50,9 +52,10 @@ def machine(results: Results) -> str:
     """Return the machine and the versions in two lines."""
     at = results.machine
     versions = [f"{name} {at[name]}" for name in ("numpy", "ai-edge-litert", "flatbuffers", "tflite") if at.get(name)]
+    busy = ": busy, so these figures say little" if (at["load"] or 0) > BUSY * at["cores"] else ""
     return (
         f"{at['date']}, {at['cores']} cores of {at['processor']}, {at['system']} {at['architecture']}, "
-        f"load {at['load']} at the start.\n"
+        f"load {at['load']} at the start{busy}.\n"
         f"quantref {at['quantref']} at {at['commit']}, Python {at['python']}, {', '.join(versions)}, "
         f"BLAS {at['blas']}.\n"
     )

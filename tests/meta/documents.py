@@ -33,7 +33,8 @@ class Block:
 
 def documents() -> list[Path]:
     """Return the documents whose commands and snippets have to work."""
-    return [ROOT / "README.md", *sorted(ROOT.glob("CONTRIBUTING.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+    docs = ROOT / "docs"
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks/README.md", *sorted(docs.rglob("*.md"))]
 
 
 def blocks(document: Path) -> list[Block]:

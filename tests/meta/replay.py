@@ -22,7 +22,7 @@ _PROGRAMS = (
     (re.compile(r"^(\.venv/bin/)?python3?\b"), ""),
 )
 #: Commands that are not run here: they install, run all tests, or take long.
-LEFT_OUT = re.compile(r"-m venv\b|\bpip install\b|\bpytest\b|\.ci/|-m (benchmarks|tests\.\w+)\b|\bgit\b|\b(ruff|mypy)\b|\bcurl\b")
+LEFT_OUT = re.compile(r"-m (venv|benchmarks|tests\.\w+)\b|\bpip install\b|\b(pytest|ruff|mypy|git|curl)\b|\.ci/")
 #: The exit code that a document announces in a comment behind a command.
 _ANNOUNCED = re.compile(r"#.*\bexits? (?:with )?(\d)")
 
