@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from kernels.engine.contract import expect, expect_count, expect_dtype, input_tensor, option, output_tensor
+from kernels.engine.contract import choice, expect, expect_count, expect_dtype, input_tensor
 from kernels.engine.movement import Movement, expect_covered, in_words, one_integer, resolve_axis
 from kernels.engine.registry import Kernel
 from kernels.engine.types import OpView, Prepared
@@ -57,14 +57,13 @@ def prepare_arg_extremum(op: OpView, profile: Profile) -> Prepared:
     """
     del profile
     expect_count(op, {2})
-    x, axis, y = input_tensor(op, 0), input_tensor(op, 1), output_tensor(op)
+    x, axis = input_tensor(op, 0), input_tensor(op, 1)
     expect_covered(op, x, COMPARED)
     expect_dtype(axis, DType.INT32, DType.INT64)
-    expect_dtype(y, DType.INT32, DType.INT64)
-    output_type = option(op, "output_type")
-    expect(output_type == y.dtype.value, f"output_type {y.dtype.value} ({y.dtype.name}), found {output_type}")
+    dtype = choice(op, "output_type", DType)
+    expect(dtype in {DType.INT32, DType.INT64}, f"output_type INT32 or INT64, found {dtype.name}")
     expect(len(x.shape) > 0, "a tensor with axes, found a scalar")
-    return Movement(partial(arg_extremum, largest=op.name == "ARG_MAX", dtype=y.dtype))
+    return Movement(partial(arg_extremum, largest=op.name == "ARG_MAX", dtype=dtype))
 
 
 COMPARED = (DType.INT8, DType.UINT8, DType.INT32, DType.FLOAT32, DType.BOOL)

@@ -17,7 +17,6 @@ from kernels.engine.contract import (
     expect_dtype,
     input_tensor,
     option,
-    output_tensor,
 )
 from kernels.engine.movement import Movement, expect_covered, in_words, resolve_axis
 from kernels.engine.registry import Kernel
@@ -65,7 +64,6 @@ def prepare_gather(op: OpView, profile: Profile) -> Prepared:
     expect_count(op, {2})
     x, indices = input_tensor(op, 0), input_tensor(op, 1)
     expect_covered(op, x, GATHERED)
-    expect_dtype(output_tensor(op), x.dtype)
     expect_dtype(indices, *INDICES)
     axis = resolve_axis(option(op, "axis"), len(x.shape))
     batch_dims = option(op, "batch_dims")
@@ -112,7 +110,6 @@ def prepare_gather_nd(op: OpView, profile: Profile) -> Prepared:
     expect_count(op, {2})
     x, indices = input_tensor(op, 0), input_tensor(op, 1)
     expect_covered(op, x, GATHERED_ND)
-    expect_dtype(output_tensor(op), x.dtype)
     expect_dtype(indices, *INDICES)
     expect(len(x.shape) > 0 and len(indices.shape) > 0, f"no scalars, found shapes {x.shape} and {indices.shape}")
     expect(indices.shape[-1] <= len(x.shape), f"vectors of at most {len(x.shape)} indices, found {indices.shape}")

@@ -16,7 +16,6 @@ from kernels.engine.contract import (
     expect_dtype,
     input_tensor,
     option,
-    output_tensor,
 )
 from kernels.engine.movement import Movement, expect_covered, in_words, one_integer
 from kernels.engine.registry import Kernel
@@ -58,8 +57,7 @@ def prepare_one_hot(op: OpView, profile: Profile) -> Prepared:
     expect_count(op, {4})
     indices, depth, on, off = (input_tensor(op, slot) for slot in range(4))
     expect_covered(op, on, VALUES)
-    for tensor in (off, output_tensor(op)):
-        expect_dtype(tensor, on.dtype)
+    expect_dtype(off, on.dtype)
     expect_dtype(indices, DType.INT32, DType.INT64)
     expect_dtype(depth, DType.INT32)
     for tensor in (depth, on, off):

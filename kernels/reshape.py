@@ -155,7 +155,6 @@ def prepare_expand_dims(op: OpView, profile: Profile) -> Prepared:
     expect_count(op, {2})
     x, axis, y = input_tensor(op, 0), input_tensor(op, 1), output_tensor(op)
     expect_covered(op, x, KEPT)
-    expect_dtype(y, x.dtype)
     expect_dtype(axis, DType.INT32, DType.INT64)
     expect_same_quant(x, y)
     if x.dtype is DType.INT16:
@@ -181,7 +180,6 @@ def prepare_shape(op: OpView, profile: Profile) -> Prepared:
     expect_count(op, {1})
     out_type = option(op, "out_type")
     expect(out_type in {DType.INT32.value, DType.INT64.value}, f"out_type INT32 or INT64, found {out_type}")
-    expect_dtype(output_tensor(op), DType(out_type))
     return Movement(partial(shape_of, dtype=DType(out_type)))
 
 
@@ -201,7 +199,6 @@ def prepare_rank(op: OpView, profile: Profile) -> Prepared:
     """
     del profile
     expect_count(op, {1})
-    expect_dtype(output_tensor(op), DType.INT32)
     return Movement(rank_of)
 
 

@@ -24,7 +24,6 @@ from kernels.engine.contract import (
     expect_rank,
     input_tensor,
     option,
-    output_tensor,
     unsupported,
 )
 from kernels.engine.movement import COPIED, expect_covered, in_words, integers
@@ -230,7 +229,6 @@ def _grid(op: OpView) -> Grid:
     expect_count(op, {2})
     x, size = input_tensor(op, 0), input_tensor(op, 1)
     expect_rank(x, 4)
-    expect_dtype(output_tensor(op), x.dtype)
     expect_dtype(size, DType.INT32)
     expect(size.shape == (2,), f"height and width, found shape {size.shape}")
     return Grid(bool(option(op, "align_corners")), bool(option(op, "half_pixel_centers")))

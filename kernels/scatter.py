@@ -14,7 +14,6 @@ from kernels.engine.contract import (
     expect_dtype,
     expect_rank,
     input_tensor,
-    output_tensor,
 )
 from kernels.engine.movement import Movement, expect_covered, in_words, integers
 from kernels.engine.registry import Kernel
@@ -64,7 +63,6 @@ def prepare_scatter_nd(op: OpView, profile: Profile) -> Prepared:
     expect_count(op, {3})
     indices, updates, shape = (input_tensor(op, slot) for slot in range(3))
     expect_covered(op, updates, SCATTERED)
-    expect_dtype(output_tensor(op), updates.dtype)
     expect_dtype(indices, DType.INT32)
     expect_dtype(shape, DType.INT32)
     expect_rank(shape, 1)
@@ -119,7 +117,6 @@ def prepare_sparse_to_dense(op: OpView, profile: Profile) -> Prepared:
     expect_count(op, {4})
     indices, shape, values, default = (input_tensor(op, slot) for slot in range(4))
     expect_covered(op, values, DENSE)
-    expect_dtype(output_tensor(op), values.dtype)
     expect_dtype(default, values.dtype)
     expect(all(size == 1 for size in default.shape), f"one default value, found shape {default.shape}")
     for tensor in (indices, shape):

@@ -49,7 +49,6 @@ def prepare_select(op: OpView, profile: Profile) -> Prepared:
     expect_covered(op, x, COPIED)
     expect_dtype(condition, DType.BOOL)
     expect_dtype(y, x.dtype)
-    expect_dtype(output_tensor(op), x.dtype)
     shapes = [tensor.shape for tensor in (condition, x, y)]
     given = output_tensor(op).shape
     if all(math.prod(shape) == 1 for shape in (*shapes, given)):

@@ -91,7 +91,6 @@ def prepare_dynamic_update_slice(op: OpView, profile: Profile) -> Prepared:
     x, update, begin = (input_tensor(op, slot) for slot in range(3))
     expect_covered(op, x, SLICED)
     expect_dtype(update, x.dtype)
-    expect_dtype(output_tensor(op), x.dtype)
     expect_dtype(begin, DType.INT32, DType.INT64)
     rank = len(x.shape)
     expect(rank <= MAX_UPDATED_RANK, f"at most {MAX_UPDATED_RANK} dimensions, found {x.shape}")

@@ -1,5 +1,7 @@
 """SPLIT, SPLIT_V: one tensor cut into several along an axis.
 
+Quirk: SPLIT, GATHER, SELECT, RESIZE_BILINEAR and more give outputs of their input's type, whatever the file declares.
+
 Source: ``tflite/kernels/split.cc``, ``split_v.cc``.
 """
 
@@ -62,7 +64,6 @@ def prepare_split(op: OpView, profile: Profile) -> Prepared:
     axis, x = input_tensor(op, 0), input_tensor(op, 1)
     expect_covered(op, x, SPLIT)
     expect_dtype(axis, DType.INT32)
-    _expect_outputs_like(op, x.dtype)
 
     def definition(axis: Array, x: Array) -> Outputs:
         place = resolve_axis(one_integer(axis), x.ndim)
@@ -93,13 +94,7 @@ def prepare_split_v(op: OpView, profile: Profile) -> Prepared:
     expect_dtype(sizes, DType.INT32, DType.INT64)
     expect(sizes.shape[0] == pieces > 0, f"one size for each of {pieces} outputs, found {sizes.shape[0]}")
     expect_dtype(axis, DType.INT32)
-    _expect_outputs_like(op, x.dtype)
     return Movement(lambda x, sizes, axis: split(x, one_integer(axis), integers(sizes)))
-
-
-def _expect_outputs_like(op: OpView, dtype: DType) -> None:
-    for y in op.outputs:
-        expect_dtype(y, dtype)
 
 
 SPLIT = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.INT64, DType.FLOAT32)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels.engine.contract import expect, expect_count, expect_dtype, input_tensor, output_tensor
+from kernels.engine.contract import expect, expect_count, input_tensor
 from kernels.engine.movement import Movement, expect_covered, in_words
 from kernels.engine.registry import Kernel
 from kernels.engine.types import OpView, Prepared
@@ -35,7 +35,6 @@ def prepare_where(op: OpView, profile: Profile) -> Prepared:
     expect_count(op, {1})
     condition = input_tensor(op, 0)
     expect_covered(op, condition, TRUTHS)
-    expect_dtype(output_tensor(op), DType.INT64)
     expect(len(condition.shape) > 0, "a condition with axes, found a scalar")
     return Movement(where)
 

@@ -12,6 +12,7 @@ from tests.cells.build import Operand, Result, dtype_of, one_op, scalar, vector
 from tests.cells.fills import CELLS
 from tests.kernels.forms import prepare_op, run_forms
 from tests.kernels.sweeps import compare_cell
+from tests.one_op import compare
 
 
 def build(op, x, *others, dtype=None, params=None, out=None, shape=(), **options):
@@ -220,3 +221,23 @@ def test_empty_tensors_have_litert_s_shapes(op, x, others, options, litert):
     for (y,) in run_forms(case.model, case.samples[0]):
         assert y.shape == expected.shape
         assert np.array_equal(y, expected, equal_nan=True)
+
+
+@pytest.mark.litert
+@pytest.mark.parametrize(
+    ("op", "x", "others", "options"),
+    [
+        ("EXPAND_DIMS", np.ones(2, np.int8), [scalar(0)], {}),
+        ("GATHER", np.ones(2, np.int8), [vector(0)], {"axis": 0}),
+        ("RESIZE_NEAREST_NEIGHBOR", np.ones((1, 1, 1, 1), np.int8), [vector(2, 2)], {}),
+        ("SPLIT_V", np.ones(2, np.int8), [vector(2), scalar(0)], {"num_splits": 1}),
+        ("FILL", np.array([2], np.int32), [constant(1, np.int8)], {}),
+        ("ARG_MAX", np.ones(2, np.int8), [scalar(0)], {"output_type": 2}),
+        ("SHAPE", np.ones(2, np.int8), [], {"out_type": 2}),
+        ("WHERE", np.ones(2, np.int8), [], {}),
+        ("MATRIX_DIAG", np.ones(2, np.int8), [], {}),
+    ],
+)
+def test_the_type_that_the_file_gives_an_output_is_ignored(op, x, others, options, litert):
+    case = build(op, x, *others, dtype=DType.FLOAT32, **options)
+    assert compare(case.model, case.ordered(), litert) > 0
