@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 #: RMSE in steps where nothing but rounding goes wrong: that of a uniform distribution, 1 / sqrt(12).
 IDEAL_RMSE = 12**-0.5
 #: Columns of TFLite's QuantizationDebugger.
@@ -228,7 +230,7 @@ class AccuracyReport:
             if row.own is not None and row.scale is not None:
                 own = row.own
                 errors = (own.stddev, own.mean, own.max_abs, own.mean_squared)
-                numbers = (*errors, row.scale, row.zero_point)
+                numbers = (*errors, np.float32(row.scale), row.zero_point)
                 writer.writerow((row.op_name, row.tensor_index, float(row.elements), *numbers, row.tensor_name))
         return text.getvalue()
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import fbs
+from kernels.profiles import LITERT_REFERENCE, Profile
 from qmath.affine import dequantize, quantize
 from qmath.errors import InputError
 from qmath.types import Array, DType, Float64Array, QuantParams
@@ -25,6 +26,7 @@ def compare_quantized(
     quantized_model: ModelSource,
     data: RepresentativeDataset,
     *,
+    profile: str | Profile = LITERT_REFERENCE,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> AccuracyReport:
     """Run both models on the same data and measure what quantization costs.
@@ -40,6 +42,8 @@ def compare_quantized(
     data
         Samples for the float model (see :mod:`quantref.quantizer.representative`). Inputs that are quantized in the
         other model are quantized for it.
+    profile
+        Which runtime's arithmetic the quantized model runs under.
     progress
         Called with the number of samples done and of all; None for the latter if it is not known.
 
@@ -51,7 +55,7 @@ def compare_quantized(
         A model cannot be read or run.
 
     """
-    comparison = _Comparison(Interpreter(float_model), Interpreter(quantized_model))
+    comparison = _Comparison(Interpreter(float_model), Interpreter(quantized_model, profile))
     samples = Samples(comparison.ours.model, data)
     count = 0
     for sample in samples:
@@ -76,7 +80,11 @@ class _Tally:
     def add(self, reference: Array, found: Array) -> None:
         """Add the differences of a sample."""
         wide = reference.astype(np.float64)
-        difference = found.astype(np.float64) - wide
+        with np.errstate(invalid="ignore"):
+            difference = found.astype(np.float64) - wide
+        finite = np.isfinite(difference)
+        if not finite.all():  # what overflowed in the float model has no error
+            difference, wide = difference[finite], wide[finite]
         self.samples += 1
         if difference.size == 0:
             return
