@@ -14,6 +14,7 @@ import numpy as np
 
 from kernels.engine import elementwise
 from kernels.engine.activation import Activation, quantized_range
+from kernels.engine.blocks import binary_blocks, in_place
 from kernels.engine.contract import (
     choice,
     expect,
@@ -86,12 +87,14 @@ class RescaledAdd(Prepared):
 
     def _with_tables_of_inputs(self) -> Runner:
         scalings = [elementwise.unary(scaling, self.codes) for scaling in (self.first, self.second)]
+        # Zero points are 0: a code, shifted left by 15, has 31 bits with its sign, and is at least halved.
+        requantize = in_place(self.requantize, 1 << 30)
 
-        def run(inputs: Inputs) -> Outputs:
-            (first,), (second,) = (scaling([given(inputs, slot)]) for slot, scaling in enumerate(scalings))
-            return (self.requantize(wrap_int32(first + self.sign * second)),)
+        def function(x1: Array, x2: Array) -> Array:
+            (first,), (second,) = scalings[0]([x1]), scalings[1]([x2])
+            return requantize(first + self.sign * second)
 
-        return run
+        return binary_blocks(function, self.codes)
 
 
 def rescaled_add(x1: Array, x2: Array, op: RescaledAdd, note: Note = silent) -> Array:

@@ -14,6 +14,7 @@ import numpy as np
 
 from kernels.engine import elementwise
 from kernels.engine.activation import Activation, quantized_range
+from kernels.engine.blocks import binary_blocks, in_place
 from kernels.engine.contract import (
     choice,
     expect,
@@ -59,8 +60,17 @@ class Mul(Prepared):
         """Tabulate all pairs of 8-bit codes."""
         codes = self.requantize.dtype
         if codes.bits > 8:
-            return lambda inputs: self.evaluate(inputs, silent)
+            return self._in_blocks()
         return elementwise.binary(partial(mul, op=self), codes, codes, constants)
+
+    def _in_blocks(self) -> Runner:
+        # Both zero points are 0, so a product has 31 bits.
+        requantize = in_place(self.requantize, 1 << 30)
+
+        def function(x1: Array, x2: Array) -> Array:
+            return requantize(np.multiply(x1, x2, dtype=np.int64))
+
+        return binary_blocks(function, self.requantize.dtype)
 
 
 def mul(x1: Array, x2: Array, op: Mul, note: Note = silent) -> Array:

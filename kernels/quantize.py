@@ -56,6 +56,9 @@ STEPS: Rules[Steps] = Rules("QUANTIZE", {LITERT_REFERENCE: divided_half_away})
 REGIME: Rules[Regime] = Rules("QUANTIZE", {LITERT_REFERENCE: DOUBLE_ROUNDING})
 REAL: Rules[Real] = Rules("DEQUANTIZE", {LITERT_REFERENCE: float64_product})
 
+#: Steps from here on do not fit int32.
+INT32_STEPS = np.float32(2.0**31)
+
 _FLOAT_TO = (DType.INT8, DType.UINT8, DType.INT16, DType.INT4, DType.UINT4)
 _FLOAT_TO_PER_AXIS = (DType.INT8, DType.UINT8, DType.INT16)
 _REQUANTIZE = {
@@ -83,6 +86,26 @@ class Quantize(Prepared):
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`quantize`."""
         return (quantize(given(inputs, 0), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Stay in float32 where every step fits int32.
+
+        Adding the zero point in float32 is exact for steps below 2**22, and others saturate either way.
+        """
+        del constants
+        zero_point = self.zero_point.astype(np.float32)
+
+        def run(inputs: Inputs) -> Outputs:
+            x = given(inputs, 0)
+            with np.errstate(over="ignore", invalid="ignore"):
+                steps = self.steps(x, self.scale)
+            # A NaN fails the comparison too.
+            if steps.size == 0 or not max(steps.max(), -steps.min()) < INT32_STEPS:
+                return self.evaluate(inputs, silent)
+            codes = steps + zero_point
+            return (np.clip(codes, self.dtype.min, self.dtype.max, out=codes).astype(self.dtype.storage),)
+
+        return run
 
 
 def quantize(x: Float32Array, op: Quantize, note: Note = silent) -> Array:

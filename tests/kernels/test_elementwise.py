@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from kernels.engine import elementwise
 from kernels.engine.activation import Activation
+from kernels.engine.blocks import in_place
 from kernels.engine.elementwise import clamp_plain, exponent_of
 from kernels.engine.shifts import divide_by_power_of_two_16
+from qmath.requantize import DOUBLE_ROUNDING, SINGLE_ROUNDING, Requantize
 from qmath.stages import silent
-from qmath.types import DType
+from qmath.types import ActivationRange, DType
 from tests.cells.models import two_inputs
 from tests.kernels.forms import inputs_of, prepare_op
 
@@ -62,6 +64,45 @@ def test_the_definition_runs_until_a_table_pays():
     for x in (small, small, large, large, small):
         run([x])
     assert seen == [10, 10, 1 << 16]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    exponent=st.floats(-31, 6),
+    zero_point=st.integers(-128, 127),
+    near=st.integers(-(2**20), 2**20),
+    regime=st.sampled_from([DOUBLE_ROUNDING, SINGLE_ROUNDING]),
+)
+def test_requantizing_in_place_equals_the_definition(exponent, zero_point, near, regime):
+    largest = min(2**30, int(2 ** (31 - max(exponent, 0) - 1)))
+    ends = ActivationRange(-(2**15), 2**15 - 1)
+    requantize = Requantize(regime, np.asarray(2.0**exponent), zero_point, ends, DType.INT16)
+    accumulators = np.arange(near - 500, near + 500) * 2 ** max(0, int(-exponent) - 9)
+    accumulators = np.clip(np.append(accumulators, [-largest, largest]), -largest, largest)
+    expected = requantize(accumulators)
+    assert np.array_equal(in_place(requantize, largest)(accumulators.copy()), expected)
+
+
+def test_where_requantizing_in_place_would_differ_the_definition_runs():
+    ends = ActivationRange(-(2**15), 2**15 - 1)
+    requantize = Requantize(DOUBLE_ROUNDING, np.asarray(4.0), 0, ends, DType.INT16)
+    assert in_place(requantize, 2**28) is requantize
+    assert in_place(requantize, 2**27) is not requantize
+
+
+@pytest.mark.parametrize("shapes", [((200, 200), (200, 200)), ((200, 1), (1, 200)), ((), (40_000,))])
+@pytest.mark.parametrize("op", ["ADD", "SUB", "MUL"])
+def test_blocks_of_wide_tensors(op, shapes):
+    rng = np.random.default_rng(8)
+    arrays = tuple(rng.integers(-(2**15), 2**15, shape).astype(np.int16) for shape in shapes)
+    params = ({"scale": 0.3}, {"scale": 0.2}, {"scale": 0.5})
+    options = {} if op == "MUL" else {"pot_scale_int16": False}
+    model, sample = two_inputs(op, arrays, (DType.INT16, DType.INT16), DType.INT16, params, **options)
+    prepared, inputs = prepare_op(model), inputs_of(model, sample)
+    (expected,), run = prepared.evaluate(inputs, silent), prepared.compile([None, None])
+    for _ in range(2):
+        (found,) = run(inputs)
+        assert np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize(
