@@ -1,0 +1,123 @@
+"""Stored outputs of seven runtimes against quantref's profiles: ``python -m tests.goldens --profile tflm``.
+
+The folder ``../shared/goldens`` holds models of one op with inputs and what each runtime gave, and the folder
+``../shared/goldens-arm`` more of those, from LiteRT on Arm. This prints, for each op and type, how many elements a
+profile gets right. Integers are compared by ``==``; floats within one part in 100,000, because the hybrid ops of some
+machines fuse multiply and add.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import quantref
+from kernels import profiles
+from kernels.profiles import Profile
+from qmath.errors import QuantrefError
+from qmath.types import Array
+from quantref.difference import Difference, difference
+from tests.one_op import run_ours
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+#: Where the output of each profile's runtime lies; a golden that lacks the key was not run there.
+KEYS = {
+    profiles.LITERT_REFERENCE: "litert_reference",
+    profiles.LITERT_OPTIMIZED: "litert_optimized",
+    profiles.LITERT_OPTIMIZED_ARM64: "litert_optimized_arm64",
+    profiles.XNNPACK: "xnnpack",
+    profiles.XNNPACK_ARM64: "xnnpack_arm64",
+    profiles.TFLM: "tflm",
+    profiles.CMSIS_NN: "cmsis_nn",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """A model, the inputs of each invocation, what the runtime gave, and which elements are undefined in C."""
+
+    path: Path
+    samples: tuple[tuple[Array, ...], ...]
+    expected: tuple[Array, ...]
+    undefined: Array | None
+
+    @property
+    def kind(self) -> str:
+        """Op and types: ``"CONV_2D i8"``."""
+        op, _, case = self.path.stem.partition("__")
+        return f"{op} {case.split('_')[0]}"
+
+
+def goldens(profile: Profile, pattern: str = "*", shared: Path = SHARED) -> Iterator[Golden]:
+    """Yield the goldens whose name fits a shell pattern and that the runtime of a profile ran."""
+    for path in sorted([*(shared / "goldens").glob("*.npz"), *(shared / "goldens-arm").glob("*.npz")]):
+        if fnmatch.fnmatch(path.stem, pattern):
+            with np.load(path) as stored:
+                arrays = dict(stored)
+            expected = arrays.get(f"{KEYS[profile]}__output_0")
+            if expected is not None:
+                count = sum(key.startswith("input_") for key in arrays)
+                inputs = [arrays[f"input_{number}"] for number in range(count)]
+                # With several steps the leading axis is time, and state lives on.
+                steps = int(arrays.get("steps", 1))
+                samples = tuple(zip(*inputs, strict=True)) if steps > 1 else (tuple(inputs),)
+                outputs = tuple(expected) if steps > 1 else (expected,)
+                yield Golden(path.with_suffix(".tflite"), samples, outputs, arrays.get("undefined_shift_mask"))
+
+
+def compare(golden: Golden, profile: Profile) -> Difference:
+    """Run a golden's model under a profile."""
+    interpreter = quantref.Interpreter(golden.path, profile)
+    interpreter.allocate_tensors()
+    total = Difference()
+    for number, (sample, expected) in enumerate(zip(golden.samples, golden.expected, strict=True)):
+        total += difference(expected, run_ours(interpreter, sample)[0], sample=number)
+    return total
+
+
+def main() -> int:
+    """Print the table; the exit code is 1 if anything differed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = {profile.name: profile for profile in KEYS}
+    parser.add_argument("--profile", choices=[*names, "all"], default="all")
+    parser.add_argument("--cases", default="*", help="shell pattern of goldens, such as 'CONV_2D__i8*'")
+    arguments = parser.parse_args()
+    console = Console(width=160 if not sys.stdout.isatty() else None)
+    table = Table("profile", "op and types", "cases", "elements", "mismatches", "not run")
+    wrong = 0
+    for profile in names.values() if arguments.profile == "all" else [names[arguments.profile]]:
+        totals: dict[str, Difference] = defaultdict(Difference)
+        cases: dict[str, int] = defaultdict(int)
+        failures: dict[str, int] = defaultdict(int)
+        for golden in goldens(profile, arguments.cases):
+            cases[golden.kind] += 1
+            try:
+                found = compare(golden, profile)
+            except QuantrefError as error:
+                failures[golden.kind] += 1
+                console.print(f"{profile.name} {golden.path.stem}: {error}", highlight=False, markup=False)
+                continue
+            if found.mismatches:
+                note = f"{profile.name} {golden.path.stem}: {found.mismatches} of {found.elements}: {found.first}"
+                console.print(note, highlight=False, markup=False)
+            totals[golden.kind] += found
+        for kind in sorted(cases):
+            total = totals[kind]
+            wrong += total.mismatches + failures[kind]
+            row = (profile.name, kind, str(cases[kind]), f"{total.elements:,}", f"{total.mismatches:,}")
+            table.add_row(*row, str(failures[kind]), style="bold red" if total.mismatches or failures[kind] else None)
+    console.print(table)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
