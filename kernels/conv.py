@@ -46,7 +46,7 @@ from kernels.engine.convolution import (
     with_bias,
 )
 from kernels.engine.float_sums import matmul_in_order
-from kernels.engine.geometry import Padding, Window, padded, span
+from kernels.engine.geometry import Padding, Window, padded, reachable, span
 from kernels.engine.linear import convolve, convolve_fast, convolve_in_order
 from kernels.engine.registry import Kernel
 from kernels.engine.taps import Products, Reads, indices, over_window
@@ -125,8 +125,9 @@ class Conv2D(Prepared):
         filter_, bias = constants[1], constants[2]
         if filter_ is None or bias is None:
             return definition
-        weights = filter_.astype(np.int64) - self.filter_zero_point
-        sums = exact.Convolution(weights, self.window, self.groups, self.input_zero_point, self.codes)
+        window, taps = reachable(self.window)
+        weights = filter_[:, taps[0], taps[1]].astype(np.int64) - self.filter_zero_point
+        sums = exact.Convolution(weights, window, self.groups, self.input_zero_point, self.codes)
         offset = bias_or_zeros(bias, len(weights)) - self.input_zero_point * weights.sum(axis=(1, 2, 3))
         if not fits(sums.reach, offset, self.accumulator):
             return definition
@@ -168,9 +169,10 @@ def conv_2d(x: Array, filter_: Array, bias: Array, conv: Conv2D, note: Note = si
 
 def accumulate(x: Array, filter_: Array, bias: Array, conv: Conv2D, note: Note = silent) -> Int64Array:
     """Sum over each window what codes stand for, in steps, plus bias; as the accumulator holds it."""
-    steps = padded(x.astype(np.int64) - conv.input_zero_point, conv.window, 0)
-    weights = filter_.astype(np.int64) - conv.filter_zero_point
-    sums = convolve(steps, weights, conv.window, conv.groups)
+    window, taps = reachable(conv.window)
+    steps = padded(x.astype(np.int64) - conv.input_zero_point, window, 0)
+    weights = filter_[:, taps[0], taps[1]].astype(np.int64) - conv.filter_zero_point
+    sums = convolve(steps, weights, window, conv.groups)
     return with_bias(sums, bias_or_zeros(bias, len(weights)), conv.accumulator, note)
 
 
@@ -184,20 +186,22 @@ class FloatConv2D(Prepared):
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Convolve product after product, add the bias, clamp: the same bits as LiteRT's reference kernel."""
-        x = padded(given(inputs, 0), self.window, 0)
-        return self._finish(convolve_in_order(x, given(inputs, 1), self.window, self.groups), inputs, note)
+        window, taps = reachable(self.window)
+        x, filter_ = padded(given(inputs, 0), window, 0), given(inputs, 1)[:, taps[0], taps[1]]
+        return self._finish(convolve_in_order(x, filter_, window, self.groups), inputs, note)
 
     def compile(self, constants: Inputs) -> Runner:
         """Lay windows out as matrices, if the filter is constant, and multiply in the same order."""
         filter_ = constants[1]
         if filter_ is None:
             return partial(self.evaluate, note=silent)
-        columns = np.split(filter_.reshape(len(filter_), -1), self.groups)
+        window, taps = reachable(self.window)
+        columns = np.split(filter_[:, taps[0], taps[1]].reshape(len(filter_), -1), self.groups)
         matrices = [np.ascontiguousarray(block.T) for block in columns]
 
         def run(inputs: Inputs) -> Outputs:
-            x = padded(given(inputs, 0), self.window, 0)
-            return self._finish(convolve_fast(x, matrices, self.window, matmul_in_order), inputs, silent)
+            x = padded(given(inputs, 0), window, 0)
+            return self._finish(convolve_fast(x, matrices, window, matmul_in_order), inputs, silent)
 
         return run
 

@@ -15,7 +15,7 @@ from kernels.engine import exact
 from kernels.engine.activation import Activation
 from kernels.engine.contract import expect
 from kernels.engine.convolution import Operands, expect_bias, finished
-from kernels.engine.geometry import Window, padded
+from kernels.engine.geometry import Window, padded, reachable
 from kernels.engine.hybrid import (
     SCALE_BACK_BY_PRODUCT,
     SCALE_BACK_IN_TURN,
@@ -113,7 +113,8 @@ class HybridConv2D(Prepared):
         return None if excess is None else excess.reshape(weights.shape)
 
     def _sum(self, weights: Int64Array) -> exact.Convolution:
-        return exact.Convolution(weights, self.window, self.groups, 0, STEPS)
+        window, taps = reachable(self.window)
+        return exact.Convolution(weights[:, taps[0], taps[1]], window, self.groups, 0, STEPS)
 
 
 def hybrid_conv_2d(x: Array, filter_: Array, bias: Array, conv: HybridConv2D, note: Note = silent) -> Array:
@@ -157,11 +158,12 @@ def hybrid_conv_2d(x: Array, filter_: Array, bias: Array, conv: HybridConv2D, no
     """
     rows = conv.arithmetic.quantize(x)
     note("quantized input", rows.codes)
-    weights, steps = filter_.view(np.int8), padded(rows.steps(np.int64), conv.window, 0)
-    sums = convolve(steps, weights.astype(np.int64), conv.window, conv.groups)
+    window, (high, wide) = reachable(conv.window)
+    weights, steps = filter_.view(np.int8), padded(rows.steps(np.int64), window, 0)
+    sums = convolve(steps, weights[:, high, wide].astype(np.int64), window, conv.groups)
     excess = conv.misread(weights)
     if excess is not None:
-        sums += convolve(np.minimum(steps, 0), excess, conv.window, conv.groups)
+        sums += convolve(np.minimum(steps, 0), excess[:, high, wide], window, conv.groups)
     accumulator = note("accumulator", wrap_int32(sums))
     real = conv.arithmetic.real_values(accumulator, conv.filter_scale, rows, note)
     return finished(real, bias, conv.activation, note)

@@ -46,7 +46,7 @@ from kernels.engine.convolution import (
     with_bias,
 )
 from kernels.engine.float_sums import einsum_adds_in_order
-from kernels.engine.geometry import Padding, Window, padded, span
+from kernels.engine.geometry import Padding, Window, padded, reachable, span
 from kernels.engine.linear import depthwise_convolve, depthwise_convolve_fast
 from kernels.engine.registry import Kernel
 from kernels.engine.taps import Products, Reads, indices, over_window
@@ -121,8 +121,9 @@ class DepthwiseConv2D(Prepared):
         filter_, bias = constants[1], optional_array(constants, BIAS)
         if filter_ is None or (bias is None and len(constants) > BIAS):
             return definition
-        weights = filter_[0].astype(np.int64) - self.filter_zero_point
-        sums = exact.DepthwiseConvolution(weights, self.window, self.input_zero_point, self.codes)
+        window, taps = reachable(self.window)
+        weights = filter_[0][taps].astype(np.int64) - self.filter_zero_point
+        sums = exact.DepthwiseConvolution(weights, window, self.input_zero_point, self.codes)
         offset = bias_or_zeros(bias, weights.shape[2]) - self.input_zero_point * weights.sum(axis=(0, 1))
         if not fits(sums.reach, offset, self.accumulator):
             return definition
@@ -168,9 +169,10 @@ def depthwise_conv_2d(
 
 def accumulate(x: Array, filter_: Array, bias: Array | None, conv: DepthwiseConv2D, note: Note = silent) -> Int64Array:
     """Sum over each window what codes stand for, in steps, plus bias; as the accumulator holds it."""
-    steps = padded(x.astype(np.int64) - conv.input_zero_point, conv.window, 0)
-    weights = filter_[0].astype(np.int64) - conv.filter_zero_point
-    sums = depthwise_convolve(steps, weights, conv.window)
+    window, taps = reachable(conv.window)
+    steps = padded(x.astype(np.int64) - conv.input_zero_point, window, 0)
+    weights = filter_[0][taps].astype(np.int64) - conv.filter_zero_point
+    sums = depthwise_convolve(steps, weights, window)
     return with_bias(sums, bias_or_zeros(bias, weights.shape[2]), conv.accumulator, note)
 
 
@@ -183,8 +185,9 @@ class FloatDepthwiseConv2D(Prepared):
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Convolve product after product, add the bias, clamp: the same bits as LiteRT's reference kernel."""
-        x = padded(given(inputs, 0), self.window, 0)
-        sums = note("sum", depthwise_convolve(x, given(inputs, 1)[0], self.window))
+        window, taps = reachable(self.window)
+        x, filter_ = padded(given(inputs, 0), window, 0), given(inputs, 1)[0][taps]
+        sums = note("sum", depthwise_convolve(x, filter_, window))
         return (finished(sums, optional_array(inputs, BIAS), self.activation, note),)
 
     def compile(self, constants: Inputs) -> Runner:
@@ -192,10 +195,12 @@ class FloatDepthwiseConv2D(Prepared):
         filter_ = constants[1]
         if filter_ is None or filter_.shape[3] == 1 or not einsum_adds_in_order():
             return partial(self.evaluate, note=silent)
+        window, taps = reachable(self.window)
+        weights = filter_[0][taps]
 
         def run(inputs: Inputs) -> Outputs:
-            x = padded(given(inputs, 0), self.window, 0)
-            sums = depthwise_convolve_fast(x, given(inputs, 1)[0], self.window, in_order=True)
+            x = padded(given(inputs, 0), window, 0)
+            sums = depthwise_convolve_fast(x, weights, window, in_order=True)
             return (finished(sums, optional_array(inputs, BIAS), self.activation),)
 
         return run

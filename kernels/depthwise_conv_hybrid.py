@@ -15,7 +15,7 @@ from kernels.engine import exact
 from kernels.engine.activation import Activation
 from kernels.engine.contract import expect, quant_of
 from kernels.engine.convolution import Operands, expect_bias, filter_scale, finished, optional_array
-from kernels.engine.geometry import Window, padded
+from kernels.engine.geometry import Window, padded, reachable
 from kernels.engine.hybrid import SCALE_BACK_BY_PRODUCT, STEPS, HybridArithmetic, quantize_asymmetric
 from kernels.engine.linear import depthwise_convolve
 from kernels.engine.types import Inputs, Outputs, Prepared, Runner, given
@@ -62,7 +62,8 @@ class HybridDepthwiseConv2D(Prepared):
         definition = partial(self.evaluate, note=silent)
         if constants[1] is None:
             return definition
-        sums = exact.DepthwiseConvolution(constants[1][0].astype(np.int64), self.window, 0, STEPS)
+        window, taps = reachable(self.window)
+        sums = exact.DepthwiseConvolution(constants[1][0][taps].astype(np.int64), window, 0, STEPS)
         if sums.reach.dtype is None or sums.reach.magnitude >= exact.EXACT_INT32:
             return definition
 
@@ -109,8 +110,10 @@ def hybrid_depthwise_conv_2d(
     """
     rows = conv.arithmetic.quantize(_some_batch(x))
     note("quantized input", rows.codes)
-    steps = padded(rows.steps(np.int64), conv.window, 0)
-    accumulator = note("accumulator", wrap_int32(depthwise_convolve(steps, filter_[0].astype(np.int64), conv.window)))
+    window, taps = reachable(conv.window)
+    steps = padded(rows.steps(np.int64), window, 0)
+    accumulator = wrap_int32(depthwise_convolve(steps, filter_[0][taps].astype(np.int64), window))
+    note("accumulator", accumulator)
     real = conv.arithmetic.real_values(accumulator, conv.filter_scale, rows, note)
     return finished(real, bias, conv.activation, note)
 

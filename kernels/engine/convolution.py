@@ -12,6 +12,7 @@ import numpy as np
 
 from kernels.engine.activation import Activation, quantized_range
 from kernels.engine.contract import expect, expect_dtype, option, quant_of, scale_of, zero_point_of
+from kernels.engine.elementwise import expect_zero_points_in_range
 from kernels.engine.exact import Reach
 from kernels.engine.types import Inputs, OpView, TensorView
 from qmath.errors import UnsupportedError
@@ -128,16 +129,17 @@ def requantize_of(
     Raises
     ------
     ModelError
-        The number of filter scales fits neither the filter nor its type.
+        The number of filter scales fits neither the filter nor its type, or a zero point is no code of its type.
     UnsupportedError
         A multiplier is so large that the runtime would shift by a negative number of bits.
 
     """
     x, y = operands.x, operands.y
+    expect_zero_points_in_range(x, y, operands.filter)
     scale = filter_scale(operands, per_axis=per_axis)
-    real_multiplier = scale_ratio(
-        scale_of(x), scale, scale_of(y), float32_product=x.dtype in arithmetic.float32_product
-    )
+    narrow_product = x.dtype in arithmetic.float32_product
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        real_multiplier = scale_ratio(scale_of(x), scale, scale_of(y), float32_product=narrow_product)
     regime = arithmetic.regimes[accumulator]
     if isinstance(regime, Reduced64):
         largest = float(np.max(np.abs(real_multiplier), initial=0))

@@ -33,7 +33,7 @@ class Span:
     output
         Number of windows.
     before, after
-        Padding elements at either end.
+        Padding elements at either end; a negative number cuts elements off.
 
     """
 
@@ -92,19 +92,51 @@ def span(size: int, kernel: int, stride: int, padding: Padding, dilation: int = 
     return Span(size, kernel, stride, dilation, output, total // 2, total - total // 2)
 
 
+def reachable(window: Window) -> tuple[Window, tuple[slice, slice]]:
+    """Leave out the taps that meet nothing but padding, wherever the window stands: a wide dilation has such taps.
+
+    Returns
+    -------
+    Window
+        With the taps that are left; its padding is at most twice the size of the image.
+    tuple of slice
+        Which rows and columns of the kernel they are.
+
+    """
+    high, rows = _within_reach(window.height)
+    wide, columns = _within_reach(window.width)
+    return Window(high, wide), (rows, columns)
+
+
+def _within_reach(along: Span) -> tuple[Span, slice]:
+    travel = (along.output - 1) * along.stride
+    first = max(-((travel - along.before) // along.dilation), 0)
+    end = min(-(-(along.size + along.before) // along.dilation), along.kernel)
+    if along.output == 0 or (first, end) == (0, along.kernel):
+        return along, slice(None)
+    taps = max(end - first, 0)
+    before = along.before - first * along.dilation if taps else 0
+    after = travel + (taps - 1) * along.dilation + 1 - along.size - before if taps else 0
+    span_left = Span(along.size, taps, along.stride, along.dilation, along.output, before, after)
+    return span_left, slice(first, first + taps)
+
+
 def padded(x: Array, window: Window, fill: float, dtype: npt.DTypeLike | None = None) -> Array:
     """Return ``x`` (NHWC) with the window's padding filled with ``fill``, as ``dtype``; a copy only where needed."""
     dtype = x.dtype if dtype is None else np.dtype(dtype)
     if not window.pads:
         return np.ascontiguousarray(x, dtype)
-    n, h, w, c = x.shape
     high, wide = window.height, window.width
+    x = x[:, max(-high.before, 0) : high.size - max(-high.after, 0)]
+    x = x[:, :, max(-wide.before, 0) : wide.size - max(-wide.after, 0)]
+    n, h, w, c = x.shape
+    top, left = max(high.before, 0), max(wide.before, 0)
     out = np.empty(checked_shape((n, high.padded, wide.padded, c)), dtype)
-    out[:, : high.before] = fill
-    out[:, high.before + h :] = fill
-    out[:, high.before : high.before + h, : wide.before] = fill
-    out[:, high.before : high.before + h, wide.before + w :] = fill
-    out[:, high.before : high.before + h, wide.before : wide.before + w] = x
+    out[:, :top] = fill
+    out[:, top + h :] = fill
+    out[:, top : top + h, :left] = fill
+    out[:, top : top + h, left + w :] = fill
+    out[:, top : top + h, left : left + w] = x
     return out
 
 

@@ -199,7 +199,7 @@ def convolve_fast(
         for start in range(0, len(image), rows):
             part, into = image[start : start + rows], result[start : start + rows]
             for group, matrix in enumerate(matrices):
-                laid_out = part[..., group * each : (group + 1) * each].reshape(-1, taps)
+                laid_out = part[..., group * each : (group + 1) * each].reshape(part.shape[0] * part.shape[1], taps)
                 into[..., group * wide : (group + 1) * wide] = multiply(laid_out, matrix).reshape(*into.shape[:2], wide)
     return out
 

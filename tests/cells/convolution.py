@@ -178,8 +178,10 @@ def window(
     stride = [int(size) for size in rng.choice([1, 1, 2, 3], 2)]
     steps = [int(size) for size in rng.choice([1, 1, 2, 3], 2)] if dilation else [1, 1]
     padding = int(rng.integers(2))
+    if dilation and padding == 0 and rng.integers(8) == 0:
+        steps[int(rng.integers(2))] = int(rng.choice([5, 9, 30]))  # some taps meet padding only
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, steps, strict=True)]
-    size = [int(rng.integers(1 if padding == 0 else r, r + 12)) for r in reach]
+    size = [int(rng.integers(1, min(r, 12) + 8) if padding == 0 else rng.integers(r, r + 12)) for r in reach]
     options = {"stride_h": stride[0], "stride_w": stride[1], "padding": padding}
     if dilation:
         options |= {"dilation_h_factor": steps[0], "dilation_w_factor": steps[1]}

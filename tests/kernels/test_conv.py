@@ -241,8 +241,8 @@ def test_broken_contracts_are_named(arguments, error, message):
         prepare_op(model)
 
 
-def test_padding_without_bounds_is_refused():
-    filter_ = np.ones((1, 3, 3, 1), int)
-    model = conv_model((1, 1, 1, 1), filter_, dilation_h_factor=1 << 20, dilation_w_factor=1 << 20)
-    with pytest.raises(UnsupportedError, match="elements in a tensor"):
-        run_forms(model, {"x": np.zeros((1, 1, 1, 1), np.int8)})
+def test_a_dilation_far_wider_than_the_image_leaves_the_middle_tap():
+    filter_ = np.arange(1, 10).reshape(1, 3, 3, 1)
+    model = conv_model((1, 1, 2, 1), filter_, dilation_h_factor=1 << 30, dilation_w_factor=1 << 30, y=(0.25, 0))
+    for outputs in run_forms(model, {"x": np.array([2, -3], np.int8).reshape(1, 1, 2, 1)}):
+        assert outputs[0].ravel().tolist() == [2 * 5, -3 * 5]
