@@ -16,8 +16,7 @@ from kernels.engine.elementwise import expect_broadcast, expect_same_types
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, given
 from kernels.profiles import Profile
-from qmath.errors import ModelError
-from qmath.fixed_point import wrap
+from qmath.errors import ModelError, UnsupportedError
 from qmath.rounding import float_to_int32_x86
 from qmath.stages import Note
 from qmath.types import Array, DType
@@ -49,11 +48,23 @@ def floor_div(x1: Array, x2: Array) -> Array:
     """Divide in float64, round down, convert back; on x86 what does not fit int32 becomes its lowest value.
 
     Quirk: FLOOR_DIV refuses a divisor of 0 even for floats, and looks at no scale of int8 and int16.
+
+    Raises
+    ------
+    UnsupportedError
+        A quotient does not fit int8 or int16.
+
     """
     quotient = np.floor(np.asarray(x1.astype(np.float64) / x2.astype(np.float64)))
     if np.issubdtype(x1.dtype, np.floating):
         return quotient.astype(x1.dtype)
-    return wrap(float_to_int32_x86(quotient), 8 * x1.dtype.itemsize).astype(x1.dtype)
+    highest = np.iinfo(x1.dtype).max
+    if x1.dtype.itemsize < 4 and quotient.size and quotient.max() > highest:
+        raise UnsupportedError(
+            f"FLOOR_DIV is not covered for quotients that do not fit the type, found {int(quotient.max())}: C leaves "
+            "the conversion undefined, and the runtime wraps or saturates by the place of the element"
+        )
+    return float_to_int32_x86(quotient).astype(x1.dtype)
 
 
 def floor_mod(x1: Array, x2: Array) -> Array:

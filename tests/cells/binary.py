@@ -101,7 +101,7 @@ def plain(rng: np.random.Generator, op: str, dtype: DType, target: DType | None 
             options = {"fused_activation_function": int(rng.choice([0, 0, 1, 2, 3]))}
         if op == "FLOOR_DIV" or (op in {"FLOOR_MOD", "DIV"} and dtype.is_integer):
             second = _without(0, second)
-            if dtype.is_integer and dtype.bits >= 32:
+            if dtype.is_integer:
                 first = np.where(first == dtype.min, first + 1, first).astype(first.dtype)
         if op in _COMPARISONS and first.shape == second.shape:
             second = np.where(rng.random(first.shape) < 0.5, first, second)

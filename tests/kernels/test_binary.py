@@ -108,9 +108,14 @@ def test_maximum_looks_at_codes_alone():
 
 
 def test_floor_division_and_remainder():
-    assert evaluate("FLOOR_DIV", [7, -7, 7, -128], [2, 2, -2, -1], NONE) == [3, -4, -4, -128]
+    assert evaluate("FLOOR_DIV", [7, -7, 7, -127], [2, 2, -2, -1], NONE) == [3, -4, -4, 127]
     assert evaluate("FLOOR_MOD", [7, -7, 7, -128], [2, 2, -2, -1], NONE) == [1, 1, -1, 0]
     assert evaluate("FLOOR_MOD", [-1.5], [1.0], NONE, DType.FLOAT32) == [0.5]
+
+
+def test_a_quotient_that_does_not_fit_is_refused():
+    with pytest.raises(UnsupportedError, match="by the place"):
+        evaluate("FLOOR_DIV", [-128], [-1], NONE)
 
 
 def test_powers_of_integers_wrap_or_not():
