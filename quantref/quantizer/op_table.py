@@ -149,6 +149,17 @@ _OLD_ROWS: tuple[tuple[str, OldOp], ...] = (
 )
 OLD_OPS: Mapping[str, OldOp] = {name: op for names, op in _OLD_ROWS for name in names.split()}
 
+#: Its dynamic range: operands that become int8, and their channel axis.
+OLD_DYNAMIC: Mapping[tuple[str, int], int | None] = {**TFLITE_DYNAMIC, ("FULLY_CONNECTED", 1): None}
+#: Its dynamic range: versions that ops get, whether they have int8 weights or not.
+OLD_DYNAMIC_VERSIONS: Mapping[str, int] = {
+    "FULLY_CONNECTED": 9,
+    "CONV_2D": 5,
+    "DEPTHWISE_CONV_2D": 6,
+    "BATCH_MATMUL": 4,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": 3,
+}
+
 # --- AI Edge Quantizer ------------------------------------------------------------------------------------------------
 
 AEQ_SAME_AS_INPUT = _names(

@@ -42,7 +42,7 @@ def aeq_range(bounds: Range, dtype: DType) -> Params:
 def trained_range(minimum: float, maximum: float, dtype: DType, *, narrow: bool = False) -> Params:
     """Spread codes over a range in float64, as quantization-aware training and uint8 models have it.
 
-    The scale stays unrounded, because the bias's scale is the product of unrounded ones. The zero point comes from
+    A range without 0 is not extended: its zero point is clamped to the nearest code. The scale stays unrounded, because the bias's scale is the product of unrounded ones. The zero point comes from
     the end of the range whose terms are smaller. Follows ``ChooseQuantizationParams`` in
     ``tflite/kernels/internal/quantization_util.h``.
 
@@ -54,7 +54,7 @@ def trained_range(minimum: float, maximum: float, dtype: DType, *, narrow: bool 
     """
     if not (np.isfinite(minimum) and np.isfinite(maximum) and minimum <= maximum):
         raise SpecError(f"expected a finite range, minimum to maximum, found {minimum} to {maximum}")
-    low, high = min(float(minimum), 0.0), max(float(maximum), 0.0)
+    low, high = float(minimum), float(maximum)
     lowest, highest = quantized_range(dtype, narrow_range=narrow)
     scale = (high - low) / (highest - lowest)
     if scale == 0:

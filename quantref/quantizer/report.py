@@ -130,6 +130,8 @@ class _Comparison:
         self.ours = ours
         self._theirs = theirs
         self._float, self._quantized = ours.graph.subgraph, theirs.graph.subgraph
+        read = [number for operator in self._quantized.operators for number in operator.inputs]
+        self._read = frozenset([*read, *self._quantized.outputs])
         self._pairs = pair_ops(self._float, self._quantized)
         self._inputs = pair_inputs(self._float, self._quantized)
         self._outputs = pair_outputs(self._float, self._quantized)
@@ -140,6 +142,7 @@ class _Comparison:
             raise InputError("expected a model and its quantized form, found two that have no op in common")
 
     def _rows_of(self, pair: OpPair) -> list[_Row]:
+        """Return the float outputs of an op; not what nothing reads, such as parts of a SPLIT."""
         outputs = zip(
             self._float.operators[pair.float_op].outputs,
             self._quantized.operators[pair.quantized_op].outputs,
@@ -148,7 +151,7 @@ class _Comparison:
         return [
             _Row(pair, slot, ours, theirs)
             for slot, (ours, theirs) in enumerate(outputs)
-            if min(ours, theirs) >= 0 and self._float.tensors[ours].dtype is DType.FLOAT32
+            if min(ours, theirs) >= 0 and theirs in self._read and self._float.tensors[ours].dtype is DType.FLOAT32
         ]
 
     def run(self, sample: Sequence[Array]) -> None:

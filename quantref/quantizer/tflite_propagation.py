@@ -119,6 +119,10 @@ class Propagation:
         """Return the state of a value; an empty one if nothing is known."""
         return self.states.setdefault(value, State())
 
+    def operand(self, use: Use) -> State:
+        """Return the state of the value that an operand is."""
+        return self.state(self._values.operands[use])
+
     def _visit_constant(self, value: int) -> bool:
         if value in self._values.weights and self.state(value).params is None:
             elements = self._graph.constant(self._values.constants[value])
@@ -151,7 +155,7 @@ class Propagation:
         Of fixed ones: the only operand's, or else the only result's, or else the first; then of others likewise.
         """
         operator = self._graph.operators[op]
-        operands = [self.state(self._values.operands[use]) for use in self._operands(op)]
+        operands = [self.operand(use) for use in self._operands(op)]
         results = [self.state(tensor) for tensor in operator.outputs]
         for fixed in (True, False):
             among_operands = [state.params for state in operands if state.params and state.fixed is fixed]
@@ -176,8 +180,8 @@ class Propagation:
         if affine.bias >= len(inputs) or inputs[affine.bias] < 0:
             return True
         use, weights_use = Use(op, affine.bias), Use(op, affine.weights)
-        source = self.state(self._values.operands[Use(op, affine.input)]).params
-        weights = self.state(self._values.operands[weights_use]).params
+        source = self.operand(Use(op, affine.input)).params
+        weights = self.operand(weights_use).params
         if source is None or weights is None:
             return False
         value = self._values.operands[use]
