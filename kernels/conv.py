@@ -139,6 +139,9 @@ def conv_2d(x: Array, filter_: Array, bias: Array, conv: Conv2D, note: Note = si
 
     Quirk: CONV_2D without a bias is refused.
 
+    Quirk: CONV_2D with int16 activations has an int32 accumulator, which wraps around, if ``quantized_bias_type`` is
+    INT32, and an int64 one otherwise; it then reads even an int32 bias as int64, past its end, which is refused here.
+
     Parameters
     ----------
     x

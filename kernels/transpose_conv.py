@@ -143,6 +143,10 @@ def transpose_conv(
 
     Quirk: TRANSPOSE_CONV ignores zero points of an int8 filter.
 
+    Quirk: TRANSPOSE_CONV with int16 activations has an int32 accumulator, which wraps around, if
+    ``quantized_bias_type`` is INT32, with or without a bias, and an int64 one otherwise; it then reads even an int32
+    bias as int64, past its end, which is refused here.
+
     Parameters
     ----------
     output_shape

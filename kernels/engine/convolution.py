@@ -93,9 +93,6 @@ def expect_symmetric_activations(operands: Operands) -> None:
 def accumulator_of(op: OpView, operands: Operands) -> DType:
     """Return the type of the accumulator of an op whose activations are integers.
 
-    Quirk: CONV_2D and TRANSPOSE_CONV with int16 activations and an int32 bias read that bias as int64, past its end,
-    unless ``quantized_bias_type`` says INT32.
-
     Raises
     ------
     ModelError

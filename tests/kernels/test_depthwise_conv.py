@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import fbs
@@ -15,7 +13,7 @@ from qmath.types import DType
 from tests.cells.depthwise_conv import CELLS
 from tests.kernels.forms import assert_forms_agree, prepare_op, run_forms, trace
 from tests.kernels.goldens import assert_goldens_match
-from tests.one_op import compare
+from tests.kernels.sweeps import compare_cell, examples
 from tests.oracles import convolution, rational
 
 
@@ -49,12 +47,11 @@ def depthwise_model(
 @pytest.mark.litert
 @pytest.mark.parametrize("cell", CELLS)
 def test_litert_gives_the_same(cell, litert):
-    cases = islice(CELLS[cell](np.random.default_rng(2)), 8)
-    assert sum(compare(case.model, case.ordered(), litert) for case in cases) > 1000
+    assert compare_cell(cell, CELLS[cell], litert, least=2000) >= 2000
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@settings(max_examples=8)
+@examples(8)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_compiled_form_equals_definition(cell, seed):
     assert assert_forms_agree(next(CELLS[cell](np.random.default_rng(seed)))) > 0
@@ -65,7 +62,7 @@ def test_goldens(shared):
     assert assert_goldens_match(shared, "DEPTHWISE_CONV_2D") > 20_000
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(data=st.data())
 def test_definition_equals_loops_over_integers(data):
     # A depthwise convolution is a convolution with as many groups as input channels.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels.engine.exact import MatMul
 from kernels.engine.folded import folded
 from qmath.requantize import DOUBLE_ROUNDING, REDUCED_64, Requantize
 from qmath.types import ActivationRange, DType
+from tests.kernels.sweeps import examples
 
 FULL, RELU = ActivationRange(-32768, 32767), ActivationRange(0, 32767)
 
@@ -19,7 +20,7 @@ def requantize_to_int16(real, *, regime=REDUCED_64, activation=FULL):
     return Requantize(regime, np.asarray(real, np.float64), 0, activation, DType.INT16)
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(
     seed=st.integers(0, 2**32 - 1),
     real=st.floats(2.0**-33, 2.0**10) | st.integers(-30, 10).map(lambda e: 2.0**e),

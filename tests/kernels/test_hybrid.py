@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -16,6 +16,7 @@ from kernels.engine.hybrid import (
     quantize_symmetric,
     round_in_groups,
 )
+from tests.kernels.sweeps import examples
 
 SIXTYFOURTHS = st.integers(-(2**20), 2**20).map(lambda n: n / 64)
 ROWS = hnp.arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 20)), elements=SIXTYFOURTHS)
@@ -48,7 +49,7 @@ def test_zero_is_a_code_of_rows_of_one_sign():
     assert rows.scale.tolist() == [np.float32(300 / 255)] * 2
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(real=ROWS)
 @pytest.mark.parametrize("quantize", [quantize_symmetric, quantize_asymmetric])
 def test_codes_stand_for_the_values(quantize, real):

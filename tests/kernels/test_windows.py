@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kernels.engine import float_sums
@@ -20,6 +20,7 @@ from kernels.engine.linear import (
     transpose_convolve_fast,
 )
 from qmath.errors import ModelError
+from tests.kernels.sweeps import examples
 
 
 @st.composite
@@ -56,7 +57,7 @@ def test_a_window_larger_than_the_input_by_two_strides_is_refused():
         span(1, 5, 2, Padding.VALID)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(window=st.builds(Window, spans((1, 3, 7, 40)), spans((1, 3, 7, 40))), seed=SEEDS)
 def test_unreachable_taps_contribute_nothing(window, seed):
     rng = np.random.default_rng(seed)
@@ -69,7 +70,7 @@ def test_unreachable_taps_contribute_nothing(window, seed):
     assert less.width.padded <= 3 * window.width.size
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(window=WINDOWS, groups=st.integers(1, 3), seed=SEEDS)
 def test_fast_convolution_equals_its_definition(window, groups, seed):
     rng = np.random.default_rng(seed)
@@ -81,7 +82,7 @@ def test_fast_convolution_equals_its_definition(window, groups, seed):
     assert np.array_equal(convolve_in_order(x, filter_, window, groups), expected)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(window=WINDOWS, multiplier=st.integers(1, 3), channels=st.integers(1, 3), seed=SEEDS, in_order=st.booleans())
 def test_fast_depthwise_convolution_equals_its_definition(window, multiplier, channels, seed, in_order):
     rng = np.random.default_rng(seed)
@@ -92,7 +93,7 @@ def test_fast_depthwise_convolution_equals_its_definition(window, multiplier, ch
     assert np.array_equal(depthwise_convolve_fast(x, filter_, window, in_order=in_order), expected)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(window=st.builds(Window, spans((1,)), spans((1,))), seed=SEEDS)
 def test_fast_transposed_convolution_equals_its_definition(window, seed):
     rng = np.random.default_rng(seed)
@@ -103,7 +104,7 @@ def test_fast_transposed_convolution_equals_its_definition(window, seed):
     assert np.array_equal(transpose_convolve_fast(x.astype(np.float32), matrix, window), expected)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(shape=st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40)), seed=SEEDS)
 def test_float_products_are_added_one_by_one(shape, seed):
     rows, depth, columns = shape
