@@ -35,14 +35,14 @@ def number(value: float | None) -> str:
 def report(results: Results) -> str:
     """Return every table that there are figures for, each under a heading."""
     sections = [
-        ("Speed", _speed(results.cases)),
-        ("Under other profiles", _profiles(results.cases)),
-        ("With inputs set and outputs fetched", _whole(results.cases)),
-        ("Cold start and planning", _starts(results)),
-        ("Peak memory", _memory(results)),
+        ("Speed: ms per image", _speed(results.cases)),
+        ("Under other profiles: ms per image, and ratios to it", _profiles(results.cases)),
+        ("With inputs set and outputs fetched: ms", _whole(results.cases)),
+        ("Cold start and planning: ms", _starts(results)),
+        ("Peak memory: MB", _memory(results)),
         ("Float32 images a second, observed as calibration does", _calibration(results)),
         *((f"Where the time of {ops.model} goes", _ops(ops)) for ops in results.ops),
-        ("Scaling", _curves(results)),
+        ("Scaling: ms per image", _curves(results)),
         ("Not measured", _failures(results.cases)),
     ]
     return "\n".join(f"## {title}\n\n{text}" for title, text in sections if text)

@@ -48,7 +48,12 @@ def test_a_quick_run_measures_every_engine_and_keeps_the_figures(tmp_path: Path)
     assert {start.engine for start in results.starts} >= {OURS, REFERENCE}
     assert all(0 < memory.after_import <= memory.after_one <= memory.after_many for memory in results.memory)
     assert sum(op.macs for op in results.ops[0].ops) > 0
-    for title in ("Speed", "Cold start and planning", "Peak memory", "Where the time of digits_int8 goes"):
+    for title in (
+        "Speed: ms per image",
+        "Cold start and planning: ms",
+        "Peak memory: MB",
+        "Where the time of digits_int8 goes",
+    ):
         assert f"## {title}\n" in found.stdout
     assert run("show", str(kept)).stdout == found.stdout
 
