@@ -50,7 +50,8 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         raise unsupported(op, "; ".join(_COVERS))
     if x.dtype is DType.INT16:
         expect_zero_points_of_zero(x, y)
-    lowest = np.asarray(np.float32(y.dtype.min - zero_point_of(y)) * float32_scale(y))
+    with np.errstate(over="ignore"):
+        lowest = np.asarray(np.float32(y.dtype.min - zero_point_of(y)) * float32_scale(y))
     function = exp if op.name == "EXP" else partial(log_or_lowest, lowest=lowest)
     if x.dtype is DType.INT16:
         return sixteen_bit(function, x, y)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from kernels.engine.types import OpView, TensorView
 from qmath.errors import ModelError, UnsupportedError
+from qmath.fixed_point import wrap_int32
 from qmath.types import DType, QuantParams
 
 #: No array that a kernel makes is larger, whatever the options of a damaged model say.
@@ -61,8 +62,8 @@ def scale_of(tensor: TensorView) -> float:
 
 
 def zero_point_of(tensor: TensorView) -> int:
-    """Return the one zero point of a per-tensor quantized tensor (its first, as the runtime reads it)."""
-    return int(quant_of(tensor).zero_point[0])
+    """Return the one zero point of a per-tensor quantized tensor (its first, as the runtime reads it: in 32 bits)."""
+    return int(wrap_int32(quant_of(tensor).zero_point[0]))
 
 
 def expect_rank(tensor: TensorView, rank: int) -> None:

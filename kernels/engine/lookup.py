@@ -134,4 +134,5 @@ def sixteen_bit(function: RealFunction, x: TensorView, y: TensorView) -> Sixteen
     """Prepare a function of an int16 tensor; the table is computed in float32."""
     source = AffineMap(float(float32_scale(x)), zero_point_of(x))
     target = AffineMap(float(float32_scale(y)), zero_point_of(y))
-    return SixteenBitFunction(interpolation_table(function, source, target))
+    with np.errstate(all="ignore"):
+        return SixteenBitFunction(interpolation_table(function, source, target))
