@@ -1,0 +1,195 @@
+"""What an explanation holds: plain data that can be printed, checked and serialized."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+#: One element of a tensor or of a stage.
+Scalar: TypeAlias = "int | float | bool | str"
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element of a tensor.
+
+    Attributes
+    ----------
+    tensor, index
+        Where it is.
+    value
+        The code, or the number if the tensor is not quantized.
+    zero_point, scale
+        Of its channel, if the tensor is quantized; else None.
+
+    """
+
+    tensor: str
+    index: tuple[int, ...]
+    value: Scalar
+    zero_point: int | None = None
+    scale: float | None = None
+
+    @property
+    def real(self) -> float | None:
+        """The real number that it stands for, or None where it is no number."""
+        if isinstance(self.value, str):
+            return None
+        if self.scale is None or self.zero_point is None:
+            return float(self.value)
+        return self.scale * (self.value - self.zero_point)
+
+    @property
+    def place(self) -> str:
+        """Tensor and index, such as ``"conv[0, 5, 7, 3]"``."""
+        return f"{self.tensor}[{', '.join(map(str, self.index))}]"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "tensor": self.tensor,
+            "index": list(self.index),
+            "value": plain(self.value),
+            "zero_point": self.zero_point,
+            "scale": self.scale,
+            "real": None if self.real is None else plain(self.real),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One of the numbers that are summed: the factors, each an element less ``offset``, multiplied."""
+
+    factors: tuple[Element, ...]
+    offsets: tuple[int, ...]
+    value: Scalar
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        factors = [
+            factor.to_json() | {"offset": offset} for factor, offset in zip(self.factors, self.offsets, strict=True)
+        ]
+        return {"factors": factors, "value": plain(self.value)}
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """What an op sums for one element.
+
+    Attributes
+    ----------
+    products
+        All of them, in the order of memory.
+    padding
+        How many more lie in the padding and contribute nothing.
+    stage, value
+        The stage that the sum is, and its value there.
+    exact
+        Whether the products add up to it exactly; sums of floats are rounded as they go.
+
+    """
+
+    products: tuple[Product, ...]
+    padding: int
+    stage: str
+    value: Scalar
+    exact: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "stage": self.stage,
+            "value": plain(self.value),
+            "exact": self.exact,
+            "padding": self.padding,
+            "products": [product.to_json() for product in self.products],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage, for the one element.
+
+    Attributes
+    ----------
+    stage
+        Its name.
+    value
+        Its value.
+    rule
+        How it follows, in names, such as ``"half_away(product / 2**right)"``; empty if the definition does not say.
+    numbers
+        The rule with numbers in place of names; a pocket calculator gives ``value``.
+    bits
+        What is rounded, in binary: the bar stands where the lower bits are cut off.
+    remark
+        What is worth knowing: a tie, an overflow.
+    approximate
+        Whether the rule is what the step approximates, by fixed-point series or tables, rather than what it does.
+
+    """
+
+    stage: str
+    value: Scalar
+    rule: str = ""
+    numbers: str = ""
+    bits: str = ""
+    remark: str = ""
+    approximate: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "stage": self.stage,
+            "value": plain(self.value),
+            "rule": self.rule,
+            "numbers": self.numbers,
+            "approximate": self.approximate,
+            "bits": self.bits,
+            "remark": self.remark,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """What another arithmetic gives for the same inputs of the op.
+
+    Attributes
+    ----------
+    name
+        Of a profile or a regime.
+    value
+        What it gives, or None if it does not run the op.
+    remark
+        How it rounds, or why it does not run.
+    used
+        Whether this is the one that was explained.
+
+    """
+
+    name: str
+    value: Scalar | None
+    remark: str
+    used: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        value = None if self.value is None else plain(self.value)
+        return {"name": self.name, "value": value, "remark": self.remark, "used": self.used}
+
+
+@dataclass(frozen=True, slots=True)
+class FloatValue:
+    """What a float model gives for the same element, or why that is not known."""
+
+    value: float | None
+    remark: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"value": None if self.value is None else plain(self.value), "remark": self.remark}
+
+
+def plain(value: Scalar) -> Scalar:
+    """Return a value that JSON has: infinities and NaN as words."""
+    return value if not isinstance(value, float) or abs(value) < float("inf") else str(value)

@@ -1,0 +1,171 @@
+"""What an explanation says, section by section."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from quantref.explain.explanation import Alternative, Element, Product, Scalar, Step, Sum
+from quantref.explain.render import Section, Table
+
+if TYPE_CHECKING:
+    from quantref.explain.document import Explanation
+
+#: Rows of a sum, and elements, that are shown whole; of more, some at either end.
+SHOWN, AT_EITHER_END = 10, 4
+#: Columns of a line that holds a step.
+WIDE = 100
+#: The steps from a real multiplier to what the kernel multiplies by.
+_MULTIPLIER = ("real multiplier", "factor", "shift", "significand", "multiplier")
+
+
+def sections(explained: Explanation) -> list[Section]:
+    """Return the sections of an explanation, those without content left out."""
+    return list(_sections(explained))
+
+
+def _sections(explained: Explanation) -> Iterator[Section]:
+    if explained.sum:
+        yield _sum(explained.sum)
+    if explained.sources:
+        yield _sources(explained.sources)
+    apart = sum(step.stage.startswith("real multiplier") for step in explained.steps) == 1
+    multiplier = [step for step in explained.steps if apart and step.stage in _MULTIPLIER]
+    if explained.constants or multiplier:
+        steps = (*explained.constants, *multiplier)
+        yield Section("From scales to multipliers", tuple(line for step in steps for line in step_lines(step)))
+    rest = [step for step in explained.steps if step not in multiplier and not _idle(step, explained)]
+    yield Section("Step by step", tuple(line for step in rest for line in step_lines(step)))
+    yield Section("In real numbers", tuple(_real_numbers(explained)))
+    if explained.regimes:
+        yield Section("The same accumulator under every rounding", table=_alternatives("rounding", explained.regimes))
+    if len(explained.profiles) > 1:
+        yield Section("The same inputs under every profile", table=_alternatives("profile", explained.profiles))
+
+
+def number(value: Scalar) -> str:
+    """Return a number as a reader wants it: integers whole, floats with ten digits."""
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+# --- Sums and sources ---------------------------------------------------------------------------------------------
+
+
+def _sum(summed: Sum) -> Section:
+    products = summed.products
+    rows = [_product_row(product) for product in products]
+    if len(rows) > SHOWN:
+        middle = products[AT_EITHER_END:-AT_EITHER_END]
+        empty = ("",) * (len(rows[0]) - 2)
+        between = (f"... {len(middle)} more ...", *empty, number(_total(middle)))
+        rows = [*rows[:AT_EITHER_END], between, *rows[-AT_EITHER_END:]]
+    count = f"{len(products)} products" if products and len(products[0].factors) == 2 else f"{len(products)} elements"
+    padding = f", {summed.padding} more lie in the padding and contribute nothing" if summed.padding else ""
+    sign = "=" if summed.exact else "~"
+    lines = (f"{summed.stage} of {count}{padding} {sign} {number(summed.value)}",)
+    return Section("What is summed", lines, Table(_product_head(products), tuple(rows)) if rows else None)
+
+
+def _total(products: Iterable[Product]) -> Scalar:
+    return sum(product.value for product in products if not isinstance(product.value, str))
+
+
+def _product_head(products: Sequence[Product]) -> tuple[str, ...]:
+    if not products:
+        return ()
+    head: list[str] = []
+    for factor in products[0].factors:
+        head += [factor.tensor, "code>" if factor.scale is not None else "value>"]
+        head += ["less zero point>"] if factor.scale is not None else []
+    return (*head, "product>" if len(products[0].factors) == 2 else "summed>")
+
+
+def _product_row(product: Product) -> tuple[str, ...]:
+    cells: list[str] = []
+    for factor, offset in zip(product.factors, product.offsets, strict=True):
+        cells += [str(list(factor.index)), number(factor.value)]
+        if factor.scale is not None:
+            cells.append(number(factor.value - offset) if not isinstance(factor.value, str) else "")
+    return (*cells, number(product.value))
+
+
+def _sources(sources: Sequence[Element]) -> Section:
+    rows: list[tuple[str, ...]] = []
+    for tensor in dict.fromkeys(source.tensor for source in sources):
+        of_tensor = [source for source in sources if source.tensor == tensor]
+        listed = [_source_row(source) for source in of_tensor]
+        if len(listed) > SHOWN:
+            between = (f"... {len(listed) - 2 * AT_EITHER_END} more ...", "", "", "")
+            listed = [*listed[:AT_EITHER_END], between, *listed[-AT_EITHER_END:]]
+        rows += listed
+    return Section("Where it comes from", table=Table(("element", "value>", "zero point>", "real value>"), tuple(rows)))
+
+
+def _source_row(source: Element) -> tuple[str, ...]:
+    zero_point = "" if source.zero_point is None else str(source.zero_point)
+    real = "" if source.scale is None or source.real is None else number(source.real)
+    return source.place, number(source.value), zero_point, real
+
+
+# --- Steps --------------------------------------------------------------------------------------------------------
+
+
+def _idle(step: Step, explained: Explanation) -> bool:
+    """Whether a step is a shift by no bits, or the sum that was shown before."""
+    shifts_nothing = step.numbers.endswith((" * 2**0", "half_away(", "/ 2**0)"))
+    return shifts_nothing or (explained.sum is not None and step.stage == explained.sum.stage)
+
+
+def step_lines(step: Step) -> list[str]:
+    """Return a step as lines: its name, the rule, the numbers, the value; bits and remark below."""
+    equals = "~" if step.approximate else "="
+    value = number(step.value)
+    if step.stage == "multiplier" and isinstance(step.value, int):
+        value += f" (0x{step.value & 0xFFFFFFFF:08X})"
+    parts = [part for part in (f"= {step.rule}" if step.rule else "", _numbers(step), f"{equals} {value}") if part]
+    indent = " " * (len(step.stage) + 1)
+    whole = " ".join([step.stage, *parts])
+    lines = [whole] if len(whole) <= WIDE else [f"{step.stage} {parts[0]}", *(f"{indent}{part}" for part in parts[1:])]
+    if step.remark:
+        lines.append(f"{indent}  {step.remark}")
+    if step.bits:
+        lines.append(f"{indent}  {step.bits}")
+    return lines
+
+
+def _numbers(step: Step) -> str:
+    return f"= {step.numbers}" if step.numbers and step.numbers != number(step.value) else ""
+
+
+# --- Real numbers and other arithmetics -----------------------------------------------------------------------------
+
+
+def _real_numbers(explained: Explanation) -> Iterator[str]:
+    output = explained.output
+    if output.real is not None and output.scale is not None:
+        yield (
+            f"code {output.value} stands for scale * (code - zero_point)"
+            f" = {number(output.scale)} * ({output.value} - {output.zero_point}) = {number(output.real)}"
+        )
+    elif output.real is not None:
+        yield f"the value is {number(output.real)}"
+    if explained.unrounded is not None and output.scale is not None:
+        real = explained.unrounded * output.scale
+        yield f"without rounding: accumulator * real_multiplier = {explained.unrounded:.10g} steps, that is {real:.10g}"
+    if explained.float_value is not None:
+        value = explained.float_value.value
+        known = f"the float model gives {value:.10g}" if value is not None else "the float model's value is not known"
+        yield known + (f" ({explained.float_value.remark})" if explained.float_value.remark else "")
+
+
+def _alternatives(what: str, found: Sequence[Alternative]) -> Table:
+    rows = tuple(
+        (
+            "->" if alternative.used else "",
+            alternative.name,
+            "-" if alternative.value is None else number(alternative.value),
+            alternative.remark,
+        )
+        for alternative in found
+    )
+    return Table(("", what, "gives>", ""), rows)

@@ -1,0 +1,175 @@
+"""Which elements of its inputs an element of the output comes from.
+
+For ops that sum, their kernel says it. For others a place is guessed (the same place in each input, an element that
+was moved, the row, everything) and tried: all other elements are replaced by random ones, again and again, and neither
+the output nor any stage of the element may change. What does not stand this trial is not shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kernels.engine.taps import Products, values
+from kernels.engine.types import Inputs, Prepared
+from qmath.errors import QuantrefError
+from qmath.types import Array, BoolArray
+from quantref.explain.explanation import Element, Product, Scalar, Sum
+from quantref.explain.steps import scalar, values_of
+from quantref.recording import Recorder
+
+#: Makes an :class:`Element` of an input slot and an index.
+ElementAt = Callable[[int, tuple[int, ...]], Element]
+
+#: Random replacements that a guess has to stand.
+TRIALS = 6
+#: Types whose elements may be anything, so that they can be replaced; others are indices, axes, shapes.
+_FREE = (np.int8, np.uint8, np.int16, np.float32)
+
+
+def sum_of(products: Products, inputs: Inputs, value: Scalar, element: ElementAt) -> Sum | None:
+    """List the products of a sum, and hold them against the stage that they should add up to.
+
+    Returns
+    -------
+    None if they do not: the explanation must not tell another story than the kernel.
+
+    """
+    factors = []
+    for reads in products.factors:
+        array = inputs[reads.slot]
+        if array is None:
+            return None
+        factors.append(values(array, reads))
+    results = factors[0] if len(factors) == 1 else factors[0] * factors[1]
+    integers = results.dtype.kind in "iu"
+    total = int(results.sum(dtype=np.int64)) if integers else float(results.sum(dtype=np.float64))
+    magnitude = float(np.abs(results).sum(dtype=np.float64))
+    if isinstance(value, str) or not (total == value if integers else abs(total - value) <= 1e-5 * magnitude):
+        return None
+    offsets = tuple(reads.zero_point for reads in products.factors)
+    listed = tuple(
+        Product(
+            tuple(element(reads.slot, tuple(int(i) for i in reads.index[number])) for reads in products.factors),
+            offsets,
+            scalar(results[number]),
+        )
+        for number in range(len(results))
+    )
+    return Sum(listed, products.padding, products.stage, value, integers)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One op on its real inputs, and the output element that is looked at."""
+
+    prepared: Prepared
+    inputs: Inputs
+    output: int
+    index: tuple[int, ...]
+
+    def look(self, inputs: Inputs) -> tuple[object, ...] | None:
+        """Return the element and its stages for some inputs; None if the op does not take them."""
+        recorder = Recorder(keep_terms=False)
+        try:
+            with np.errstate(all="ignore"):
+                value = self.prepared.evaluate(inputs, recorder)[self.output]
+            found = values_of(recorder.stages, value.shape, self.index)
+            return (value[self.index].tobytes(), *(element.tobytes() for element in found))
+        except (QuantrefError, ArithmeticError, LookupError, TypeError, ValueError):
+            return None
+
+
+def sources_of(trial: Trial) -> list[tuple[int, BoolArray]]:
+    """Return for each input slot that the element comes from which of its elements do."""
+    rng = np.random.default_rng(0)
+    before = trial.look(trial.inputs)
+    if before is None:
+        return []
+    found = []
+    for slot, array in enumerate(trial.inputs):
+        if array is None or array.dtype.type not in _FREE or array.size == 0:
+            continue
+        for kept in _guesses(trial, slot, array):
+            if _stands(trial, slot, array, kept, before, rng):
+                if kept.any():
+                    found.append((slot, kept))
+                break
+    return found
+
+
+def _stands(
+    trial: Trial, slot: int, array: Array, kept: BoolArray, before: tuple[object, ...], rng: np.random.Generator
+) -> bool:
+    """Whether replacing all elements that are not kept leaves the element as it is."""
+    if kept.all():
+        return True
+    for _ in range(TRIALS):
+        changed = np.where(kept, array, _random(rng, array)).astype(array.dtype)
+        if trial.look(_with(trial.inputs, slot, changed)) != before:
+            return False
+    return True
+
+
+def _random(rng: np.random.Generator, array: Array) -> Array:
+    if array.dtype.kind == "f":
+        spread = float(np.abs(array[np.isfinite(array)]).max(initial=0)) or 1.0
+        return rng.normal(0, spread, array.shape)
+    info = np.iinfo(array.dtype)
+    return rng.integers(info.min, info.max + 1, array.shape)
+
+
+def _guesses(trial: Trial, slot: int, array: Array) -> Iterator[BoolArray]:
+    """Yield which elements of an input could make the element, the fewest first; all of them at last."""
+    nothing = np.zeros(array.shape, bool)
+    yield nothing
+    for at in (_same_place(trial.index, array.shape), _moved_from(trial, slot, array)):
+        if at is not None:
+            yield _marked(nothing, at)
+    rank = array.ndim
+    if len(trial.index) == rank:
+        for axis in range(rank - 1, -1, -1):
+            line: tuple[int | slice, ...] = (*trial.index[:axis], slice(None), *trial.index[axis + 1 :])
+            if all(isinstance(i, slice) or i < size for i, size in zip(line, array.shape, strict=True)):
+                yield _marked(nothing, line)
+    if trial.index and rank and trial.index[0] < array.shape[0]:
+        yield _marked(nothing, trial.index[:1])
+    yield np.ones(array.shape, bool)
+
+
+def _marked(nothing: BoolArray, at: Sequence[int | slice]) -> BoolArray:
+    marked = nothing.copy()
+    marked[tuple(at)] = True
+    return marked
+
+
+def _same_place(index: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    if len(shape) > len(index):
+        return None
+    last = index[len(index) - len(shape) :]
+    at = tuple(0 if size == 1 else i for i, size in zip(last, shape, strict=True))
+    return at if all(i < size for i, size in zip(at, shape, strict=True)) else None
+
+
+def _moved_from(trial: Trial, slot: int, array: Array) -> tuple[int, ...] | None:
+    """Return where the element would have been moved from: elements are replaced by the digits of their place."""
+    base = 128 if array.dtype.itemsize == 1 else 1 << 14
+    flat, place, scale = np.arange(array.size).reshape(array.shape), 0, 1
+    while scale < array.size:
+        digits = (flat // scale % base).astype(array.dtype)
+        try:
+            with np.errstate(all="ignore"):
+                outputs = trial.prepared.evaluate(_with(trial.inputs, slot, digits), Recorder(keep_terms=False))
+            digit = float(outputs[trial.output][trial.index])
+        except (QuantrefError, ArithmeticError, LookupError, TypeError, ValueError):
+            return None
+        if not (0 <= digit < base and digit == int(digit)):
+            return None
+        place, scale = place + int(digit) * scale, scale * base
+    return tuple(int(i) for i in np.unravel_index(place, array.shape)) if place < array.size else None
+
+
+def _with(inputs: Inputs, slot: int, array: Array) -> Inputs:
+    return [array if number == slot else given for number, given in enumerate(inputs)]

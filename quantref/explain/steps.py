@@ -1,0 +1,136 @@
+"""From the stages of an op to the steps of one element, each confirmed by calculating its rule again."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+
+from qmath.errors import SpecError
+from qmath.types import Array
+from quantref.explain.bits import cut_bits, float32_bits, remainder
+from quantref.explain.explanation import Scalar, Step
+from quantref.formulas import Formula, IncalculableError, Number, exact, parse
+from quantref.recording import Stage
+
+#: Stages that hold an op's input, not what becomes of it: they are not laid out as the output.
+INPUTS = ("quantized input",)
+#: Functions that round to an integer.
+_ROUNDING = {"half_up", "half_away", "half_even", "toward_zero", "floor"}
+
+
+def place_in(stage: Array, shape: tuple[int, ...], index: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return where the output element ``index`` is in the array of a stage, or None if it has no place there.
+
+    A stage has the shape of the output, or as many elements in the same order, or it broadcasts to that shape (one
+    multiplier a channel, one sum a row).
+    """
+    if stage.shape == shape:
+        return index
+    if stage.size == int(np.prod(shape)):
+        flat = int(np.ravel_multi_index(index, shape)) if shape else 0
+        return _unravelled(flat, stage.shape)
+    try:
+        fits = np.broadcast_shapes(stage.shape, shape) == shape
+    except ValueError:
+        fits = False
+    return _projected(index, stage.shape) if fits else None
+
+
+def _unravelled(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(flat, shape)) if shape else ()
+
+
+def _projected(index: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the element that broadcasting to the index repeats."""
+    last = index[len(index) - len(shape) :]
+    return tuple(0 if size == 1 else at for at, size in zip(last, shape, strict=True))
+
+
+def scalar(value: Array) -> Scalar:
+    """Return one element as a plain number."""
+    item = value.item()
+    return item if isinstance(item, int | float | bool) else str(item)
+
+
+def values_of(stages: Iterable[Stage], shape: tuple[int, ...], index: tuple[int, ...]) -> Iterator[Array]:
+    """Yield what each stage holds of one output element."""
+    for stage in stages:
+        at = None if stage.name in INPUTS else place_in(stage.value, shape, index)
+        if at is not None:
+            yield stage.value[at]
+
+
+def steps_of(stages: Iterable[Stage], shape: tuple[int, ...], index: tuple[int, ...]) -> Iterator[Step]:
+    """Yield the steps of one output element: every stage that it has a place in."""
+    for stage in stages:
+        at = None if stage.name in INPUTS else place_in(stage.value, shape, index)
+        if at is not None:
+            yield step_at(stage, at)
+
+
+def step_at(stage: Stage, at: tuple[int, ...]) -> Step:
+    """Return one element of a stage as a step; a rule that does not give its value is left out."""
+    value = scalar(stage.value[at])
+    if not stage.rule or isinstance(value, str):
+        return Step(stage.name, value)
+    try:
+        terms = terms_at(stage, at)
+        formula, result = parse(stage.rule), exact(value)
+        if not formula.gives(result, terms):
+            return Step(stage.name, value)
+    except IncalculableError:
+        return Step(stage.name, value)
+    formula, remark = _without_idle_wrap(formula, result, terms)
+    cut = _cut(formula.tree, terms)
+    bits = cut_bits(*cut) if cut else ""
+    if cut:
+        number, shift = cut
+        remark = remark or f"{number} / 2**{shift} = {float(Number(number, 1 << shift)):.9g}, {remainder(*cut)}"
+    elif stage.value.dtype == np.float32 and formula.text.startswith("float32"):
+        bits = float32_bits(float(value))
+    numbers = formula.with_numbers(terms)
+    return Step(stage.name, value, formula.text.lstrip("~ "), numbers, bits, remark, formula.approximate)
+
+
+def terms_at(stage: Stage, at: tuple[int, ...]) -> Mapping[str, Number]:
+    """Return the terms of one element of a stage, as exact numbers."""
+    shape = stage.value.shape
+    return {name: exact(np.broadcast_to(term, shape)[at].item()) for name, term in stage.terms.items()}
+
+
+def _without_idle_wrap(formula: Formula, result: Number, terms: Mapping[str, Number]) -> tuple[Formula, str]:
+    """Leave out an outermost wrap that changes nothing; say so if it, or a clamp, changes something."""
+    call = formula.tree
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+        return formula, ""
+    if call.func.id == "wrap":
+        inside = Formula(ast.unparse(call.args[0]).replace(" ** ", "**"), call.args[0])
+        if inside.value(terms) == result:
+            return inside, ""
+        return formula, f"{inside.value(terms)} does not fit, the lowest bits remain"
+    if call.func.id == "clamp":
+        inside = Formula("", call.args[0])
+        return formula, "clamped" if inside.value(terms) != result else ""
+    return formula, ""
+
+
+def _cut(tree: ast.expr, terms: Mapping[str, Number]) -> tuple[int, int] | None:
+    """Return the integer that a rule divides by a power of two and rounds, and that power; None if it does neither."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id=name), args=[ast.BinOp(left=left, op=ast.Div(), right=right)]):
+                match right:
+                    case ast.BinOp(left=ast.Constant(value=2), op=ast.Pow(), right=exponent) if name in _ROUNDING:
+                        return _integers(Formula("", left), Formula("", exponent), terms)
+    return None
+
+
+def _integers(numerator: Formula, exponent: Formula, terms: Mapping[str, Number]) -> tuple[int, int] | None:
+    try:
+        number, shift = numerator.value(terms), exponent.value(terms)
+    except SpecError:
+        return None
+    whole = number.denominator == 1 and shift.denominator == 1 and 0 < shift <= 64
+    return (int(number), int(shift)) if whole else None
