@@ -117,6 +117,24 @@ def test_a_model_is_exactly_itself() -> None:
     assert "inf dB" in report.summary()
 
 
+def test_what_nothing_reads_is_left_out() -> None:
+    """The AI Edge Quantizer leaves such parts of an int8 SPLIT float32, and codes land in them."""
+
+    def halves(*, quantized: bool) -> fbs.Model:
+        builder = fbs.Builder()
+        kind = {"scale": 0.5} if quantized else {}
+        dtype = DType.INT8 if quantized else DType.FLOAT32
+        x = builder.input("x", dtype, (1, 4), **kind)
+        one = builder.tensor("one", dtype, (1, 2), **kind)
+        two = builder.tensor("two", DType.FLOAT32, (1, 2))
+        axis = builder.constant("axis", np.array(1, np.int32))
+        builder.op("SPLIT", [axis, x], [one, two], num_splits=2)
+        return builder.finish([one])
+
+    report = compare_quantized(halves(quantized=False), halves(quantized=True), [np.ones((1, 4), np.float32)])
+    assert [row.tensor_name for row in report.tensors] == ["one"]
+
+
 def test_an_op_with_state_has_no_error_of_its_own() -> None:
     report = compare_quantized(remembering(), remembering(), np.ones((3, 1, 1), np.float32))
     assert [(row.own, row.total.sqnr) for row in report.tensors] == [(None, math.inf)]
