@@ -218,9 +218,9 @@ def _requantized(
     """Return the one requantization that the op ends with; None if it has another form."""
     held = list(holders(done.prepared, Requantize).values())
     by_name = {stage.name: stage for stage in done.stages}
-    scaled = next(
-        (stage for stage in done.stages if "accumulator" in stage.terms and stage.name != "accumulator"), None
-    )
+    names = list(by_name)
+    after = names.index("real multiplier") + 1 if "real multiplier" in by_name else len(names)
+    scaled = next((by_name[name] for name in names[after:] if "accumulator" in by_name[name].terms), None)
     if len(held) != 1 or scaled is None or "real multiplier 2" in by_name or "clamped" not in by_name:
         return None, None
     place, real = place_in(scaled.value, shape, at), by_name["real multiplier"]
