@@ -10,12 +10,13 @@ from __future__ import annotations
 from kernels.engine.contract import expect_count, expect_rank, input_tensor, output_tensor, unsupported
 from kernels.engine.registry import Kernel
 from kernels.engine.types import OpView, Prepared
+from kernels.lstm_float_prepare import WEIGHTS, prepare_float, types_of
 from kernels.lstm_integer_prepare import TYPES, prepare_integer
 from kernels.lstm_tensors import INPUT, SLOTS, Gate, Order, Slots, check_layout
 from kernels.profiles import Profile
 from qmath.types import DType
 
-COVERS = ("int8 x int8 with int16 cell state",)
+COVERS = ("int8 x int8 with int16 cell state", "float32 x int8 or uint8 (hybrid)", "float32")
 
 
 def prepare(op: OpView, profile: Profile) -> Prepared:
@@ -49,6 +50,8 @@ def prepare_cell(op: OpView, slots: Slots, order: Order, profile: Profile) -> Pr
     types = (x.dtype, weights.dtype, output_tensor(op).dtype)
     if types == (DType.INT8, DType.INT8, DType.INT8):
         return prepare_integer(op, slots, check_layout(op, slots, x.shape[-1], TYPES), order, profile)
+    if (x.dtype, output_tensor(op).dtype) == (DType.FLOAT32, DType.FLOAT32) and weights.dtype in WEIGHTS:
+        return prepare_float(op, slots, check_layout(op, slots, x.shape[-1], types_of(weights.dtype)), order)
     raise unsupported(op, "; ".join(COVERS))
 
 

@@ -6,6 +6,7 @@ import enum
 
 import numpy as np
 
+from kernels.engine import eigen
 from kernels.engine.contract import expect, scale_of, zero_point_of
 from kernels.engine.types import TensorView
 from qmath.rounding import round_half_away_from_zero
@@ -75,7 +76,7 @@ def clamp_float(values: Array, activation: Activation) -> Array:
 def activate_float(values: Array, activation: Activation) -> Array:
     """Apply any activation to float32 values, in place where it clamps, and return them: hybrid and recurrent ops."""
     if activation is Activation.TANH:
-        return np.tanh(values.astype(np.float64)).astype(np.float32)
+        return eigen.tanh(values)
     if activation is Activation.SIGN_BIT:
         return np.signbit(values).astype(np.float32)
     return clamp_float(values, activation)

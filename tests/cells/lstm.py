@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -119,7 +119,93 @@ def integer_cases(cell: str, sequence: bool, rng: np.random.Generator) -> Iterat
         yield Case(cell, b.finish(outputs=[y]), samples)
 
 
+@dataclass(frozen=True)
+class FloatForm:
+    """Types of a float or hybrid LSTM."""
+
+    sequence: bool
+    weights: DType
+    asymmetric: bool = False
+
+    @property
+    def cell(self) -> str:
+        """Line of the table of results."""
+        op = "UNIDIRECTIONAL_SEQUENCE_LSTM" if self.sequence else "LSTM"
+        if self.weights is DType.FLOAT32:
+            return f"{op} float32"
+        return f"{op} hybrid {self.weights.name.lower()} {'asymmetric' if self.asymmetric else 'symmetric'}"
+
+
+FLOAT_FORMS = tuple(
+    FloatForm(sequence, weights, asymmetric)
+    for sequence in (False, True)
+    for weights, asymmetric in (
+        (DType.FLOAT32, False),
+        (DType.INT8, False),
+        (DType.INT8, True),
+        (DType.UINT8, False),
+    )
+)
+
+
+def float_weights(
+    b: fbs.Builder, rng: np.random.Generator, name: str, dtype: DType, shape: tuple[int, ...], spread: float
+) -> int:
+    """Add weights whose real values are of the size of ``spread``."""
+    if dtype is DType.FLOAT32:
+        return b.constant(name, (rng.normal(size=shape) * spread).astype(np.float32))
+    codes = values.codes(rng, DType.INT8, shape)
+    return b.constant(name, codes.view(dtype.storage), dtype, scale=np.float32(spread / 74))
+
+
+def float_cases(form: FloatForm, rng: np.random.Generator) -> Iterator[Case]:
+    """Yield cases on float32 activations."""
+    while True:
+        v = Variant.draw(rng, sequence=form.sequence)
+        hybrid = form.weights is not DType.FLOAT32
+        if not hybrid:
+            v = replace(v, outputs=min(v.outputs, v.cells))
+        b = fbs.Builder()
+        inputs: list[int | None] = [None] * 24
+        inputs[0] = b.input("x", DType.FLOAT32, v.shape(v.features))
+        weights = partial(float_weights, b, rng, dtype=form.weights)
+        for gate in v.gates:
+            inputs[1 + gate] = weights(f"w{gate}", shape=(v.cells, v.features), spread=1 / np.sqrt(v.features))
+            inputs[5 + gate] = weights(f"r{gate}", shape=(v.cells, v.outputs), spread=2 / np.sqrt(v.outputs))
+            if v.peephole and gate in PEEPHOLES:
+                inputs[9 + PEEPHOLES.index(gate)] = weights(f"p{gate}", shape=(v.cells,), spread=0.5)
+            inputs[12 + gate] = b.constant(f"b{gate}", values.floats(rng, (v.cells,), 1.0))
+            if v.norm:
+                inputs[20 + gate] = b.constant(f"n{gate}", values.floats(rng, (v.cells,), 1.0))
+        if v.projection:
+            inputs[16] = weights("proj", shape=(v.outputs, v.cells), spread=1 / np.sqrt(v.cells))
+            if rng.integers(2):
+                inputs[17] = b.constant("projb", values.floats(rng, (v.outputs,), 0.5))
+        inputs[18] = b.variable("h", DType.FLOAT32, (v.batch, v.outputs))
+        inputs[19] = b.variable("c", DType.FLOAT32, (v.batch, v.cells))
+        y = b.tensor("y", DType.FLOAT32, v.shape(v.outputs))
+        options = v.options(rng, clips=(float(rng.uniform(0, 2)), float(rng.uniform(0, 1))))
+        activation = int(rng.choice([4, 4, 4, 1, 3, 0 if hybrid else 4]))
+        used = inputs if v.norm or rng.integers(2) else inputs[:20]
+        b.op(
+            v.op,
+            used,
+            [y],
+            version=3,
+            options=options,
+            fused_activation_function=activation,
+            asymmetric_quantize_inputs=form.asymmetric,
+        )
+        samples = tuple({"x": _reals(rng, v.shape(v.features))} for _ in range(INVOCATIONS))
+        yield Case(form.cell, b.finish(outputs=[y]), samples)
+
+
+def _reals(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return np.zeros(shape, np.float32) if rng.integers(8) == 0 else values.floats(rng, shape, 1.0)
+
+
 CELLS: dict[str, Generator] = {
     "LSTM int8": partial(integer_cases, "LSTM int8", False),  # noqa: FBT003
     "UNIDIRECTIONAL_SEQUENCE_LSTM int8": partial(integer_cases, "UNIDIRECTIONAL_SEQUENCE_LSTM int8", True),  # noqa: FBT003
+    **{form.cell: partial(float_cases, form) for form in FLOAT_FORMS},
 }
