@@ -101,7 +101,7 @@ class FixedPointRegime(Regime):
 
     def explain(self, real_multiplier: Float64Array, factor: Factor, note: Note) -> None:
         """Name significand, multiplier and shift."""
-        fixed = _fixed_point(factor)
+        fixed = fixed_point(factor)
         shift = note("shift", fixed.shift)
         fraction = np.ldexp(real_multiplier, -shift.astype(np.int32))
         note("significand", fraction, "real_multiplier / 2**shift", real_multiplier=real_multiplier, shift=shift)
@@ -109,7 +109,7 @@ class FixedPointRegime(Regime):
 
     def limit(self, factor: Factor) -> Float64Array:
         """Keep the accumulator, shifted left, and the result within 32 bits."""
-        fixed = _fixed_point(factor)
+        fixed = fixed_point(factor)
         return np.where(fixed.multiplier < 0, -1.0, np.ldexp(2.0**31 - 2, -np.maximum(fixed.shift, 0).astype(np.int32)))
 
 
@@ -126,7 +126,7 @@ class DoubleRounding(FixedPointRegime):
 
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply by the fixed-point ``factor`` and round twice."""
-        fixed = _fixed_point(factor)
+        fixed = fixed_point(factor)
         product = _high_multiply(accumulator, fixed, note)
         right = np.maximum(-fixed.shift, 0)
         rounded = rounding_divide_by_power_of_two(product, right)
@@ -134,7 +134,7 @@ class DoubleRounding(FixedPointRegime):
 
     def real_form(self, factor: Factor) -> RealForm:
         """Ties of the second rounding move away from zero by half a unit of the first."""
-        fixed = _fixed_point(factor)
+        fixed = fixed_point(factor)
         return RealForm(real_value(fixed), np.full(fixed.shift.shape, 0.5), _half_unit(fixed))
 
 
@@ -147,7 +147,7 @@ class DoubleRoundingHalfUp(FixedPointRegime):
 
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply by the fixed-point ``factor`` and round twice."""
-        fixed = _fixed_point(factor)
+        fixed = fixed_point(factor)
         product = _high_multiply(accumulator, fixed, note)
         right = np.maximum(-fixed.shift, 0)
         rounded = shift_right_half_up(product, right)
@@ -155,7 +155,7 @@ class DoubleRoundingHalfUp(FixedPointRegime):
 
     def real_form(self, factor: Factor) -> RealForm:
         """Ties of the second rounding move up by half a unit of the first."""
-        fixed = _fixed_point(factor)
+        fixed = fixed_point(factor)
         return RealForm(real_value(fixed), 0.5 + _half_unit(fixed), np.zeros(fixed.shift.shape))
 
 
@@ -165,7 +165,7 @@ class SingleRounding(FixedPointRegime):
 
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply by the fixed-point ``factor`` and round once."""
-        fixed = _fixed_point(factor)
+        fixed = fixed_point(factor)
         product = _product(accumulator, fixed.multiplier, note)
         right = 31 - fixed.shift
         rounded = wrap_int32(shift_right_half_up(product, right))
@@ -173,7 +173,7 @@ class SingleRounding(FixedPointRegime):
 
     def real_form(self, factor: Factor) -> RealForm:
         """One rounding, half up."""
-        fixed = _fixed_point(factor)
+        fixed = fixed_point(factor)
         return RealForm(real_value(fixed), np.full(fixed.shift.shape, 0.5), np.zeros(fixed.shift.shape))
 
 
@@ -190,7 +190,7 @@ class Reduced64(FixedPointRegime):
 
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply by the reduced ``factor`` and round once; the result is cut to 32 bits."""
-        fixed = _fixed_point(factor)
+        fixed = fixed_point(factor)
         reduced, right = reduced_multiplier(fixed.multiplier), 15 - fixed.shift
         note("reduced multiplier", reduced, "min(half_up(multiplier / 2**16), 32767)", multiplier=fixed.multiplier)
         product = _product(accumulator, reduced, note)
@@ -199,13 +199,13 @@ class Reduced64(FixedPointRegime):
 
     def real_form(self, factor: Factor) -> RealForm:
         """One rounding, half up, of the 16-bit significand."""
-        fixed = _fixed_point(factor)
+        fixed = fixed_point(factor)
         reduced = FixedPointMultiplier(reduced_multiplier(fixed.multiplier) << 16, fixed.shift)
         return RealForm(real_value(reduced), np.full(fixed.shift.shape, 0.5), np.zeros(fixed.shift.shape))
 
     def limit(self, factor: Factor) -> Float64Array:
         """Keep the 64-bit product and the 32-bit result from wrapping."""
-        fixed = _fixed_point(factor)
+        fixed = fixed_point(factor)
         bits = np.minimum(47, 30 - fixed.shift).astype(np.int32)
         return np.where(fixed.multiplier < 0, -1.0, np.ldexp(1.0, bits))
 
@@ -313,7 +313,15 @@ class Requantize:
         return clamped.astype(self.dtype.storage)
 
 
-def _fixed_point(factor: Factor) -> FixedPointMultiplier:
+def fixed_point(factor: Factor) -> FixedPointMultiplier:
+    """Return a factor that must be a fixed-point multiplier.
+
+    Raises
+    ------
+    SpecError
+        It is a real number.
+
+    """
     if not isinstance(factor, FixedPointMultiplier):
         raise SpecError(f"expected a fixed-point multiplier, found {type(factor).__name__}")
     return factor

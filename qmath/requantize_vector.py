@@ -1,0 +1,129 @@
+"""Requantization regimes of vector kernels: what some processors' instructions round differently.
+
+They are regimes as those of :mod:`qmath.requantize`, met in LiteRT's optimized kernels and in XNNPACK.
+
+Source: ``tflite/kernels/internal/optimized/`` (depthwiseconv, neon_tensor_utils), ``ruy/kernel_arm64.cc``, XNNPACK
+``src/qu8-gemm/*-rndnu-*``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qmath.fixed_point import wrap_int32
+from qmath.multiplier import quantize_multiplier, real_value
+from qmath.requantize import (
+    DOUBLE_ROUNDING,
+    DOUBLE_ROUNDING_HALF_UP,
+    Factor,
+    FixedPointRegime,
+    RealForm,
+    Regime,
+    SingleRounding,
+    fixed_point,
+)
+from qmath.rounding import shift_right_half_up
+from qmath.stages import Note, silent
+from qmath.types import Array, FixedPointMultiplier, Float64Array, Int64Array
+
+
+@dataclass(frozen=True, slots=True)
+class FloorThenHalfUp(FixedPointRegime):
+    """Arm's matrix kernels: a high multiply that floors, then a rounding shift of at least one bit, ties up.
+
+    A floor followed by a rounding shift is one rounding, so it equals :class:`~qmath.requantize.SingleRounding` as
+    long as the accumulator, shifted left, fits 32 bits. What is left over wraps.
+
+    1. Shift right at the end by ``right = max(1, -shift)`` bits, so shift left first by ``left = shift + right``;
+       32 bits, wrapping.
+    2. Take the high half of twice the product with the significand, cut off.
+    3. Divide by ``2**right``, ties up.
+    """
+
+    def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
+        """Multiply by the fixed-point ``factor`` and round once."""
+        fixed = fixed_point(factor)
+        right = np.maximum(1, -fixed.shift)
+        left = fixed.shift + right
+        shifted = wrap_int32(np.asarray(accumulator, np.int64) << left)
+        note("shifted left", shifted, "wrap(accumulator * 2**left)", accumulator=accumulator, left=left)
+        product = (shifted * fixed.multiplier) >> 31
+        rule = "floor(shifted * multiplier / 2**31)"
+        note("high multiply", product, rule, shifted=shifted, multiplier=fixed.multiplier)
+        rounded = shift_right_half_up(product, right)
+        return note("shifted right", rounded, "half_up(product / 2**right)", product=product, right=right)
+
+    def limit(self, factor: Factor) -> Float64Array:
+        """Keep the accumulator, shifted left, within 32 bits."""
+        fixed = fixed_point(factor)
+        left = np.maximum(fixed.shift + 1, 0).astype(np.int32)
+        return np.where(fixed.multiplier < 0, -1.0, np.ldexp(2.0**31 - 2, -left))
+
+    def real_form(self, factor: Factor) -> RealForm:
+        """One rounding, half up."""
+        fixed = fixed_point(factor)
+        return RealForm(real_value(fixed), np.full(fixed.shift.shape, 0.5), np.zeros(fixed.shift.shape))
+
+
+@dataclass(frozen=True, slots=True)
+class SingleRoundingFloat32(SingleRounding):
+    """One rounding, half up, by a multiplier of 24 bits: the float32 scale of XNNPACK's integer kernels on Arm."""
+
+    def encode(self, real_multiplier: Float64Array) -> FixedPointMultiplier:
+        """Round the real multiplier to float32, then encode it without loss."""
+        return quantize_multiplier(np.asarray(real_multiplier, np.float32).astype(np.float64))
+
+
+@dataclass(frozen=True, slots=True)
+class InBlocks(FixedPointRegime):
+    """One regime for whole blocks of channels, another for the channels left over: vector code and its tail.
+
+    Attributes
+    ----------
+    size
+        Channels of a block, counted from channel 0.
+    blocks, rest
+        The regimes; both take the same fixed-point multiplier.
+
+    """
+
+    size: int
+    blocks: Regime
+    rest: Regime
+
+    def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
+        """Multiply by the fixed-point ``factor``, the last axis being channels."""
+        in_blocks = self._in_blocks(np.shape(accumulator)[-1])
+        whole = self.blocks.apply(accumulator, factor)
+        left_over = self.rest.apply(accumulator, factor)
+        chosen = self.blocks if in_blocks.all() else self.rest
+        if in_blocks.all() or not in_blocks.any():
+            return chosen.apply(accumulator, factor, note)
+        rounded = np.where(in_blocks, whole, left_over)
+        rule = "in_blocks if is_in_block else left_over"
+        return note("rounded", rounded, rule, in_blocks=whole, left_over=left_over, is_in_block=in_blocks)
+
+    def _in_blocks(self, channels: int) -> Array:
+        return np.arange(channels) < channels // self.size * self.size
+
+    def limit(self, factor: Factor) -> Float64Array:
+        """Stay within both."""
+        return np.minimum(self.blocks.limit(factor), self.rest.limit(factor))
+
+    def real_form(self, factor: Factor) -> RealForm | None:
+        """Put the forms of both together."""
+        whole, left_over = self.blocks.real_form(factor), self.rest.real_form(factor)
+        if whole is None or left_over is None or whole.scale.ndim == 0:
+            return None
+        in_blocks = self._in_blocks(len(whole.scale))
+        return RealForm(
+            whole.scale, np.where(in_blocks, whole.up, left_over.up), np.where(in_blocks, whole.away, left_over.away)
+        )
+
+
+FLOOR_THEN_HALF_UP = FloorThenHalfUp()
+SINGLE_ROUNDING_FLOAT32 = SingleRoundingFloat32()
+#: Depthwise and transposed convolution in LiteRT's optimized kernels.
+HALF_UP_IN_BLOCKS_OF_8 = InBlocks(8, DOUBLE_ROUNDING_HALF_UP, DOUBLE_ROUNDING)
