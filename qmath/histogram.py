@@ -48,7 +48,7 @@ class Histogram:
         counts = np.zeros(2 * BINS, np.int64)
         for start in range(0, flat.size, _BLOCK):
             # In float64 dividing by a power of two is exact for every float32, and so is the floor.
-            bins = np.floor(flat[start : start + _BLOCK] * np.float64(2.0**-exponent))
+            bins = np.floor(np.multiply(flat[start : start + _BLOCK], 2.0**-exponent, dtype=np.float64))
             counts += np.bincount(bins.astype(np.int64) + BINS, minlength=2 * BINS)
         return cls(exponent, counts, flat.size - int(np.count_nonzero(flat)))
 
