@@ -109,13 +109,13 @@ class Decoder:
             if not offset:
                 continue
             width = field.dtype.itemsize if field.kind is Kind.SCALAR else 4
-            if offset < 4 or offset + width > size:
-                msg = f"expected field {field.name} inside its table of {size} bytes, found it at {offset}"
+            if offset < 4:
+                msg = f"expected field {field.name} behind the offset of the vtable, found it at {offset}"
                 raise ModelError(msg)
+            # Some writers let tables of different sizes share a vtable, so a field may lie beyond the size it gives.
+            size = max(size, offset + width)
             type_offset = offsets[field.slot - 1] if field.kind is Kind.UNION else 0
-            if type_offset >= size:
-                msg = f"expected the type of {field.name} inside its table of {size} bytes, found it at {type_offset}"
-                raise ModelError(msg)
+            size = max(size, type_offset + 1)
             fields.append((field, offset, type_offset))
         return size, tuple(fields)
 
