@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from quantref.quantizer.noise import Error, plain
+
 #: RMSE in steps where nothing but rounding goes wrong: that of a uniform distribution, 1 / sqrt(12).
 IDEAL_RMSE = 12**-0.5
 #: Columns of TFLite's QuantizationDebugger.
@@ -27,37 +29,6 @@ DEBUGGER_COLUMNS = (
     "zero_point",
     "tensor_name",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Error:
-    """How far an array of reals is from another.
-
-    Attributes
-    ----------
-    sqnr
-        Signal to quantization noise ratio in decibels; infinite if there is no error.
-    mean, stddev, max_abs, mean_squared
-        Of the differences, quantized minus float, in the tensor's unit; each of a sample, then averaged over the
-        samples, as in the QuantizationDebugger.
-    rmse
-        Root of the mean squared difference over all samples.
-    largest
-        Largest absolute difference in all samples.
-
-    """
-
-    sqnr: float
-    mean: float
-    stddev: float
-    max_abs: float
-    mean_squared: float
-    rmse: float
-    largest: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values; infinite ones are strings."""
-        return {name: _plain(getattr(self, name)) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +157,7 @@ class AccuracyReport:
             "float_model": self.float_model,
             "quantized_model": self.quantized_model,
             "samples": self.samples,
-            "sqnr": _plain(self.sqnr),
+            "sqnr": plain(self.sqnr),
             "worst": None if worst is None else worst.tensor_index,
             "outputs": [output.to_json() for output in self.outputs],
             "tensors": [row.to_json() for row in self.tensors],
@@ -249,7 +220,3 @@ def _own_sqnr(row: TensorAccuracy) -> float:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2g} %" if share else ""
-
-
-def _plain(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)

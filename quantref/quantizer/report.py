@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -12,9 +11,10 @@ import fbs
 from kernels.profiles import LITERT_REFERENCE, Profile
 from qmath.affine import dequantize, quantize
 from qmath.errors import InputError
-from qmath.types import Array, DType, Float64Array, QuantParams
+from qmath.types import Array, DType, QuantParams
 from quantref.interpreter import Interpreter, ModelSource
-from quantref.quantizer.accuracy import AccuracyReport, Error, OutputAccuracy, TensorAccuracy
+from quantref.quantizer.accuracy import AccuracyReport, OutputAccuracy, TensorAccuracy
+from quantref.quantizer.noise import Tally
 from quantref.quantizer.pairing import CONVERSIONS, OpPair, pair_inputs, pair_ops, pair_outputs
 from quantref.quantizer.representative import RepresentativeDataset, Samples
 
@@ -67,49 +67,6 @@ def compare_quantized(
 
 
 @dataclass
-class _Tally:
-    """Collects the differences of one tensor, sample by sample."""
-
-    samples: int = 0
-    elements: int = 0
-    signal: float = 0.0
-    noise: float = 0.0
-    largest: float = 0.0
-    sums: Float64Array = field(default_factory=lambda: np.zeros(4))
-
-    def add(self, reference: Array, found: Array) -> None:
-        """Add the differences of a sample."""
-        wide = reference.astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            difference = found.astype(np.float64) - wide
-        finite = np.isfinite(difference)
-        if not finite.all():  # what overflowed in the float model has no error
-            difference, wide = difference[finite], wide[finite]
-        self.samples += 1
-        if difference.size == 0:
-            return
-        squared = np.square(difference)
-        largest = float(np.abs(difference).max())
-        self.elements += difference.size
-        self.signal += float(np.square(wide).sum())
-        self.noise += float(squared.sum())
-        self.largest = max(self.largest, largest)
-        self.sums += (difference.mean(), difference.std(), largest, squared.mean())
-
-    def error(self) -> Error:
-        """Return what was collected."""
-        mean, stddev, max_abs, mean_squared = (float(total) / max(self.samples, 1) for total in self.sums)
-        rmse = math.sqrt(self.noise / max(self.elements, 1))
-        return Error(_decibels(self.signal, self.noise), mean, stddev, max_abs, mean_squared, rmse, self.largest)
-
-
-def _decibels(signal: float, noise: float) -> float:
-    if noise == 0:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal else -math.inf
-
-
-@dataclass
 class _Row:
     """One output of an op that both models have."""
 
@@ -117,8 +74,8 @@ class _Row:
     slot: int
     ours: int
     theirs: int
-    own: _Tally = field(default_factory=_Tally)
-    total: _Tally = field(default_factory=_Tally)
+    own: Tally = field(default_factory=Tally)
+    total: Tally = field(default_factory=Tally)
     below: int = 0
     above: int = 0
 
@@ -135,7 +92,7 @@ class _Comparison:
         self._pairs = pair_ops(self._float, self._quantized)
         self._inputs = pair_inputs(self._float, self._quantized)
         self._outputs = pair_outputs(self._float, self._quantized)
-        self._output_tallies = [_Tally() for _ in self._outputs]
+        self._output_tallies = [Tally() for _ in self._outputs]
         self._rows = [row for pair in self._pairs for row in self._rows_of(pair)]
         self._sources = _quantized_from(self._quantized)
         if not self._rows:
