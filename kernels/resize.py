@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -28,21 +28,22 @@ from kernels.engine.contract import (
 )
 from kernels.engine.movement import COPIED, expect_covered, in_words, integers
 from kernels.engine.registry import Kernel
-from kernels.engine.types import Inputs, OpView, Outputs, Prepared, given
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
-from qmath.rounding import divide_half_away, divide_toward_zero, round_half_away_from_zero
-from qmath.stages import Note
+from qmath.rounding import divide_toward_zero, round_half_away_from_zero, shift_right_half_away
+from qmath.stages import Note, silent
 from qmath.types import Array, DType, Int64Array
 
-#: How the sum of weighted codes, in units of ``2**-20``, becomes a code.
+#: How an integer is divided by a power of two, given its exponent.
 Division: TypeAlias = Callable[[npt.ArrayLike, npt.ArrayLike], Int64Array]
 
-DIVISION: Rules[Division] = Rules("RESIZE_BILINEAR", {LITERT_REFERENCE: divide_half_away})
+DIVISION: Rules[Division] = Rules("RESIZE_BILINEAR", {LITERT_REFERENCE: shift_right_half_away})
 
-#: One step of the input, in the fixed-point coordinates of integer images.
-UNIT = 1 << 10
+#: Bits behind the point, and one step of the input, in the fixed-point coordinates of integer images.
+FRACTION_BITS = 10
+UNIT = 1 << FRACTION_BITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,10 @@ def nearest(size: int, wanted: int, grid: Grid) -> Int64Array:
     return np.clip(chosen.astype(np.int64), 0, size - 1)
 
 
+#: Weighs the four neighbours of each output pixel.
+Interpolation: TypeAlias = Callable[[Array, Neighbours, Neighbours, Any], Array]
+
+
 @dataclass(frozen=True, slots=True)
 class NearestNeighbor(Prepared):
     """A prepared RESIZE_NEAREST_NEIGHBOR."""
@@ -151,8 +156,15 @@ class IntegerBilinear(Prepared):
         """Evaluate :func:`resize_codes`."""
         return (resize_codes(given(inputs, 0), given(inputs, 1), self, note),)
 
+    def compile(self, constants: Inputs) -> Runner:
+        """Interpolate down the columns first, then along the rows: the same integers with fewer products."""
+        del constants
+        return lambda inputs: (resize_codes(given(inputs, 0), given(inputs, 1), self, interpolate=_in_two_passes),)
 
-def resize_codes(x: Array, size: Array, op: IntegerBilinear, note: Note) -> Array:
+
+def resize_codes(
+    x: Array, size: Array, op: IntegerBilinear, note: Note = silent, interpolate: Interpolation | None = None
+) -> Array:
     """Interpolate between the four codes around each output pixel.
 
     Notes
@@ -166,8 +178,10 @@ def resize_codes(x: Array, size: Array, op: IntegerBilinear, note: Note) -> Arra
     height, width = output_size(x, size)
     rows = fixed_point_neighbours(x.shape[1], height, op.grid)
     columns = fixed_point_neighbours(x.shape[2], width, op.grid)
-    interpolated = note("interpolated", _interpolate(x.astype(np.int64), rows, columns, UNIT))
-    return note("divided", op.divide(interpolated, UNIT * UNIT)).astype(x.dtype)
+    # Codes of 8 bits weigh at most 2**29: 32 bits hold them.
+    wide = np.int32 if interpolate and x.dtype == np.int8 else np.int64
+    interpolated = note("interpolated", (interpolate or _at_once)(x.astype(wide), rows, columns, wide(UNIT)))
+    return note("divided", op.divide(interpolated, 2 * FRACTION_BITS)).astype(x.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +203,13 @@ def resize_floats(x: Array, size: Array, grid: Grid, note: Note) -> Array:
     height, width = output_size(x, size)
     rows = float_neighbours(x.shape[1], height, grid)
     columns = float_neighbours(x.shape[2], width, grid)
-    interpolated = note("interpolated", _interpolate(x.astype(np.float32), rows, columns, np.float32(1)))
+    interpolated = note("interpolated", _at_once(x.astype(np.float32), rows, columns, np.float32(1)))
     if x.dtype != np.uint8:
         return interpolated
     return np.trunc(interpolated + np.float32(0.5)).astype(np.uint8)
 
 
-def _interpolate(x: Array, rows: Neighbours, columns: Neighbours, one: int | np.float32) -> Array:
+def _at_once(x: Array, rows: Neighbours, columns: Neighbours, one: Any) -> Array:
     """Weigh the four neighbours: upper left, lower left, upper right, lower right, summed in that order."""
     down = rows.distance[:, None, None]
     right = columns.distance[:, None]
@@ -204,6 +218,14 @@ def _interpolate(x: Array, rows: Neighbours, columns: Neighbours, one: int | np.
     total = total + below.take(columns.lower, 2) * down * (one - right)
     total = total + above.take(columns.upper, 2) * (one - down) * right
     return np.asarray(total + below.take(columns.upper, 2) * down * right)
+
+
+def _in_two_passes(x: Array, rows: Neighbours, columns: Neighbours, one: Any) -> Array:
+    """Weigh upper and lower neighbours, then the left and right of the results; equal where products are exact."""
+    down = rows.distance.astype(x.dtype)[:, None, None]
+    right = columns.distance.astype(x.dtype)[:, None]
+    between = x.take(rows.lower, 1) * (one - down) + x.take(rows.upper, 1) * down
+    return np.asarray(between.take(columns.lower, 2) * (one - right) + between.take(columns.upper, 2) * right)
 
 
 def output_size(x: Array, size: Array, *, least: int = 1) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qmath.errors import ModelError, UnsupportedError
 from tests.cells.build import Operand, Result, dtype_of, one_op, vector
 from tests.cells.resize import CELLS
-from tests.kernels.forms import prepare_op, run_forms, trace
+from tests.kernels.forms import assert_forms_agree, prepare_op, run_forms, trace
 from tests.kernels.goldens import assert_goldens_match
 from tests.kernels.sweeps import compare_cell, examples
 from tests.one_op import compare
@@ -28,6 +28,13 @@ def resize_model(x, size, op="RESIZE_BILINEAR", *, align=False, half=False, cons
 @pytest.mark.parametrize("cell", CELLS)
 def test_litert_gives_the_same(cell, litert):
     assert compare_cell(cell, CELLS[cell], litert, least=5000) >= 5000
+
+
+@pytest.mark.parametrize("cell", ["RESIZE_BILINEAR int8", "RESIZE_BILINEAR int16"])
+@examples(20)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_compiled_form_equals_definition(cell, seed):
+    assert assert_forms_agree(next(CELLS[cell](np.random.default_rng(seed)))) > 0
 
 
 @pytest.mark.shared
@@ -52,8 +59,8 @@ def test_integers_equal_loops(size, wanted, placement, seed):
         for n, out in zip(size, wanted, strict=True)
     ]
     expected = [[windows.bilinear(image, row, column) for column in places[1]] for row in places[0]]
-    (y,), _ = run_forms(resize_model(x, wanted, align=align, half=half), {"x0": x})
-    assert y[0, ..., 0].tolist() == expected
+    (defined,), (compiled,) = run_forms(resize_model(x, wanted, align=align, half=half), {"x0": x})
+    assert defined[0, ..., 0].tolist() == compiled[0, ..., 0].tolist() == expected
 
 
 def test_two_codes_become_four_step_by_step():
