@@ -17,9 +17,9 @@ from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.fixed_point import wrap_int32
-from qmath.requantize import DOUBLE_ROUNDING, Factor, Regime
+from qmath.requantize import DOUBLE_ROUNDING, Factor, Regime, to_codes
 from qmath.stages import Note, silent
-from qmath.types import Array, DType
+from qmath.types import ActivationRange, Array, DType
 
 REGIME: Rules[Regime] = Rules("ABS", {LITERT_REFERENCE: DOUBLE_ROUNDING})
 
@@ -67,10 +67,10 @@ def absolute(x: Array, op: Abs, note: Note = silent) -> Array:
     3. Add the zero point; clamp to the range of the type.
 
     """
-    magnitude = note("magnitude", np.abs(wrap_int32(x.astype(np.int64) - op.input_zero_point)))
-    scaled = magnitude if op.factor is None else note("scaled", op.regime.apply(magnitude, op.factor))
-    codes = wrap_int32(scaled + op.output_zero_point)
-    return np.clip(codes, op.dtype.min, op.dtype.max).astype(op.dtype.storage)
+    magnitude = np.abs(wrap_int32(x.astype(np.int64) - op.input_zero_point))
+    note("magnitude", magnitude, "abs(wrap(x - zero_point))", x=x, zero_point=op.input_zero_point)
+    scaled = magnitude if op.factor is None else op.regime.apply(magnitude, op.factor, note)
+    return to_codes(scaled, op.output_zero_point, ActivationRange.of(op.dtype), op.dtype, note)
 
 
 def prepare_abs(op: OpView, profile: Profile) -> Prepared:

@@ -123,7 +123,8 @@ def rescaled_add(x1: Array, x2: Array, op: RescaledAdd, note: Note = silent) -> 
 
     """
     first, second = op.first(x1, under(note, "input 1")), op.second(x2, under(note, "input 2"))
-    accumulator = note("accumulator", wrap_int32(first + op.sign * second))
+    accumulator = wrap_int32(first + op.sign * second)
+    note("accumulator", accumulator, f"wrap(first {'+' if op.sign > 0 else '-'} second)", first=first, second=second)
     return op.requantize(accumulator, note)
 
 
@@ -159,10 +160,15 @@ def power_of_two_add(x1: Array, x2: Array, op: PowerOfTwoAdd, note: Note = silen
     the output's, or more, counts as 1 if it is zero or positive and as -1 if it is negative.
 
     """
-    first = note("input 1 shifted", divide_by_power_of_two_16(x1, op.shifts[0]))
-    second = note("input 2 shifted", divide_by_power_of_two_16(x2, op.shifts[1]))
-    total = note("accumulator", saturate(first + op.sign * second, 16))
-    return np.clip(total, op.activation.min, op.activation.max).astype(np.int16)
+    first, second = (divide_by_power_of_two_16(x, shift) for x, shift in zip((x1, x2), op.shifts, strict=True))
+    note("input 1 shifted", first, "half_away(x / 2**right)", x=x1, right=op.shifts[0])
+    note("input 2 shifted", second, "half_away(x / 2**right)", x=x2, right=op.shifts[1])
+    total = saturate(first + op.sign * second, 16)
+    rule = f"clamp(first {'+' if op.sign > 0 else '-'} second, -2**15, 2**15 - 1)"
+    note("accumulator", total, rule, first=first, second=second)
+    low, high = op.activation.min, op.activation.max
+    clamped = note("clamped", np.clip(total, low, high), "clamp(total, low, high)", total=total, low=low, high=high)
+    return clamped.astype(np.int16)
 
 
 # --- Preparation --------------------------------------------------------------------------------------------------

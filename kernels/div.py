@@ -24,7 +24,14 @@ from kernels.engine.contract import (
     unsupported,
     zero_point_of,
 )
-from kernels.engine.elementwise import PlainBinary, clamp_plain, expect_broadcast, expect_same_types, float32_scale
+from kernels.engine.elementwise import (
+    PlainBinary,
+    clamp_plain,
+    expect_broadcast,
+    expect_same_types,
+    float32_scale,
+    less_zero_point,
+)
 from kernels.engine.registry import Kernel
 from kernels.engine.shifts import divide_by_power_of_two_x86
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
@@ -37,8 +44,9 @@ from qmath.fixed_point import (
     wrap_int32,
 )
 from qmath.multiplier import quantize_multiplier
+from qmath.requantize import to_codes
 from qmath.rounding import divide_toward_zero
-from qmath.stages import Note, silent
+from qmath.stages import Note, silent, under
 from qmath.types import ActivationRange, Array, DType, FixedPointMultiplier, Int64Array
 
 #: Divides by two to the power of an exponent that need not lie between 0 and 31.
@@ -110,19 +118,27 @@ def div(x1: Array, x2: Array, op: Div, note: Note = silent) -> Array:
     32 then, which gives wrong, often saturated codes.
 
     """
-    dividend = wrap_int32(x1.astype(np.int64) - op.zero_points[0])
-    divisor = wrap_int32(x2.astype(np.int64) - op.zero_points[1])
-    dividend = note("dividend", np.where(divisor < 0, wrap_int32(-dividend), dividend))
-    divisor = note("divisor", np.maximum(np.abs(divisor), 1))
+    dividend = less_zero_point(x1, op.zero_points[0], under(note, "input 1"), "centred")
+    divisor = less_zero_point(x2, op.zero_points[1], under(note, "input 2"), "centred")
+    signs = {"first": dividend, "second": divisor}
+    dividend = np.where(divisor < 0, wrap_int32(-dividend), dividend)
+    note("dividend", dividend, "wrap(-first) if second < 0 else first", **signs)
+    divisor = note("divisor", np.maximum(np.abs(divisor), 1), "max(abs(second), 1)", **signs)
     fraction, bits_over_unit = reciprocal(divisor, 31)
-    note("reciprocal", fraction)
-    headroom = redundant_sign_bits(dividend)
-    shifted = wrap_int32(dividend << headroom)
-    quotient = note("quotient", saturating_rounding_doubling_high_mul(shifted, fraction))
+    note("bits over unit", bits_over_unit)
+    rule = "~ 2**31 * 2**bits_over_unit / divisor"
+    note("reciprocal", fraction, rule, divisor=divisor, bits_over_unit=bits_over_unit)
+    headroom = note("headroom", redundant_sign_bits(dividend))
+    quotient = saturating_rounding_doubling_high_mul(wrap_int32(dividend << headroom), fraction)
+    rule = "half_up(wrap(dividend * 2**headroom) * fraction / 2**31)"
+    note("quotient", quotient, rule, dividend=dividend, headroom=headroom, fraction=fraction)
     product = saturating_rounding_doubling_high_mul(quotient, op.factor.multiplier)
-    scaled = note("scaled", op.divide(product, bits_over_unit + headroom - op.factor.shift))
-    codes = wrap_int32(scaled + op.zero_points[2])
-    return np.clip(codes, op.activation.min, op.activation.max).astype(op.dtype.storage)
+    rule = "half_up(quotient * multiplier / 2**31)"
+    note("high multiply", product, rule, quotient=quotient, multiplier=op.factor.multiplier)
+    right = bits_over_unit + headroom - op.factor.shift
+    scaled = op.divide(product, right)
+    note("shifted right", scaled, "half_away(product / 2**right)", product=product, right=right)
+    return to_codes(scaled, op.zero_points[2], op.activation, op.dtype, note)
 
 
 def redundant_sign_bits(x: Int64Array) -> Int64Array:

@@ -29,10 +29,10 @@ from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
-from qmath.fixed_point import inverse_square_root, wrap_int32
-from qmath.requantize import DOUBLE_ROUNDING, Regime
+from qmath.fixed_point import inverse_square_root
+from qmath.requantize import DOUBLE_ROUNDING, Regime, to_codes
 from qmath.stages import Note, silent
-from qmath.types import Array, DType, FixedPointMultiplier, Float32Array
+from qmath.types import ActivationRange, Array, DType, FixedPointMultiplier, Float32Array
 
 REGIME: Rules[Regime] = Rules("L2_NORMALIZATION", {LITERT_REFERENCE: DOUBLE_ROUNDING})
 
@@ -81,22 +81,26 @@ def l2_normalization(x: Array, op: L2Normalization, note: Note = silent) -> Arra
     5. Add the output's zero point; clamp to the range of the type.
 
     """
-    centred = note("centred", x.astype(np.int64) - op.input_zero_point)
-    total = note("sum of squares", np.square(centred).sum(axis=-1, keepdims=True))
+    centred = x.astype(np.int64) - op.input_zero_point
+    note("centred", centred, "x - zero_point", x=x, zero_point=op.input_zero_point)
+    squares = note("square", np.square(centred), "centred * centred", centred=centred)
+    total = note("sum of squares", squares.sum(axis=-1, keepdims=True))
     if total.size and total.max() > DType.INT32.max:
         raise UnsupportedError("L2_NORMALIZATION is not covered where a row's sum of squares overflows int32")
     inverse = inverse_square_root(total)
-    note("inverse root", inverse.multiplier)
-    scaled = note("scaled", _scaled(centred, inverse, op))
-    codes = wrap_int32(scaled + op.output_zero_point)
-    return np.clip(codes, op.dtype.min, op.dtype.max).astype(op.dtype.storage)
+    note("shift", inverse.shift)
+    note("multiplier", inverse.multiplier, "~ 2**(31 - shift) / sqrt(max(total, 1))", total=total, shift=inverse.shift)
+    return to_codes(
+        _scaled(centred, inverse, op, note), op.output_zero_point, ActivationRange.of(op.dtype), op.dtype, note
+    )
 
 
-def _scaled(centred: Array, inverse: FixedPointMultiplier, op: L2Normalization) -> Array:
+def _scaled(centred: Array, inverse: FixedPointMultiplier, op: L2Normalization, note: Note) -> Array:
     """Multiply by ``2**7`` before the product for uint8, as part of the shift for int8 (step 4)."""
     if op.dtype is DType.UINT8:
-        return op.regime.apply(centred << OUTPUT_BITS, inverse)
-    return op.regime.apply(centred, FixedPointMultiplier(inverse.multiplier, inverse.shift + OUTPUT_BITS))
+        raised = note("raised", centred << OUTPUT_BITS, f"centred * 2**{OUTPUT_BITS}", centred=centred)
+        return op.regime.apply(raised, inverse, note)
+    return op.regime.apply(centred, FixedPointMultiplier(inverse.multiplier, inverse.shift + OUTPUT_BITS), note)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,14 +21,13 @@ from kernels.engine.contract import (
     unsupported,
     zero_point_of,
 )
-from kernels.engine.elementwise import expect_zero_points_of_zero, float32_scale
+from kernels.engine.elementwise import expect_zero_points_of_zero, float32_scale, less_zero_point
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
-from qmath.fixed_point import wrap_int32
-from qmath.requantize import DOUBLE_ROUNDING, Factor, Regime
-from qmath.stages import Note, silent
-from qmath.types import Array, DType, Float32Array
+from qmath.requantize import DOUBLE_ROUNDING, Factor, Regime, to_codes
+from qmath.stages import Note, silent, under
+from qmath.types import ActivationRange, Array, DType, Float32Array
 
 REGIME: Rules[Regime] = Rules("LEAKY_RELU", {LITERT_REFERENCE: DOUBLE_ROUNDING})
 
@@ -96,12 +95,13 @@ def leaky_relu(x: Array, op: LeakyRelu, note: Note = silent) -> Array:
     3. Add the output's zero point; clamp to the range of the type.
 
     """
-    accumulator = note("accumulator", wrap_int32(x.astype(np.int64) - op.input_zero_point))
-    positive = op.regime.apply(accumulator, op.identity)
-    negative = op.slope_sign * op.regime.apply(accumulator, op.slope)
-    scaled = note("scaled", np.where(accumulator >= 0, positive, negative))
-    shifted = wrap_int32(scaled + op.output_zero_point)
-    return np.clip(shifted, op.dtype.min, op.dtype.max).astype(op.dtype.storage)
+    accumulator = less_zero_point(x, op.input_zero_point, note)
+    positive = op.regime.apply(accumulator, op.identity, under(note, "if positive"))
+    negative = op.slope_sign * op.regime.apply(accumulator, op.slope, under(note, "if negative"))
+    scaled = np.where(accumulator >= 0, positive, negative)
+    rule = "positive if accumulator >= 0 else negative"
+    note("scaled", scaled, rule, accumulator=accumulator, positive=positive, negative=negative)
+    return to_codes(scaled, op.output_zero_point, ActivationRange.of(op.dtype), op.dtype, note)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,13 +30,14 @@ from kernels.engine.elementwise import (
     expect_same_types,
     expect_zero_points_of_zero,
     float32_scale,
+    less_zero_point,
 )
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.fixed_point import rounding_divide_by_power_of_two, saturating_rounding_doubling_high_mul, wrap_int32
 from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize
-from qmath.stages import Note, silent
+from qmath.stages import Note, silent, under
 from qmath.types import ActivationRange, Array, DType
 
 REGIME: Rules[Regime] = Rules("MUL", {LITERT_REFERENCE: DOUBLE_ROUNDING})
@@ -95,8 +96,9 @@ def mul(x1: Array, x2: Array, op: Mul, note: Note = silent) -> Array:
     2. Requantize by the regime with the product of the input scales over the output scale, all in float32.
 
     """
-    first, second = (x.astype(np.int64) - zero for x, zero in zip((x1, x2), op.zero_points, strict=True))
-    accumulator = note("accumulator", wrap_int32(first * second))
+    first = less_zero_point(x1, op.zero_points[0], under(note, "input 1"), "zero point subtracted")
+    second = less_zero_point(x2, op.zero_points[1], under(note, "input 2"), "zero point subtracted")
+    accumulator = note("accumulator", wrap_int32(first * second), "wrap(first * second)", first=first, second=second)
     return op.requantize(accumulator, note)
 
 
@@ -126,10 +128,17 @@ def fraction_mul(x1: Array, x2: Array, op: FractionMul, note: Note = silent) -> 
     for fractions of 2**7.
 
     """
-    product = note("product", saturating_rounding_doubling_high_mul(x1, x2, 16))
-    upper = note("upper bits", rounding_divide_by_power_of_two(product, 8))
+    product = saturating_rounding_doubling_high_mul(x1, x2, 16)
+    note("product", product, "clamp(half_up(x1 * x2 / 2**15), -2**15, 2**15 - 1)", x1=x1, x2=x2)
+    upper = note(
+        "upper bits", rounding_divide_by_power_of_two(product, 8), "half_away(product / 2**8)", product=product
+    )
     low, high = op.activation.min - op.zero_point, op.activation.max - op.zero_point
-    return (op.zero_point + np.maximum(np.minimum(upper, high), low)).astype(op.dtype.storage)
+    clamped = np.maximum(np.minimum(upper, high), low)
+    note("clamped", clamped, "max(min(upper, high), low)", upper=upper, low=low, high=high)
+    codes = op.zero_point + clamped
+    note("zero point added", codes, "clamped + zero_point", clamped=clamped, zero_point=op.zero_point)
+    return codes.astype(op.dtype.storage)
 
 
 def prepare(op: OpView, profile: Profile) -> Prepared:

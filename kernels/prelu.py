@@ -20,14 +20,14 @@ from kernels.engine.contract import (
     unsupported,
     zero_point_of,
 )
-from kernels.engine.elementwise import PlainBinary, expect_broadcast, float32_scale
+from kernels.engine.elementwise import PlainBinary, expect_broadcast, float32_scale, less_zero_point
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.fixed_point import wrap_int32
-from qmath.requantize import DOUBLE_ROUNDING, Factor, Regime
-from qmath.stages import Note, silent
-from qmath.types import Array, DType
+from qmath.requantize import DOUBLE_ROUNDING, Factor, Regime, to_codes
+from qmath.stages import Note, silent, under
+from qmath.types import ActivationRange, Array, DType
 
 REGIME: Rules[Regime] = Rules("PRELU", {LITERT_REFERENCE: DOUBLE_ROUNDING})
 
@@ -100,14 +100,18 @@ def prelu(x: Array, alpha: Array, op: Prelu, note: Note = silent) -> Array:
     4. Add the output's zero point; clamp to the range of the type.
 
     """
-    centred = note("centred", wrap_int32(x.astype(np.int64) - op.input_zero_point))
+    centred = less_zero_point(x, op.input_zero_point, note, "centred")
     slopes = alpha.astype(np.int64) - op.alpha_zero_point
     is_positive = centred >= 0
-    accumulator = note("accumulator", np.where(is_positive, centred, wrap_int32(centred * slopes)))
-    positive = op.regime.apply(accumulator, op.identity)
-    scaled = note("scaled", np.where(is_positive, positive, op.regime.apply(accumulator, op.slope)))
-    shifted = wrap_int32(scaled + op.output_zero_point)
-    return np.clip(shifted, op.dtype.min, op.dtype.max).astype(op.dtype.storage)
+    accumulator = np.where(is_positive, centred, wrap_int32(centred * slopes))
+    rule = "centred if centred >= 0 else wrap(centred * (alpha - alpha_zero_point))"
+    note("accumulator", accumulator, rule, centred=centred, alpha=alpha, alpha_zero_point=op.alpha_zero_point)
+    positive = op.regime.apply(accumulator, op.identity, under(note, "if positive"))
+    negative = op.regime.apply(accumulator, op.slope, under(note, "if negative"))
+    scaled = np.where(is_positive, positive, negative)
+    rule = "positive if centred >= 0 else negative"
+    note("scaled", scaled, rule, centred=centred, positive=positive, negative=negative)
+    return to_codes(scaled, op.output_zero_point, ActivationRange.of(op.dtype), op.dtype, note)
 
 
 def float_prelu(x: Array, alpha: Array) -> Array:

@@ -24,7 +24,7 @@ from kernels.engine.contract import (
     unsupported,
     zero_point_of,
 )
-from kernels.engine.elementwise import expect_zero_points_of_zero, float32_scale
+from kernels.engine.elementwise import expect_zero_points_of_zero, float32_scale, less_zero_point
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
@@ -171,8 +171,7 @@ def requantize(x: Array, op: RequantizeCodes, note: Note = silent) -> Array:
     2. Requantize by the regime with ``input_scale / output_scale``.
 
     """
-    accumulator = note("accumulator", wrap_int32(x.astype(np.int64) - op.input_zero_point))
-    return op.requantize(accumulator, note)
+    return op.requantize(less_zero_point(x, op.input_zero_point, note), note)
 
 
 def prepare_quantize(op: OpView, profile: Profile) -> Prepared:

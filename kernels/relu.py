@@ -12,7 +12,7 @@ import numpy as np
 
 from kernels.engine import elementwise
 from kernels.engine.contract import expect_count, expect_dtype, input_tensor, output_tensor, unsupported, zero_point_of
-from kernels.engine.elementwise import expect_zero_points_of_zero, float32_scale
+from kernels.engine.elementwise import expect_zero_points_of_zero, float32_scale, less_zero_point
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
@@ -82,8 +82,7 @@ def relu(x: Array, op: Relu, note: Note = silent) -> Array:
        real bounds, rounded half away from zero.
 
     """
-    accumulator = note("accumulator", wrap_int32(x.astype(np.int64) - op.input_zero_point))
-    return op.requantize(accumulator, note)
+    return op.requantize(less_zero_point(x, op.input_zero_point, note), note)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,10 +29,10 @@ from kernels.profiles import Profile
 from qmath.errors import ModelError
 from qmath.fixed_point import inverse_square_root, saturating_rounding_doubling_high_mul, wrap_int32
 from qmath.multiplier import quantize_multiplier
-from qmath.requantize import DOUBLE_ROUNDING, MAX_SHIFT
+from qmath.requantize import DOUBLE_ROUNDING, MAX_SHIFT, to_codes
 from qmath.rounding import float_to_int32_x86
 from qmath.stages import Note, silent
-from qmath.types import Array, DType, FixedPointMultiplier, Float32Array, Float64Array
+from qmath.types import ActivationRange, Array, DType, FixedPointMultiplier, Float32Array, Float64Array
 
 #: Bits after the point of 1 / sqrt(n).
 FRACTION_BITS = 20
@@ -108,12 +108,14 @@ def sqrt(x: Array, op: Sqrt, note: Note = silent) -> Array:
 
     """
     centred = (x.astype(np.int64) - op.input_zero_point).astype(np.float32)
-    real = note("real input", np.maximum(op.input_scale * centred, np.float32(0)))
-    root = note("root", np.sqrt(real))
+    real = np.maximum(op.input_scale * centred, np.float32(0))
+    rule = "max(float32(scale * (x - zero_point)), 0)"
+    note("real input", real, rule, scale=op.input_scale, x=x, zero_point=op.input_zero_point)
+    root = note("root", np.sqrt(real), "float32(sqrt(real))", real=real)
     with np.errstate(over="ignore"):
-        steps = note("steps", float_to_int32_x86(np.asarray(root / op.output_scale)))
-    codes = wrap_int32(steps + op.output_zero_point)
-    return np.clip(codes, op.dtype.min, op.dtype.max).astype(op.dtype.storage)
+        steps = float_to_int32_x86(np.asarray(root / op.output_scale))
+    note("steps", steps, "toward_zero(float32(root / output_scale))", root=root, output_scale=op.output_scale)
+    return to_codes(steps, op.output_zero_point, ActivationRange.of(op.dtype), op.dtype, note)
 
 
 # --- RSQRT --------------------------------------------------------------------------------------------------------
@@ -171,14 +173,20 @@ def rsqrt(x: Array, op: Rsqrt, note: Note = silent) -> Array:
     4. Add the zero point; clamp. An input of 0 gives 127.
 
     """
-    centred = note("centred", np.maximum(x.astype(np.int64) - op.input_zero_point, 0))
+    centred = np.maximum(x.astype(np.int64) - op.input_zero_point, 0)
+    note("centred", centred, "max(x - zero_point, 0)", x=x, zero_point=op.input_zero_point)
     inverse = inverse_square_root(centred)
     raised = FixedPointMultiplier(inverse.multiplier, inverse.shift + FRACTION_BITS)
-    root = note("inverse root", DOUBLE_ROUNDING.apply(np.ones_like(centred), raised))
+    root = DOUBLE_ROUNDING.apply(np.ones_like(centred), raised)
+    note("inverse root", root, f"~ 2**{FRACTION_BITS} / sqrt(max(centred, 1))", centred=centred)
     shift = op.factor.shift - FRACTION_BITS
-    product = saturating_rounding_doubling_high_mul(wrap_int32(root << np.maximum(shift, 0)), op.factor.multiplier)
-    scaled = note("scaled", divide_by_power_of_two_x86(product, np.maximum(-shift, 0)))
-    codes = np.clip(wrap_int32(scaled + op.output_zero_point), DType.INT8.min, DType.INT8.max)
+    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
+    product = saturating_rounding_doubling_high_mul(wrap_int32(root << left), op.factor.multiplier)
+    rule = "half_up(wrap(root * 2**left) * multiplier / 2**31)"
+    note("high multiply", product, rule, root=root, left=left, multiplier=op.factor.multiplier)
+    scaled = divide_by_power_of_two_x86(product, right)
+    note("shifted right", scaled, "half_away(product / 2**right)", product=product, right=right)
+    codes = to_codes(scaled, op.output_zero_point, ActivationRange.of(DType.INT8), DType.INT8, note)
     return np.where(centred == 0, DType.INT8.max, codes).astype(np.int8)
 
 

@@ -79,8 +79,10 @@ def squared_difference(x1: Array, x2: Array, op: SquaredDifference, note: Note =
 
     """
     first, second = op.first(x1, under(note, "input 1")), op.second(x2, under(note, "input 2"))
-    difference = note("difference", wrap_int32(first - second))
-    accumulator = note("accumulator", wrap_int32(difference * difference))
+    difference = wrap_int32(first - second)
+    note("difference", difference, "wrap(first - second)", first=first, second=second)
+    accumulator = wrap_int32(difference * difference)
+    note("accumulator", accumulator, "wrap(difference * difference)", difference=difference)
     return op.requantize(accumulator, note)
 
 

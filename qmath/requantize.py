@@ -305,12 +305,17 @@ class Requantize:
         note("real multiplier", self.real_multiplier)
         self.regime.explain(self.real_multiplier, self.factor, note)
         scaled = self.regime.apply(accumulator, self.factor, note)
-        shifted = wrap_int32(scaled + self.zero_point)
-        note("zero point added", shifted, "wrap(scaled + zero_point)", scaled=scaled, zero_point=self.zero_point)
-        low, high = self.activation.min, self.activation.max
-        clamped = np.clip(shifted, low, high)
-        note("clamped", clamped, "clamp(shifted, low, high)", shifted=shifted, low=low, high=high)
-        return clamped.astype(self.dtype.storage)
+        return to_codes(scaled, self.zero_point, self.activation, self.dtype, note)
+
+
+def to_codes(scaled: Array, zero_point: int, activation: ActivationRange, dtype: DType, note: Note = silent) -> Array:
+    """Return the codes of integers in units of the output's scale: add the zero point, in 32 bits, and clamp."""
+    shifted = wrap_int32(scaled + zero_point)
+    note("zero point added", shifted, "wrap(scaled + zero_point)", scaled=scaled, zero_point=zero_point)
+    low, high = activation.min, activation.max
+    clamped = np.clip(shifted, low, high)
+    note("clamped", clamped, "clamp(shifted, low, high)", shifted=shifted, low=low, high=high)
+    return clamped.astype(dtype.storage)
 
 
 def fixed_point(factor: Factor) -> FixedPointMultiplier:

@@ -216,3 +216,8 @@ class ActivationRange:
 
     min: int
     max: int
+
+    @classmethod
+    def of(cls, dtype: DType) -> ActivationRange:
+        """Return the whole range of an integer type."""
+        return cls(dtype.min, dtype.max)

@@ -14,9 +14,10 @@ from kernels.engine.activation import Activation
 from kernels.engine.contract import checked_shape, expect, input_tensor, quant_of
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from qmath.errors import ModelError
+from qmath.fixed_point import wrap_int32
 from qmath.rounding import round_half_away_from_zero
 from qmath.stages import Note
-from qmath.types import Array, DType, FixedPointMultiplier, Float32Array
+from qmath.types import Array, DType, FixedPointMultiplier, Float32Array, Int64Array
 
 #: Most dimensions that the runtime's broadcasting loop takes.
 MAX_BROADCAST_RANK = 8
@@ -100,6 +101,12 @@ def exponent_of(scale: Float32Array) -> int | None:
     logarithm = np.asarray(natural * (np.float32(1) / np.float32(math.log(2))), np.float32)
     nearest = round_half_away_from_zero(logarithm)
     return int(nearest) if abs(logarithm - nearest) < np.float32(1e-3) else None
+
+
+def less_zero_point(x: Array, zero_point: int, note: Note, stage: str = "accumulator") -> Int64Array:
+    """Return codes less their zero point, in 32 bits that wrap around, and name them as a stage."""
+    steps = wrap_int32(x.astype(np.int64) - zero_point)
+    return note(stage, steps, "wrap(x - zero_point)", x=x, zero_point=zero_point)
 
 
 # --- Plain forms --------------------------------------------------------------------------------------------------

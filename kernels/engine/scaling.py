@@ -40,8 +40,10 @@ class InputScaling:
 
     def __call__(self, x: Array, note: Note = silent) -> Int64Array:
         """Scale codes; int32, wrapping."""
-        centred = note("zero point subtracted", x.astype(np.int64) - self.zero_point)
-        shifted = note("shifted", wrap_int32(centred << self.left_shift))
+        centred = x.astype(np.int64) - self.zero_point
+        note("zero point subtracted", centred, "x - zero_point", x=x, zero_point=self.zero_point)
+        shifted = wrap_int32(centred << self.left_shift)
+        note("shifted", shifted, "wrap(centred * 2**left_shift)", centred=centred, left_shift=self.left_shift)
         return self.regime.apply(shifted, self.factor, note)
 
 
