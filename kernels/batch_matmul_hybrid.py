@@ -1,0 +1,151 @@
+"""BATCH_MATMUL of a float32 left side with an int8 right side: the left side is quantized on the fly.
+
+Source: ``tflite/kernels/batch_matmul.cc`` (EvalHybrid), ``tflite/kernels/internal/reference/batch_matmul.h``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from kernels.engine import exact
+from kernels.engine.contract import checked_shape, expect, input_tensor, option, quant_of
+from kernels.engine.hybrid import QuantizeRows, quantize_asymmetric, quantize_symmetric
+from kernels.engine.sides import Sides
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, given
+from qmath.errors import UnsupportedError
+from qmath.stages import Note
+from qmath.types import Array, Float32Array, Int64Array
+
+
+@dataclass(frozen=True, slots=True)
+class HybridBatchMatMul(Prepared):
+    """A prepared hybrid BATCH_MATMUL.
+
+    Attributes
+    ----------
+    sides
+        Which sides are swapped.
+    quantize
+        How rows of the left side are quantized: symmetrically or asymmetrically.
+    right_scale
+        float32, shape ``(1,)``, or ``(columns,)``.
+
+    """
+
+    sides: Sides
+    quantize: QuantizeRows
+    right_scale: Float32Array
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`hybrid_batch_matmul`."""
+        return (hybrid_batch_matmul(given(inputs, 0), given(inputs, 1), self, note),)
+
+
+def hybrid_batch_matmul(left: Float32Array, right: Array, op: HybridBatchMatMul, note: Note) -> Array:
+    """Multiply matrices, quantizing each row of the left side on the fly.
+
+    Quirk: Hybrid BATCH_MATMUL with two or more leading dimensions above 1 on a side finds that side's row scales, or
+    sums of its columns, at the sum of the leading indices, as if they were one index: mostly those of another matrix.
+
+    Parameters
+    ----------
+    left
+        float32, shape (..., rows, depth).
+    right
+        int8, shape (..., depth, columns): quantized, zero point 0.
+    op
+        The prepared op.
+    note
+        Receives the stages.
+
+    Returns
+    -------
+    float32, shape (..., rows, columns).
+
+    Notes
+    -----
+    1. Swap the last two dimensions of the sides that ask for it.
+    2. Quantize each row of the left side with a scale of its own, and a zero point if asked for.
+    3. sum: over the depth, of ``code * right``; int32.
+    4. accumulator: ``sum - float32(zero_point * (sum of the column of right))`` in float32, the fraction dropped.
+    5. The accumulator times (row scale times right scale), in float32.
+
+    """
+    shape = _result_shape(left.shape, right.shape, op.sides)
+    left, right = merged(*op.sides.of(left, right), op.sides)
+    batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    (rows, depth), columns = left.shape[-2:], right.shape[-1]
+    quantized = op.quantize(np.ascontiguousarray(left).reshape(math.prod(left.shape[:-1]), depth))
+    note("quantized input", quantized.codes)
+    sums = note("sum", exact.matmul(quantized.codes.reshape(left.shape), right))
+    of_left, of_right = (_misplaced(side.shape[:-2], batch) for side in (left, right))
+    scale = quantized.scale.reshape(-1, rows)[of_left]
+    zero_point = quantized.zero_point.reshape(-1, rows)[of_left]
+    accumulator = sums
+    if zero_point.any():
+        column_sums = right.sum(axis=-2, dtype=np.int64).reshape(-1, columns)[of_right]
+        correction = zero_point.astype(np.float32)[..., :, None] * column_sums.astype(np.float32)[..., None, :]
+        accumulator = np.trunc(sums.astype(np.float32) - correction)
+    note("accumulator", accumulator)
+    product = accumulator.astype(np.float32) * (scale[..., :, None] * op.right_scale)
+    return np.asarray(product, np.float32).reshape(shape)
+
+
+def _result_shape(left: tuple[int, ...], right: tuple[int, ...], sides: Sides) -> tuple[int, ...]:
+    rows, columns = left[-1 if sides.swap_left else -2], right[-2 if sides.swap_right else -1]
+    return checked_shape((*np.broadcast_shapes(left[:-2], right[:-2]), rows, columns))
+
+
+def merged(left: Array, right: Array, sides: Sides) -> tuple[Array, Array]:
+    """Make rows of the left side's last leading dimension where the right side has 1 there: fewer, larger products."""
+    if sides.swap_left or min(left.ndim, right.ndim) == 2 or right.shape[-3] != 1:
+        return left, right
+    rows = left.shape[-3] * left.shape[-2]
+    return left.reshape(*left.shape[:-3], rows, left.shape[-1]), right.reshape(*right.shape[:-3], *right.shape[-2:])
+
+
+def _misplaced(leading: tuple[int, ...], batch: tuple[int, ...]) -> Int64Array:
+    """Return for each matrix of the result which matrix of a side the runtime takes, counted from the side's first."""
+    total = np.zeros(batch, np.int64)
+    for axis, size in enumerate(leading, len(batch) - len(leading)):
+        if size != 1:
+            total += np.arange(batch[axis]).reshape(-1, *(1,) * (len(batch) - axis - 1))
+    return total
+
+
+def prepare_hybrid(op: OpView, sides: Sides) -> HybridBatchMatMul:
+    """Check what only the hybrid form asks for.
+
+    Raises
+    ------
+    ModelError
+        The op breaks its contract.
+    UnsupportedError
+        The runtime has no defined result.
+
+    """
+    right = input_tensor(op, 1)
+    scaling, rank = quant_of(right), len(right.shape)
+    if scaling.per_axis:
+        axis = rank - 2 if sides.swap_right else rank - 1
+        fits = scaling.quantized_dimension == axis and scaling.scale.size == right.shape[axis]
+        expect(fits, f"{right.shape[axis]} scales along axis {axis}, found {scaling.scale.size}")
+    asymmetric = bool(option(op, "asymmetric_quantize_inputs"))
+    if asymmetric and not _sums_are_computed(input_tensor(op, 0).shape, right.shape, sides):
+        msg = (
+            f"{op.name} with asymmetric inputs and right side {right.shape}: the runtime reads unset memory"
+        )
+        raise UnsupportedError(msg)
+    return HybridBatchMatMul(sides, quantize_asymmetric if asymmetric else quantize_symmetric, scaling.scale)
+
+
+def _sums_are_computed(left: tuple[int, ...], right: tuple[int, ...], sides: Sides) -> bool:
+    """Whether the runtime computes the sums that it looks up: it leaves the first of three leading dimensions out."""
+    blank = np.zeros((), np.int8)
+    shapes = (np.broadcast_to(blank, shape) for shape in (left, right))
+    leading = merged(*sides.of(*shapes), sides)[1].shape[:-2]
+    reached = sum(size - 1 for size in leading)
+    return bool(reached < max(1, math.prod(leading[-2:])))
