@@ -9,6 +9,7 @@ Source: ``tflite/kernels/conv.cc``, ``tflite/kernels/internal/reference/integer_
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -34,8 +35,10 @@ from kernels.engine.contract import (
 from kernels.engine.convolution import (
     Arithmetic,
     Operands,
+    Work,
     accumulator_of,
     bias_or_zeros,
+    delegate_refusal,
     expect_bias,
     expect_bias_scale,
     expect_no_bias_zero_point,
@@ -51,18 +54,36 @@ from kernels.engine.linear import convolve, convolve_fast, convolve_in_order
 from kernels.engine.registry import Kernel
 from kernels.engine.taps import Products, Reads, indices, over_window
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
-from qmath.requantize import DOUBLE_ROUNDING, REDUCED_64, Requantize
+from kernels.profiles import (
+    LITERT_OPTIMIZED,
+    LITERT_OPTIMIZED_ARM64,
+    LITERT_REFERENCE,
+    XNNPACK,
+    XNNPACK_ARM64,
+    Profile,
+    Rules,
+)
+from qmath.requantize import DOUBLE_ROUNDING, DOUBLE_ROUNDING_HALF_UP, FLOAT32_HALF_EVEN, REDUCED_64, Requantize
+from qmath.requantize_vector import FLOAT32_HALF_EVEN_SATURATING, FLOOR_THEN_HALF_UP, SINGLE_ROUNDING_FLOAT32
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Int64Array
 
 ARITHMETIC: Rules[Arithmetic] = Rules(
     "CONV_2D",
     {
-        LITERT_REFERENCE: Arithmetic(
-            regimes={DType.INT32: DOUBLE_ROUNDING, DType.INT64: REDUCED_64},
-            float32_product=frozenset({DType.UINT8}),
-        )
+        LITERT_REFERENCE: Arithmetic({DType.INT32: DOUBLE_ROUNDING, DType.INT64: REDUCED_64}),
+        LITERT_OPTIMIZED: Arithmetic(
+            {DType.INT32: DOUBLE_ROUNDING_HALF_UP, DType.INT64: REDUCED_64}, of_groups=DOUBLE_ROUNDING
+        ),
+        LITERT_OPTIMIZED_ARM64: Arithmetic(
+            {DType.INT32: FLOOR_THEN_HALF_UP, DType.INT64: REDUCED_64},
+            of_groups=DOUBLE_ROUNDING,
+            of_one_window=DOUBLE_ROUNDING_HALF_UP,
+        ),
+        XNNPACK: Arithmetic({DType.INT32: FLOAT32_HALF_EVEN}, float32_scale=True),
+        XNNPACK_ARM64: Arithmetic(
+            {DType.INT32: FLOAT32_HALF_EVEN_SATURATING}, float32_scale=True, of_uint8=SINGLE_ROUNDING_FLOAT32
+        ),
     },
 )
 #: Types of input and filter, and what the bias may be.
@@ -268,8 +289,17 @@ def _prepare_integer(
     if x.dtype is DType.INT16:
         expect_symmetric_activations(operands)
     accumulator = accumulator_of(op, operands)
-    requantize = requantize_of(operands, accumulator, activation, arithmetic, per_axis=not is_uint8)
+    windows = x.shape[0] * window.height.output * window.width.output
+    work = Work(windows, math.prod(filter_.shape[1:]), groups)
+    requantize = requantize_of(operands, accumulator, activation, arithmetic, work)
     return Conv2D(window, groups, x.dtype, zero_point_of(x), zero_point_of(filter_), accumulator, requantize)
+
+
+def _left_by_delegate(op: OpView) -> str | None:
+    if len(op.inputs) != 3 or op.inputs[2] is None:
+        return "XNNPACK takes no CONV_2D without a bias"
+    operands = Operands(input_tensor(op, 0), input_tensor(op, 1), input_tensor(op, 2), output_tensor(op), 0)
+    return delegate_refusal(operands, hybrid=True)
 
 
 KERNELS = (
@@ -283,5 +313,6 @@ KERNELS = (
             "float32 x int8, int4 or uint8 (hybrid)",
             "float32",
         ),
+        refusal={XNNPACK: _left_by_delegate},
     ),
 )

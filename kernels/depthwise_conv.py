@@ -34,7 +34,9 @@ from kernels.engine.contract import (
 from kernels.engine.convolution import (
     Arithmetic,
     Operands,
+    Work,
     bias_or_zeros,
+    delegate_refusal,
     expect_bias,
     expect_bias_scale,
     expect_no_bias_zero_point,
@@ -51,18 +53,36 @@ from kernels.engine.linear import depthwise_convolve, depthwise_convolve_fast
 from kernels.engine.registry import Kernel
 from kernels.engine.taps import Products, Reads, indices, over_window
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
-from qmath.requantize import DOUBLE_ROUNDING, REDUCED_64, Requantize
+from kernels.profiles import (
+    LITERT_OPTIMIZED,
+    LITERT_OPTIMIZED_ARM64,
+    LITERT_REFERENCE,
+    XNNPACK,
+    XNNPACK_ARM64,
+    Profile,
+    Rules,
+)
+from qmath.requantize import DOUBLE_ROUNDING, DOUBLE_ROUNDING_HALF_UP, REDUCED_64, Requantize
+from qmath.requantize_vector import FLOAT32_HALF_EVEN_SATURATING, HALF_UP_IN_BLOCKS_OF_8, SINGLE_ROUNDING_FLOAT32
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Int64Array
 
 ARITHMETIC: Rules[Arithmetic] = Rules(
     "DEPTHWISE_CONV_2D",
     {
-        LITERT_REFERENCE: Arithmetic(
-            regimes={DType.INT32: DOUBLE_ROUNDING, DType.INT64: REDUCED_64},
-            float32_product=frozenset({DType.UINT8}),
-        )
+        LITERT_REFERENCE: Arithmetic({DType.INT32: DOUBLE_ROUNDING, DType.INT64: REDUCED_64}),
+        LITERT_OPTIMIZED: Arithmetic(
+            {DType.INT32: HALF_UP_IN_BLOCKS_OF_8, DType.INT64: REDUCED_64}, of_uint8=DOUBLE_ROUNDING
+        ),
+        LITERT_OPTIMIZED_ARM64: Arithmetic(
+            {DType.INT32: HALF_UP_IN_BLOCKS_OF_8, DType.INT64: REDUCED_64},
+            of_uint8=DOUBLE_ROUNDING,
+            of_uint8_3x3=DOUBLE_ROUNDING_HALF_UP,
+        ),
+        XNNPACK: Arithmetic({DType.INT32: FLOAT32_HALF_EVEN_SATURATING}, float32_scale=True),
+        XNNPACK_ARM64: Arithmetic(
+            {DType.INT32: FLOAT32_HALF_EVEN_SATURATING}, float32_scale=True, of_uint8=SINGLE_ROUNDING_FLOAT32
+        ),
     },
 )
 #: Types of input and filter, and what the bias must be. The accumulator has the type of the bias.
@@ -260,9 +280,31 @@ def _prepare_integer(
         expect_bias_scale(operands)
     if x.dtype is DType.INT16:
         expect_symmetric_activations(operands)
-    requantize = requantize_of(operands, accumulator, activation, arithmetic, per_axis=not is_uint8)
+    work = Work(plain_3x3=_is_plain_3x3(window, operands))
+    requantize = requantize_of(operands, accumulator, activation, arithmetic, work)
     filter_zero_point = zero_point_of(operands.filter) if is_uint8 else 0
     return DepthwiseConv2D(window, x.dtype, zero_point_of(x), filter_zero_point, accumulator, requantize)
+
+
+def _is_plain_3x3(window: Window, operands: Operands) -> bool:
+    """Whether Arm has a kernel of its own: whole blocks of 8 channels, and the same padding on all sides, or none."""
+    spans = (window.height, window.width)
+    paddings = {padding for span in spans for padding in (span.before, span.after)}
+    strides = {span.stride for span in spans}
+    return (
+        all(span.kernel == 3 and span.dilation == 1 for span in spans)
+        and operands.channels % 8 == 0
+        and operands.channels == operands.x.shape[3]
+        and strides in ({1}, {2})
+        and paddings in ({0}, {1})
+    )
+
+
+def _left_by_delegate(op: OpView) -> str | None:
+    if len(op.inputs) != 3 or op.inputs[2] is None:
+        return "XNNPACK takes no DEPTHWISE_CONV_2D without a bias"
+    operands = Operands(input_tensor(op, 0), input_tensor(op, 1), input_tensor(op, 2), output_tensor(op), 3)
+    return delegate_refusal(operands, hybrid=False)
 
 
 KERNELS = (
@@ -276,5 +318,6 @@ KERNELS = (
             "float32 x int8, per-axis (hybrid)",
             "float32",
         ),
+        refusal={XNNPACK: _left_by_delegate},
     ),
 )

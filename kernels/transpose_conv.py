@@ -34,6 +34,7 @@ from kernels.engine.convolution import (
     Operands,
     accumulator_of,
     bias_or_zeros,
+    delegate_refusal,
     expect_bias,
     expect_bias_scale,
     expect_no_bias_zero_point,
@@ -49,19 +50,31 @@ from kernels.engine.registry import Kernel
 from kernels.engine.spreading import Spreading, spreading_of
 from kernels.engine.taps import Products, Reads, grid, under_spreading
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import (
+    LITERT_OPTIMIZED,
+    LITERT_REFERENCE,
+    XNNPACK,
+    XNNPACK_ARM64,
+    Profile,
+    Rules,
+)
 from kernels.transpose_conv_hybrid import prepare_hybrid
-from qmath.requantize import DOUBLE_ROUNDING, REDUCED_64, Requantize
+from qmath.requantize import DOUBLE_ROUNDING, DOUBLE_ROUNDING_HALF_UP, FLOAT32_HALF_EVEN, REDUCED_64, Requantize
+from qmath.requantize_vector import FLOAT32_HALF_EVEN_SATURATING, HALF_UP_IN_BLOCKS_OF_8, SINGLE_ROUNDING_FLOAT32
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Int64Array
 
 ARITHMETIC: Rules[Arithmetic] = Rules(
     "TRANSPOSE_CONV",
     {
-        LITERT_REFERENCE: Arithmetic(
-            regimes={DType.INT32: DOUBLE_ROUNDING, DType.INT64: REDUCED_64},
-            float32_product=frozenset({DType.UINT8}),
-        )
+        LITERT_REFERENCE: Arithmetic({DType.INT32: DOUBLE_ROUNDING, DType.INT64: REDUCED_64}),
+        LITERT_OPTIMIZED: Arithmetic(
+            {DType.INT32: HALF_UP_IN_BLOCKS_OF_8, DType.INT64: REDUCED_64}, of_uint8=DOUBLE_ROUNDING_HALF_UP
+        ),
+        XNNPACK: Arithmetic({DType.INT32: FLOAT32_HALF_EVEN}, float32_scale=True),
+        XNNPACK_ARM64: Arithmetic(
+            {DType.INT32: FLOAT32_HALF_EVEN_SATURATING}, float32_scale=True, of_uint8=SINGLE_ROUNDING_FLOAT32
+        ),
     },
 )
 #: Types of input and filter, and what the bias may be.
@@ -248,9 +261,18 @@ def _prepare_integer(
     if x.dtype is DType.INT16:
         expect_symmetric_activations(operands)
     accumulator = accumulator_of(op, operands)
-    requantize = requantize_of(operands, accumulator, activation, arithmetic, per_axis=not is_uint8)
+    requantize = requantize_of(operands, accumulator, activation, arithmetic)
     filter_zero_point = zero_point_of(operands.filter) if is_uint8 else 0
     return TransposeConv(spreading, x.dtype, zero_point_of(x), filter_zero_point, has_bias, accumulator, requantize)
+
+
+def _left_by_delegate(op: OpView) -> str | None:
+    operands = Operands(
+        input_tensor(op, DATA), input_tensor(op, FILTER), optional_input(op, BIAS), output_tensor(op), 0
+    )
+    if input_tensor(op, SHAPE).data is None:
+        return "XNNPACK takes a constant output shape alone"
+    return delegate_refusal(operands, hybrid=True)
 
 
 KERNELS = (
@@ -264,5 +286,6 @@ KERNELS = (
             "float32 x int8 (hybrid)",
             "float32",
         ),
+        refusal={XNNPACK: _left_by_delegate},
     ),
 )

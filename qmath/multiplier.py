@@ -90,3 +90,11 @@ def scale_ratio(
     else:
         product = np.asarray(input_scale, np.float64) * np.asarray(filter_scale, np.float64)
     return np.asarray(product / np.asarray(output_scale, np.float64), np.float64)
+
+
+def float32_scale_ratio(
+    input_scale: npt.ArrayLike, filter_scale: npt.ArrayLike, output_scale: npt.ArrayLike
+) -> Float64Array:
+    """Return ``input_scale * filter_scale / output_scale``, every step rounded to float32, as float64."""
+    product = np.asarray(input_scale, np.float32) * np.asarray(filter_scale, np.float32)
+    return np.asarray(product / np.asarray(output_scale, np.float32), np.float64)

@@ -19,6 +19,7 @@ from qmath.requantize import (
     DOUBLE_ROUNDING_HALF_UP,
     Factor,
     FixedPointRegime,
+    Float32HalfEven,
     RealForm,
     Regime,
     SingleRounding,
@@ -77,6 +78,24 @@ class SingleRoundingFloat32(SingleRounding):
 
 
 @dataclass(frozen=True, slots=True)
+class Float32HalfEvenSaturating(Float32HalfEven):
+    """XNNPACK's float32 product where conversion and addition saturate: on Arm, and in depthwise kernels everywhere.
+
+    Elsewhere on x86-64 a product beyond 32 bits becomes the lowest integer, and adding a negative zero point wraps.
+    """
+
+    def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
+        """Multiply in float32 and round once; what is far outside any code stays there."""
+        real = np.asarray(factor)
+        product = np.asarray(accumulator, np.int64).astype(np.float32) * real
+        note("product", product, "float32(float32(accumulator) * factor)", accumulator=accumulator, factor=real)
+        far = 2.0**30
+        rounded = np.clip(np.rint(product), -far, far).astype(np.int64)
+        rule = "clamp(half_even(product), -far, far)"
+        return note("rounded", rounded, rule, product=product, far=np.asarray(far))
+
+
+@dataclass(frozen=True, slots=True)
 class InBlocks(FixedPointRegime):
     """One regime for whole blocks of channels, another for the channels left over: vector code and its tail.
 
@@ -125,5 +144,6 @@ class InBlocks(FixedPointRegime):
 
 FLOOR_THEN_HALF_UP = FloorThenHalfUp()
 SINGLE_ROUNDING_FLOAT32 = SingleRoundingFloat32()
+FLOAT32_HALF_EVEN_SATURATING = Float32HalfEvenSaturating()
 #: Depthwise and transposed convolution in LiteRT's optimized kernels.
 HALF_UP_IN_BLOCKS_OF_8 = InBlocks(8, DOUBLE_ROUNDING_HALF_UP, DOUBLE_ROUNDING)

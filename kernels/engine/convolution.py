@@ -17,7 +17,7 @@ from kernels.engine.exact import Reach
 from kernels.engine.types import Inputs, OpView, TensorView
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
-from qmath.multiplier import scale_ratio
+from qmath.multiplier import float32_scale_ratio, scale_ratio
 from qmath.requantize import Reduced64, Regime, Requantize
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Float32Array, Int64Array
@@ -26,6 +26,29 @@ from qmath.types import Array, DType, Float32Array, Int64Array
 BIAS_SCALE_TOLERANCE = 0.02
 #: Left shifts of the 64-bit regime stay below this; from there on it shifts by a negative number of bits.
 REDUCED_64_SHIFT = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How much an op does, as far as a runtime chooses its code by it.
+
+    Attributes
+    ----------
+    windows
+        Windows over all images: input vectors of the matrix product; 0 where nothing depends on it.
+    depth
+        Products that make one output.
+    groups
+        Of a grouped convolution.
+    plain_3x3
+        Whether it is a depthwise convolution of the form that Arm has a kernel of its own for.
+
+    """
+
+    windows: int = 0
+    depth: int = 0
+    groups: int = 1
+    plain_3x3: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +62,36 @@ class Arithmetic:
     float32_product
         Types of activations whose multiplier is made from the float32 product of input scale and filter scale;
         for others the product is in float64.
+    float32_scale
+        Whether the multiplier is made in float32 throughout.
+    of_uint8, of_uint8_3x3, of_groups, of_one_window
+        The regime of 32-bit accumulators for uint8 activations, the same for plain 3x3 windows, for grouped
+        convolutions, and for a single window with at least 4 output channels and a depth of at least 8; None where it
+        is no other.
 
     """
 
     regimes: Mapping[DType, Regime]
-    float32_product: frozenset[DType]
+    float32_product: frozenset[DType] = frozenset({DType.UINT8})
+    float32_scale: bool = False
+    of_uint8: Regime | None = None
+    of_uint8_3x3: Regime | None = None
+    of_groups: Regime | None = None
+    of_one_window: Regime | None = None
+
+    def regime(self, operands: Operands, accumulator: DType, work: Work) -> Regime:
+        """Return the regime for an op."""
+        if accumulator is DType.INT64:
+            return self.regimes[accumulator]
+        if self.of_groups and work.groups > 1:
+            return self.of_groups
+        fits_vector_code = operands.channels >= 4 and work.depth >= 8 and operands.x.dtype is not DType.INT16
+        if self.of_one_window and work.windows == 1 and fits_vector_code:
+            return self.of_one_window
+        if operands.x.dtype is DType.UINT8:
+            special = self.of_uint8_3x3 if work.plain_3x3 else None
+            return special or self.of_uint8 or self.regimes[accumulator]
+        return self.regimes[accumulator]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +167,11 @@ def accumulator_of(op: OpView, operands: Operands) -> DType:
 
 
 def requantize_of(
-    operands: Operands, accumulator: DType, activation: Activation, arithmetic: Arithmetic, *, per_axis: bool = True
+    operands: Operands,
+    accumulator: DType,
+    activation: Activation,
+    arithmetic: Arithmetic,
+    work: Work | None = None,
 ) -> Requantize:
     """Return how accumulators become output codes: a multiplier an output channel.
 
@@ -133,11 +185,13 @@ def requantize_of(
     """
     x, y = operands.x, operands.y
     expect_zero_points_in_range(x, y, operands.filter)
-    scale = filter_scale(operands, per_axis=per_axis)
+    scale = filter_scale(operands, per_axis=x.dtype is not DType.UINT8)
     narrow_product = x.dtype in arithmetic.float32_product
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         real_multiplier = scale_ratio(scale_of(x), scale, scale_of(y), float32_product=narrow_product)
-    regime = arithmetic.regimes[accumulator]
+        if arithmetic.float32_scale:
+            real_multiplier = float32_scale_ratio(scale_of(x), scale, scale_of(y))
+    regime = arithmetic.regime(operands, accumulator, work or Work())
     if isinstance(regime, Reduced64):
         largest = float(np.max(np.abs(real_multiplier), initial=0))
         if not largest < 2.0 ** (REDUCED_64_SHIFT - 1):
@@ -213,3 +267,24 @@ def fits(reach: Reach, offset: Int64Array, accumulator: DType) -> bool:
     """Whether no input can make ``raw sum + offset`` leave the accumulator."""
     lowest, highest = reach.lowest + offset, reach.highest + offset
     return bool((lowest >= accumulator.min).all() and (highest <= accumulator.max).all())
+
+
+def delegate_refusal(operands: Operands, *, hybrid: bool) -> str | None:
+    """Return why the XNNPACK delegate leaves a convolution to other kernels, or None if it takes it.
+
+    Source: ``tflite/delegates/xnnpack/xnnpack_delegate.cc`` (VisitConv2DNode and its kin).
+    """
+    x, filter_, bias = operands.x, operands.filter, operands.bias
+    same = x.dtype is filter_.dtype and x.dtype in {DType.FLOAT32, DType.INT8, DType.UINT8}
+    if not same and not (hybrid and operands.types == (DType.FLOAT32, DType.INT8)):
+        return f"XNNPACK does not take {x.dtype.name} with a {filter_.dtype.name} filter"
+    if filter_.data is None or (bias is not None and bias.data is None):
+        return "XNNPACK takes constant filters and biases alone"
+    for tensor, axis in ((x, 0), (operands.y, 0), (filter_, operands.channel_axis)):
+        expected = axis if tensor.quant is not None and tensor.quant.per_axis else 0
+        strict = tensor is not filter_ or tensor.dtype is DType.UINT8
+        if tensor.quant is not None and (strict or tensor.quant.per_axis):
+            found = tensor.quant.quantized_dimension
+            if found != expected:
+                return f"XNNPACK expects the quantized dimension of {tensor.name!r} to be {expected}, not {found}"
+    return None
