@@ -45,9 +45,6 @@ if TYPE_CHECKING:
 #: Samples that an executor gets at a time, and how many such portions are under way.
 PORTION, UNDER_WAY = 8, 8
 
-#: Summaries by tensor index.
-Summaries = Mapping[int, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -83,6 +80,7 @@ def calibrate(
     representative_dataset: RepresentativeDataset,
     *,
     observer: Observer[Any] | None = None,
+    observers: Mapping[str, Observer[Any]] | None = None,
     style: str = "quantref",
     executor: Executor | None = None,
     progress: Callable[[int, int | None], None] | None = None,
@@ -97,6 +95,8 @@ def calibrate(
         See :mod:`quantref.quantizer.representative`.
     observer
         What makes a range out of the values seen; by default the style's own (see :mod:`qmath.calibration`).
+    observers
+        Exceptions, by the tensor's name (by ``index:name`` where names repeat).
     style
         ``"quantref"``, ``"tflite"`` or ``"aeq"``; see the module.
     executor
@@ -113,33 +113,63 @@ def calibrate(
     Raises
     ------
     InputError
-        The data does not fit the model, there is none, the style does not have the observer, the model has no float
-        activations, or a range is infinite.
+        The data does not fit the model, there is none, the style does not have the observer, an exception is of no
+        float activation, the model has none, or a range is infinite.
     ModelError, UnsupportedError
         The model cannot be read or run.
 
     """
-    rules = _rules(style, observer)
     loaded = load(model)
-    if not observed_tensors(loaded.subgraphs[0]):
-        raise InputError("expected a float model, found one without float activations")
+    watch = _watch(loaded, _rules(style), observer, observers or {})
     samples = Samples(loaded, representative_dataset)
-    chosen = observer if observer is not None and rules.free else rules.observer
-    total = _Totals(chosen)
-    for portion in _portions(loaded, chosen, samples, executor):
+    total = _Totals(watch)
+    for portion in _portions(loaded, watch, samples, executor):
         total.take(portion)
         if progress is not None:
             progress(total.samples, samples.total)
-    return _statistics(loaded, rules, total)
+    return _statistics(loaded, total, pollutes=RULES[style].pollutes)
 
 
-def _rules(style: str, observer: Observer[Any] | None) -> Rules:
+def _rules(style: str) -> Rules:
     if style not in RULES:
         raise InputError(f"expected a style among {', '.join(RULES)}, found {style!r}")
-    rules = RULES[style]
-    if observer is not None and not rules.free and observer.name != rules.observer.name:
-        raise InputError(f"expected the observer {rules.observer.name} in style {style}, found {observer.name}")
-    return rules
+    return RULES[style]
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who watches which tensor.
+
+    Attributes
+    ----------
+    name
+        Of the observer, as statistics keep it.
+    observers
+        By tensor index.
+
+    """
+
+    name: str
+    observers: Mapping[int, Observer[Any]]
+
+
+def _watch(
+    model: fbs.Model, rules: Rules, observer: Observer[Any] | None, exceptions: Mapping[str, Observer[Any]]
+) -> Watch:
+    """Give every float activation an observer."""
+    for asked in (observer, *exceptions.values()):
+        if asked is not None and not rules.free and asked.name != rules.observer.name:
+            raise InputError(f"expected the style's own observer, {rules.observer.name}, found {asked.name}")
+    usual = observer if observer is not None and rules.free else rules.observer
+    tensors = observed_tensors(model.subgraphs[0])
+    keys = tensor_keys(model.subgraphs[0])
+    unknown = [key for key in exceptions if key not in {keys[index] for index in tensors}]
+    if unknown:
+        raise InputError(f"expected an observer of a float activation, found one of {unknown[0]!r}")
+    if not tensors:
+        raise InputError("expected a float model, found one without float activations")
+    name = f"{usual.name}, with exceptions" if exceptions else usual.name
+    return Watch(name, {index: exceptions.get(keys[index], usual) for index in tensors})
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +181,14 @@ class Portion:
     samples
         How many there were.
     summaries
-        One for all samples where their order does not matter, otherwise one a sample.
+        By tensor: one where the order of samples does not matter, otherwise one a sample.
     sizes
-        Bytes of each observed tensor in the first sample.
+        Bytes of each tensor in the first sample.
 
     """
 
     samples: int
-    summaries: tuple[Summaries, ...]
+    summaries: Mapping[int, Sequence[Any]]
     sizes: Mapping[int, int]
 
 
@@ -166,7 +196,7 @@ class Portion:
 class _Totals:
     """What was found so far."""
 
-    observer: Observer[Any]
+    watch: Watch
     samples: int = 0
     summaries: dict[int, Any] = field(default_factory=dict)
     sizes: Mapping[int, int] | None = None
@@ -175,19 +205,18 @@ class _Totals:
         """Add what the samples that follow gave."""
         self.samples += portion.samples
         self.sizes = portion.sizes if self.sizes is None else self.sizes
-        for summaries in portion.summaries:
-            for index, summary in summaries.items():
-                self.summaries[index] = self.observer.fold([self.summaries.get(index), summary])
+        for index, found in portion.summaries.items():
+            self.summaries[index] = self.watch.observers[index].fold([self.summaries.get(index), *found])
 
 
-def _statistics(model: fbs.Model, rules: Rules, total: _Totals) -> Statistics:
-    subgraph = model.subgraphs[0]
-    extents = {index: total.observer.extent(summary) for index, summary in total.summaries.items()}
-    if rules.pollutes:
+def _statistics(model: fbs.Model, total: _Totals, *, pollutes: bool) -> Statistics:
+    subgraph, observers = model.subgraphs[0], total.watch.observers
+    extents = {index: observers[index].extent(summary) for index, summary in total.summaries.items()}
+    if pollutes:
         extents = polluted(extents, overwritten_inputs(subgraph, total.sizes))
     keys = tensor_keys(subgraph)
     ranges = {keys[index]: _range(keys[index], extent) for index, extent in sorted(extents.items())}
-    return Statistics(ranges, total.samples, total.observer.name, model_digest(model))
+    return Statistics(ranges, total.samples, total.watch.name, model_digest(model))
 
 
 def _range(key: str, extent: Extent) -> Range:
@@ -198,11 +227,11 @@ def _range(key: str, extent: Extent) -> Range:
 
 
 def _portions(
-    model: fbs.Model, observer: Observer[Any], samples: Iterable[Sequence[Array]], executor: Executor | None
+    model: fbs.Model, watch: Watch, samples: Iterable[Sequence[Array]], executor: Executor | None
 ) -> Iterator[Portion]:
     """Yield what consecutive portions of the samples give, in order."""
     if executor is None or any(tensor.is_variable for tensor in model.subgraphs[0].tensors):
-        runner = Runner(model, observer)
+        runner = Runner(model, watch)
         for sample in samples:
             yield runner.observe([sample])
         return
@@ -211,7 +240,7 @@ def _portions(
     try:
         # Copies: whoever gives the samples may fill the same array again and again.
         while portion := [[array.copy() for array in sample] for sample in islice(reader, PORTION)]:
-            under_way.append(executor.submit(observe, source, observer, portion))
+            under_way.append(executor.submit(observe, source, watch, portion))
             if len(under_way) == UNDER_WAY:
                 yield under_way.popleft().result()
         while under_way:
@@ -221,53 +250,49 @@ def _portions(
             future.cancel()
 
 
-def observe(source: bytes, observer: Observer[Any], samples: Sequence[Sequence[Array]]) -> Portion:
+def observe(source: bytes, watch: Watch, samples: Sequence[Sequence[Array]]) -> Portion:
     """Run a model from its bytes: what an executor does."""
-    return Runner(load(source), observer).observe(samples)
+    return Runner(load(source), watch).observe(samples)
 
 
 class Runner:
     """Runs a model on samples and observes its activations; state stays from one sample to the next."""
 
-    def __init__(self, model: fbs.Model, observer: Observer[Any]) -> None:
+    def __init__(self, model: fbs.Model, watch: Watch) -> None:
         self._model = model
         self._graph = Interpreter(model).graph
         self._graph.load_constants()
-        self._observer = observer
-        self._observed = observed_tensors(model.subgraphs[0])
-        self._states = [index for index in self._observed if model.subgraphs[0].tensors[index].is_variable]
+        self._observers = watch.observers
+        self._states = [index for index in watch.observers if model.subgraphs[0].tensors[index].is_variable]
 
     def observe(self, samples: Sequence[Sequence[Array]]) -> Portion:
         """Run consecutive samples."""
-        found: list[dict[int, Any]] = []
+        found: dict[int, list[Any]] = {}
         sizes: dict[int, int] = {}
         for sample in samples:
-            summaries = self._run(sample)
-            if not found:
-                sizes = self._sizes()
-            if found and not self._observer.ordered:
-                self._join(found[0], summaries)
-            else:
-                found.append(summaries)
-        return Portion(len(samples), tuple(found), sizes)
+            for index, summary in self._summaries(sample).items():
+                earlier = found.setdefault(index, [])
+                if earlier and not self._observers[index].ordered:
+                    earlier[0] = self._observers[index].merge(earlier[0], summary)
+                else:
+                    earlier.append(summary)
+            sizes = sizes or self._sizes()
+        return Portion(len(samples), found, sizes)
 
-    def _run(self, sample: Sequence[Array]) -> dict[int, Any]:
+    def _summaries(self, sample: Sequence[Array]) -> dict[int, Any]:
+        """Run a sample and summarize each tensor that took values that count."""
         values = self._graph.values
         before = {index: values[index] for index in self._states}
         with located(*([str(self._model.path)] if self._model.path else [])):
             self._graph.run(sample)
         summaries = {}
-        for index in self._observed:
+        for index, observer in self._observers.items():
             value, earlier = values[index], before.get(index)
             if value is not None:
                 seen = value if earlier is None else np.concatenate([earlier.reshape(-1), value.reshape(-1)])
-                summaries[index] = self._observer.summarize(seen)
+                summaries[index] = observer.summarize(seen)
         return {index: summary for index, summary in summaries.items() if summary is not None}
-
-    def _join(self, total: dict[int, Any], later: Summaries) -> None:
-        for index, summary in later.items():
-            total[index] = self._observer.fold([total.get(index), summary])
 
     def _sizes(self) -> dict[int, int]:
         values = self._graph.values
-        return {index: value.nbytes for index in self._observed if (value := values[index]) is not None}
+        return {index: value.nbytes for index in self._observers if (value := values[index]) is not None}

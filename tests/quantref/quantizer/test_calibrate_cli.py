@@ -57,7 +57,7 @@ def test_observer_style_and_json(files: tuple[str, str, str], capsys: pytest.Cap
     ("arguments", "message"),
     [
         (["--observer", "median"], "expected an observer among min-max"),
-        (["--observer", "mse", "--style", "aeq"], "expected the observer moving-average in style aeq, found mse"),
+        (["--observer", "mse", "--style", "aeq"], "expected the style's own observer, moving-average, found mse"),
         (["--data", "none.npz"], "does not exist"),
         (["-o", "/nowhere/stats.json"], "/nowhere/stats.json: expected a file that can be written"),
     ],
