@@ -334,7 +334,7 @@ def ulps(one: np.float32, other: np.float32) -> int:
 
 
 def compare(found: Statistics, wanted: Statistics) -> tuple[int, int]:
-    """Return how many zero points of tensors that both have agree, and by how many units in the last place scales differ at most."""
+    """Return how many zero points agree, and by how many units in the last place scales differ at most."""
     assert wanted.ranges
     pairs = [
         [asymmetric_params(bounds.min, bounds.max) for bounds in (found.ranges[key], wanted.ranges[key])]
