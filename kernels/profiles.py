@@ -92,7 +92,18 @@ CMSIS_NN = Profile(
     base=TFLM,
 )
 
-PROFILES: Mapping[str, Profile] = {profile.name: profile for profile in (LITERT_REFERENCE,)}
+PROFILES: Mapping[str, Profile] = {
+    profile.name: profile
+    for profile in (
+        LITERT_REFERENCE,
+        LITERT_OPTIMIZED,
+        LITERT_OPTIMIZED_ARM64,
+        XNNPACK,
+        XNNPACK_ARM64,
+        TFLM,
+        CMSIS_NN,
+    )
+}
 
 
 def profile_named(name: str | Profile) -> Profile:
