@@ -20,6 +20,7 @@ from kernels.engine.hybrid import SCALE_BACK_BY_PRODUCT, STEPS, HybridArithmetic
 from kernels.engine.linear import depthwise_convolve
 from kernels.engine.types import Inputs, Outputs, Prepared, Runner, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Float32Array
@@ -82,6 +83,9 @@ def hybrid_depthwise_conv_2d(
 
     Quirk: DEPTHWISE_CONV_2D with float32 activations and an int8 filter always quantizes its input asymmetrically.
 
+    Quirk: DEPTHWISE_CONV_2D with float32 activations and a per-tensor int8 filter reads past the end of the filter's
+    scales, which is refused here.
+
     Parameters
     ----------
     x
@@ -126,8 +130,21 @@ def _some_batch(x: Array) -> Array:
 def prepare_hybrid(
     operands: Operands, window: Window, activation: Activation, profile: Profile
 ) -> HybridDepthwiseConv2D:
-    """Check what the hybrid form asks for beyond the shapes, and choose its arithmetic."""
+    """Check what the hybrid form asks for beyond the shapes, and choose its arithmetic.
+
+    Raises
+    ------
+    ModelError
+        The bias is not one float32 an output channel.
+    UnsupportedError
+        There are fewer filter scales than output channels.
+
+    """
     expect_bias(operands, DType.FLOAT32)
     found, channels = quant_of(operands.filter).scale.size, operands.channels
-    expect(found == channels, f"one filter scale an output channel ({channels}), found {found}")
+    if found != channels:
+        raise UnsupportedError(
+            f"DEPTHWISE_CONV_2D with float32 activations needs one filter scale an output channel ({channels}), found"
+            f" {found}: LiteRT reads past the end of the scales, so that its output depends on what lies behind them"
+        )
     return HybridDepthwiseConv2D(window, HYBRID[profile], filter_scale(operands), activation)
