@@ -13,6 +13,8 @@ from quantref.quantizer.params import Params
 
 #: Biases are kept below this many steps, to leave room in an int32 accumulator.
 HALF_RANGE = LARGEST_BIAS // 2
+#: The same for an int64 accumulator, of which a runtime can rescale 48 bits.
+LARGEST_WIDE = (1 << 46) - 1
 
 
 def bias_scale(source: Params, weights: Params, dtype: DType, *, float32: bool = True) -> Params:
@@ -29,10 +31,11 @@ def tflite_bias(bias: Float32Array, params: Params) -> Array:
     return quantize_bias(bias, params.stored())
 
 
-def float64_bias(bias: Float32Array, params: Params) -> Array:
-    """Return codes of a bias from unrounded scales, half away from zero: quantization-aware training."""
+def float64_bias(bias: Float32Array, params: Params, limit: int | None = None) -> Array:
+    """Return codes of a bias from unrounded scales, half away from zero, within +-``limit`` (by default int32's)."""
     steps = bias / np.where(params.scales == 0, np.inf, params.scales)
-    codes: Array = np.clip(round_half_away_from_zero(steps), -LARGEST_BIAS, LARGEST_BIAS)
+    largest = LARGEST_BIAS if limit is None else limit
+    codes: Array = np.clip(round_half_away_from_zero(steps), -largest, largest)
     return codes.astype(params.dtype.storage)
 
 
@@ -52,23 +55,35 @@ def aeq_bias(bias: Float32Array, params: Params, *, float64: bool) -> Array:
     return wrapped.astype(params.dtype.storage)
 
 
-def widen_for_bias(bias: Float32Array, weights: Params, bias_params: Params, source: Params) -> tuple[Params, Params]:
-    """Widen weight scales where a bias would exceed half of int32, as TFLiteConverter does.
+def widen_for_bias(
+    bias: Float32Array, weights: Params, bias_params: Params, source: Params, limit: int | None = None
+) -> tuple[Params, Params]:
+    """Widen weight scales where a bias would have more steps than fit, as TFLiteConverter does.
+
+    Parameters
+    ----------
+    bias
+        float32, shape ``(channels,)``.
+    weights, bias_params, source
+        Parameters of the weights, the bias and the op's input.
+    limit
+        Most steps; by default half of int32.
 
     Returns
     -------
     Parameters of the weights and of the bias, as they were where the bias fits.
 
     """
+    limit = HALF_RANGE if limit is None else limit
     magnitude = np.abs(bias.astype(np.float64)).reshape(-1)
     if bias_params.axis is None and weights.axis is None:
         magnitude = magnitude.max(keepdims=True)
-        too_large = ~(magnitude / bias_params.scales < HALF_RANGE)
+        too_large = ~(magnitude / bias_params.scales < limit)
     else:
-        too_large = magnitude / bias_params.scales > HALF_RANGE
+        too_large = magnitude / bias_params.scales > limit
     if not too_large.any():
         return weights, bias_params
-    bias_scales = np.where(too_large, magnitude / HALF_RANGE, bias_params.scales)
+    bias_scales = np.where(too_large, magnitude / limit, bias_params.scales)
     weight_scales = np.where(too_large, bias_scales / source.scale[0], weights.scales)
     return _rescaled(weights, weight_scales), _rescaled(bias_params, bias_scales)
 

@@ -42,8 +42,9 @@ def aeq_range(bounds: Range, dtype: DType) -> Params:
 def trained_range(minimum: float, maximum: float, dtype: DType, *, narrow: bool = False) -> Params:
     """Spread codes over a range in float64, as quantization-aware training and uint8 models have it.
 
-    A range without 0 is not extended: its zero point is clamped to the nearest code. The scale stays unrounded, because the bias's scale is the product of unrounded ones. The zero point comes from
-    the end of the range whose terms are smaller. Follows ``ChooseQuantizationParams`` in
+    A range without 0 is not extended: its zero point is clamped to the nearest code. The scale stays unrounded,
+    because the bias's scale is the product of unrounded ones. The zero point comes from the end of the range whose
+    terms are smaller. Follows ``ChooseQuantizationParams`` in
     ``tflite/kernels/internal/quantization_util.h``.
 
     Raises

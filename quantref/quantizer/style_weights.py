@@ -16,6 +16,7 @@ from qmath.constants import WeightRounding, quantize_weights
 from qmath.types import Array, DType, Float32Array
 from quantref.quantizer.graph import FloatGraph, Use
 from quantref.quantizer.layout import Form, Layout, Placement, Versioner
+from quantref.quantizer.op_support import INT4_WEIGHTS
 from quantref.quantizer.op_table import (
     AEQ_DYNAMIC_INT4,
     AEQ_WEIGHT_ONLY_INT4,
@@ -34,6 +35,7 @@ from quantref.quantizer.weights import (
     aeq_codes,
     aeq_weights,
     float64_codes,
+    nearest_codes,
     symmetric_weights,
     symmetric_weights_float64,
 )
@@ -197,7 +199,7 @@ def tflite_old_dynamic() -> WeightRules:
     )
 
 
-def aeq_weights_rules(dtype: DType, *, weight_only: bool) -> WeightRules:
+def aeq_weight_rules(dtype: DType, *, weight_only: bool) -> WeightRules:
     """Return the rules of AI Edge Quantizer's dynamic range or weight-only recipes: int8 or int4, of any size."""
     covered = AEQ_WEIGHTS_INT8
     if dtype is DType.INT4:
@@ -213,6 +215,28 @@ def aeq_weights_rules(dtype: DType, *, weight_only: bool) -> WeightRules:
         codes=aeq_codes,
         keeps_float=covered if weight_only else frozenset(),
         version=_as_they_are,
+        eager=False,
+    )
+
+
+def quantref_weight_rules(dtype: DType, *, weight_only: bool, per_channel: bool = True) -> WeightRules:
+    """Return the rules of style quantref: symmetric weights, each code the nearest one.
+
+    int8 weights beside activations that are quantized while the model runs are those of 1024 elements or more, as
+    the converter chooses them: for fewer, quantizing activations costs more than it saves.
+    """
+    table = TFLITE_DYNAMIC
+    if dtype is DType.INT4:
+        covered = INT4_WEIGHTS[DType.FLOAT32]
+        table = {(name, slot): axis for (name, slot), axis in TFLITE_DYNAMIC.items() if name in covered}
+    names = frozenset(name for name, _ in table)
+    return WeightRules(
+        axis_of=_from_table(table, per_channel=per_channel),
+        params=lambda values, axis: symmetric_weights(values, axis, dtype),
+        codes=nearest_codes,
+        keeps_float=names if weight_only else frozenset({"GATHER"}),
+        smallest=0 if weight_only or dtype is DType.INT4 else 1024,
+        asymmetric_inputs=frozenset() if weight_only else TFLITE_ASYMMETRIC_INPUTS,
         eager=False,
     )
 

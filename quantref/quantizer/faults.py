@@ -1,0 +1,104 @@
+"""Models that no runtime runs, or that compute something else than meant: converters write them without a word."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import fbs
+from qmath.affine import dequantize
+from qmath.types import DType
+from quantref.quantizer.graph import FloatGraph
+from quantref.quantizer.layout import Layout
+from quantref.quantizer.op_support import SUPPORT, WIDE_BIAS_ONLY, Binding
+from quantref.quantizer.op_table import AFFINE_OPS
+
+_CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
+#: Codes that are further from the real value than this many steps stand for something else.
+_STEPS = 2
+
+
+def find_faults(graph: FloatGraph, layout: Layout, quantized: fbs.Subgraph) -> list[str]:
+    """Say what is wrong with a quantized graph, one line a fault; empty if nothing is known to be.
+
+    Parameters
+    ----------
+    graph, layout
+        The float graph and what was decided.
+    quantized
+        The graph that came out.
+
+    """
+    found = _misrepresented(graph, layout)
+    read = {tensor for operator in quantized.operators for tensor in operator.inputs} | set(quantized.outputs)
+    for number, operator in enumerate(quantized.operators):
+        if operator.name in _CONVERSIONS:
+            continue
+        op = fbs.view(quantized, operator)
+        results = [op.outputs[n] for n, tensor in enumerate(operator.outputs) if tensor in read]
+        faults = [_mixed(op, results), _several_scales(op, results), _weights(op), _narrow_bias(op)]
+        found += [f"op {number} ({op.name}): {fault}" for fault in faults if fault]
+    return found
+
+
+def _mixed(op: fbs.OpView, results: list[fbs.Tensor]) -> str | None:
+    """Float and codes in one operator, other than float activations with integer weights."""
+    operands = [tensor for tensor in op.inputs if tensor is not None]
+    activations = [tensor for tensor in operands if not tensor.is_constant]
+    codes = [tensor for tensor in (*activations, *results) if tensor.quant is not None]
+    floats = [tensor for tensor in (*operands, *results) if tensor.dtype is DType.FLOAT32]
+    if codes and floats:
+        return f"{codes[0].name!r} is {codes[0].dtype.name.lower()}, but {floats[0].name!r} is float32"
+    types = {tensor.dtype for tensor in codes} - {DType.INT16 if op.name.endswith("LSTM") else None}
+    if len(types) > 1:
+        return f"its operands are of {' and '.join(sorted(dtype.name.lower() for dtype in types))}"
+    return None
+
+
+def _several_scales(op: fbs.OpView, results: list[fbs.Tensor]) -> str | None:
+    support = SUPPORT.get(op.name)
+    if support is None or support.binding not in {Binding.INPUT, Binding.OUTPUT}:
+        return None
+    tensors = [tensor for tensor in (*op.inputs, *results) if tensor is not None and tensor.quant is not None]
+    params = {(t.quant.scale.tobytes(), t.quant.zero_point.tobytes()) for t in tensors if t.quant is not None}
+    return "its operands and results have different scales or zero points" if len(params) > 1 else None
+
+
+def _weights(op: fbs.OpView) -> str | None:
+    affine = AFFINE_OPS.get(op.name)
+    weights = op.inputs[affine.weights] if affine is not None else None
+    if weights is None or weights.quant is None or weights.dtype is not DType.INT8:
+        return None
+    wrong = weights.quant.zero_point[weights.quant.zero_point != 0]
+    if wrong.size and op.name != "FULLY_CONNECTED":
+        return f"its int8 weights have the zero point {wrong[0]}, not 0"
+    return None
+
+
+def _narrow_bias(op: fbs.OpView) -> str | None:
+    if op.name not in WIDE_BIAS_ONLY or op.outputs[0].dtype is not DType.INT16:
+        return None
+    slot = AFFINE_OPS[op.name].bias
+    bias = op.inputs[slot] if slot < len(op.inputs) else None
+    return "its bias is int32, the kernel takes int64" if bias is not None and bias.dtype is DType.INT32 else None
+
+
+def _misrepresented(graph: FloatGraph, layout: Layout) -> list[str]:
+    """Weights and biases whose codes do not stand for their values."""
+    found = []
+    for op, operator in enumerate(graph.operators):
+        affine = AFFINE_OPS.get(operator.name)
+        if affine is None:
+            continue
+        for use, tensor in graph.float_inputs(op):
+            form = layout.reads.get(use)
+            if use.slot == affine.input or form is None or form.values is None or form.params is None:
+                continue
+            params, values = form.params.stored(), graph.constant(tensor)
+            scale = params.scale if not params.per_axis else params.scale.max()
+            if not np.all(
+                np.abs(dequantize(form.values, params) - values) <= _STEPS * np.abs(scale) + 1e-6 * np.abs(values)
+            ):
+                found.append(
+                    f"{graph.describe(op)}: the codes of {graph.tensors[tensor].name!r} do not stand for its values"
+                )
+    return found
