@@ -65,6 +65,7 @@ class Notes:
 
     def __call__(self, stage: str, value: Array, rule: str = "", /, **terms: npt.ArrayLike) -> Array:
         """Keep the stage."""
+        del rule, terms
         self.stages[stage] = value.tolist()
         return value
 
