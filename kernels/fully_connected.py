@@ -4,24 +4,23 @@ The weights are (units, depth). The input may have any rank: its elements, in or
 elements, and the output is (rows, units), or has the input's shape with ``units`` as its last dimension where
 ``keep_num_dims`` asks for it.
 
-Here are the forms whose activations are integers, and float32; ``fully_connected_hybrid.py`` has float activations
-with integer weights, ``fully_connected_shuffled.py`` weights that are stored in blocks.
+Here are the contract and the float32 form; ``fully_connected_integer.py`` has integer activations,
+``fully_connected_hybrid.py`` float activations with integer weights, ``fully_connected_stored.py`` weights that files
+hold sparsely or shuffled.
 
-Source: ``tflite/kernels/fully_connected.cc``, ``tflite/kernels/internal/reference/integer_ops/fully_connected.h``,
-``tflite/kernels/internal/reference/fully_connected.h``.
+Source: ``tflite/kernels/fully_connected.cc``, ``tflite/kernels/internal/reference/fully_connected.h``.
 """
 
 from __future__ import annotations
 
+import enum
 import math
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from kernels.engine import compile as fast
-from kernels.engine import exact
-from kernels.engine.activation import Activation, clamp_float, quantized_range
+from kernels.engine.activation import Activation, clamp_float
 from kernels.engine.contract import (
     choice,
     expect,
@@ -33,184 +32,28 @@ from kernels.engine.contract import (
     optional_input,
     output_tensor,
     quant_of,
-    scale_of,
     unsupported,
-    zero_point_of,
 )
-from kernels.engine.convolution import with_bias
 from kernels.engine.float_sums import matmul_in_order
 from kernels.engine.registry import Kernel
 from kernels.engine.rows import Rows
-from kernels.engine.taps import Products, Reads, indices, unravelled
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.fully_connected_hybrid import BIAS, HYBRID_WEIGHTS, prepare_hybrid
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
-from qmath.errors import UnsupportedError
-from qmath.multiplier import scale_ratio
-from qmath.requantize import FLOAT64_HALF_AWAY, REDUCED_64, Regime, Requantize
+from kernels.fully_connected_hybrid import HYBRID_WEIGHTS, prepare_hybrid
+from kernels.fully_connected_integer import BIAS, INTEGER_TYPES, prepare_integer
+from kernels.fully_connected_stored import prepare_shuffled, prepare_sparse
+from kernels.profiles import Profile
 from qmath.stages import Note, silent
-from qmath.types import Array, DType, Float32Array, Float64Array, Int64Array
+from qmath.types import Array, DType, Float32Array
 
 #: Activations of the forms that are not hybrid.
 CLAMPS = (Activation.NONE, Activation.RELU, Activation.RELU_N1_TO_1, Activation.RELU6)
-#: Integer types of input, weights and output.
-INTEGER_TYPES = (
-    *((DType.INT8, weights, DType.INT8) for weights in (DType.INT8, DType.INT4, DType.INT2)),
-    *((DType.INT16, weights, DType.INT16) for weights in (DType.INT16, DType.INT8, DType.INT4, DType.INT2)),
-    (DType.UINT8, DType.UINT8, DType.UINT8),
-    (DType.UINT8, DType.UINT8, DType.INT16),
-)
 
 
-@dataclass(frozen=True, slots=True)
-class Arithmetic:
-    """How a runtime requantizes.
+class WeightsFormat(enum.Enum):
+    """The schema's formats of weights."""
 
-    Attributes
-    ----------
-    narrow, wide
-        The regime of 32-bit and of 64-bit accumulators.
-    float32_product
-        Whether per-tensor scales of input and weights are multiplied in float32 rather than float64.
-
-    """
-
-    narrow: Regime
-    wide: Regime
-    float32_product: bool
-
-
-ARITHMETIC: Rules[Arithmetic] = Rules(
-    "FULLY_CONNECTED",
-    {LITERT_REFERENCE: Arithmetic(FLOAT64_HALF_AWAY, FLOAT64_HALF_AWAY, float32_product=False)},
-)
-ARITHMETIC_OF_INT16_WEIGHTS: Rules[Arithmetic] = Rules(
-    "FULLY_CONNECTED with int16 weights",
-    {LITERT_REFERENCE: Arithmetic(REDUCED_64, REDUCED_64, float32_product=True)},
-)
-
-
-@dataclass(frozen=True, slots=True)
-class FullyConnected(Prepared):
-    """A prepared integer FULLY_CONNECTED.
-
-    Attributes
-    ----------
-    rows
-        How the input is cut.
-    codes
-        Type of the input's codes.
-    input_zero_point, weights_zero_point
-        Subtracted from the codes.
-    accumulator
-        INT32 or INT64: the type of the accumulator.
-    bias
-        INT32 or INT64: the type that the bias is read as; None if there is none.
-    requantize
-        From accumulator to output code; one multiplier, or one a unit.
-
-    """
-
-    rows: Rows
-    codes: DType
-    input_zero_point: int
-    weights_zero_point: int
-    accumulator: DType
-    bias: DType | None
-    requantize: Requantize
-
-    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
-        """Evaluate :func:`fully_connected`."""
-        bias = None if self.bias is None else given(inputs, BIAS)
-        return (fully_connected(given(inputs, 0), given(inputs, 1), bias, self, note),)
-
-    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
-        """Return one row of the weights times one row of the input."""
-        shape, depth = given(inputs, 0).shape, np.arange(self.rows.depth)
-        row = int(np.ravel_multi_index(index[:-1], self.rows.output_shape(shape)[:-1])) if index[:-1] else 0
-        reads = Reads(0, unravelled(row * self.rows.depth + depth, shape), self.input_zero_point)
-        return Products((reads, Reads(1, indices(index[-1], depth), self.weights_zero_point)))
-
-    def compile(self, constants: Inputs) -> Runner:
-        """Sum by BLAS and requantize by a proven step function, if weights and bias are constants."""
-        definition = partial(self.evaluate, note=silent)
-        weights, bias = constants[1], constants[BIAS] if self.bias else None
-        if weights is None or (self.bias and bias is None):
-            return definition
-        sums = exact.MatMul(weights.astype(np.int64).T - self.weights_zero_point, self.codes)
-        offset = bias_of(bias, self) - self.input_zero_point * sums.weights.sum(axis=0)
-        lowest, highest = sums.reach.lowest + offset, sums.reach.highest + offset
-        if (lowest < self.accumulator.min).any() or (highest > self.accumulator.max).any():
-            return definition
-        run_rows = fast.requantized_sum(sums, offset, self.requantize, definition)
-
-        def run(inputs: Inputs) -> Outputs:
-            x = given(inputs, 0)
-            if x.ndim == 2 and x.shape[1] == self.rows.depth:
-                return run_rows(inputs)
-            (codes,) = run_rows((self.rows.of(x), *inputs[1:]))
-            return (codes.reshape(self.rows.output_shape(x.shape)),)
-
-        return run
-
-
-def fully_connected(x: Array, weights: Array, bias: Array | None, fc: FullyConnected, note: Note = silent) -> Array:
-    """Multiply rows of codes with a matrix of codes.
-
-    Quirk: FULLY_CONNECTED requantizes in float64, one product rounded half away from zero, where LiteRT's other
-    reference kernels multiply by a fixed-point number and round twice.
-
-    Quirk: FULLY_CONNECTED without ``keep_num_dims`` ignores what is left of an input whose size is not a multiple of
-    the depth.
-
-    Quirk: FULLY_CONNECTED subtracts the zero point of per-tensor weights, and ignores those of per-axis weights.
-
-    Parameters
-    ----------
-    x
-        int8, uint8 or int16, any shape: quantized.
-    weights
-        int8, uint8 or int16, shape (units, depth): quantized.
-    bias
-        int32 or int64, shape (units,), or None: in units of input scale times weights scale.
-    fc
-        The prepared op.
-    note
-        Receives the stages.
-
-    Returns
-    -------
-    int8, uint8 or int16, shape (rows, units), or that of ``x`` with ``units`` last: quantized.
-
-    Notes
-    -----
-    1. Cut ``x`` into rows of ``depth`` elements.
-    2. sum: over the depth, of ``(weights - weights_zero_point) * (x - input_zero_point)``.
-    3. accumulator: the sum plus bias; 32 bits, wrapping, or 64.
-    4. Requantize by the regime, per tensor or per unit.
-
-    """
-    accumulator = accumulate(fc.rows.of(x), weights, bias, fc, note)
-    return fc.requantize(accumulator, note).reshape(fc.rows.output_shape(x.shape))
-
-
-def accumulate(rows: Array, weights: Array, bias: Array | None, fc: FullyConnected, note: Note = silent) -> Int64Array:
-    """Sum ``(weights - weights_zero_point) * (rows - input_zero_point)``, plus bias, in wrapping arithmetic."""
-    real = rows.astype(np.int64) - fc.input_zero_point
-    sums = exact.matmul(real, weights.astype(np.int64).T - fc.weights_zero_point)
-    return with_bias(sums, bias_of(bias, fc), fc.accumulator, note)
-
-
-def bias_of(bias: Array | None, fc: FullyConnected) -> Int64Array:
-    """Return one bias a unit, as the kernel reads it; zeros if there is none.
-
-    Quirk: FULLY_CONNECTED reads an int64 bias as int32 words, two for each element, where it expects int32: always
-    with int8 and uint8 activations, and with int16 weights if ``quantized_bias_type`` is unset.
-    """
-    if bias is None or fc.bias is None:
-        return np.zeros(fc.rows.units, np.int64)
-    words = np.ascontiguousarray(bias).reshape(-1).view(fc.bias.storage)
-    return words[: fc.rows.units].astype(np.int64)
+    DEFAULT = 0
+    SHUFFLED_4X16_INT8 = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +115,8 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         The combination of types is not covered.
 
     """
-    expect_count(op, {2, 3})
+    shuffled = choice(op, "weights_format", WeightsFormat) is WeightsFormat.SHUFFLED_4X16_INT8
+    expect_count(op, {2, 3}, 2 if shuffled else 1)
     x, weights, y, bias = input_tensor(op, 0), input_tensor(op, 1), output_tensor(op), optional_input(op, BIAS)
     activation = choice(op, "fused_activation_function", Activation)
     rows = _rows(op, x, weights)
@@ -288,8 +132,12 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         return EmptyDepth(rows, y.dtype)
     if bias is not None:
         expect(math.prod(bias.shape) == rows.units, f"one bias a unit ({rows.units}), found {bias.shape}")
+    if shuffled:
+        return prepare_shuffled(op, rows, activation, profile)
+    if integers and weights.sparsity is not None:
+        return prepare_sparse(op, rows, activation, profile)
     if integers:
-        return _prepare_integer(op, rows, activation, profile)
+        return prepare_integer(op, rows, activation, profile)
     if bias is not None:
         expect_dtype(bias, DType.FLOAT32)
     return prepare_hybrid(op, rows, activation) if hybrid else FloatFullyConnected(rows, activation)
@@ -305,74 +153,6 @@ def _rows(op: OpView, x: TensorView, weights: TensorView) -> Rows:
     return Rows(depth, units, keep)
 
 
-def _prepare_integer(op: OpView, rows: Rows, activation: Activation, profile: Profile) -> FullyConnected:
-    x, weights, y, bias = input_tensor(op, 0), input_tensor(op, 1), output_tensor(op), optional_input(op, BIAS)
-    wide_weights = weights.dtype is DType.INT16
-    arithmetic = (ARITHMETIC_OF_INT16_WEIGHTS if wide_weights else ARITHMETIC)[profile]
-    accumulator, bias_type = _widths(op, x, weights, bias)
-    scaling = quant_of(weights)
-    real_multiplier = _real_multiplier(x, weights, bias, y, arithmetic)
-    if x.dtype is DType.INT16:
-        expect(zero_point_of(x) == zero_point_of(y) == 0, "zero points 0 of int16 tensors, found others")
-    regime = arithmetic.narrow if accumulator is DType.INT32 else arithmetic.wide
-    return FullyConnected(
-        rows,
-        x.dtype,
-        zero_point_of(x),
-        0 if scaling.per_axis else zero_point_of(weights),
-        accumulator,
-        bias_type,
-        Requantize(regime, real_multiplier, zero_point_of(y), quantized_range(activation, y), y.dtype),
-    )
-
-
-def _widths(op: OpView, x: TensorView, weights: TensorView, bias: TensorView | None) -> tuple[DType, DType | None]:
-    """Return the types of accumulator and bias, from the option ``quantized_bias_type`` where activations are int16."""
-    accumulator = expected = DType.INT32
-    if x.dtype is DType.INT16:
-        chosen = choice(op, "quantized_bias_type", DType)
-        expect(chosen in _BIAS_TYPES, f"quantized_bias_type to be INT32, INT64 or unset, found {chosen.name}")
-        unset = chosen is DType.FLOAT32
-        expect(unset or bias is None or bias.dtype is chosen, f"a bias of quantized_bias_type {chosen.name}")
-        wide_weights = weights.dtype is DType.INT16
-        expected = (DType.INT32 if wide_weights else DType.INT64) if unset else chosen
-        accumulator = DType.INT64 if wide_weights else expected
-    if bias is None:
-        expect((x.dtype, output_tensor(op).dtype) != (DType.UINT8, DType.INT16), "a bias from UINT8 to INT16")
-        return accumulator, None
-    expect_dtype(bias, DType.INT32, DType.INT64)
-    if bias.dtype.bits < expected.bits:
-        msg = f"{op.name} from INT16 with an INT32 bias and quantized_bias_type unset: the runtime reads past its end"
-        raise UnsupportedError(msg)
-    return accumulator, expected
-
-
-_BIAS_TYPES = (DType.FLOAT32, DType.INT32, DType.INT64)
-
-
-def _real_multiplier(
-    x: TensorView, weights: TensorView, bias: TensorView | None, y: TensorView, arithmetic: Arithmetic
-) -> Float64Array:
-    """Return input scale times weights scale over output scale, one, or one a unit."""
-    scaling = quant_of(weights)
-    if scaling.per_axis:
-        units = weights.shape[0]
-        expect(x.dtype is not DType.UINT8, "per-tensor weights of UINT8")
-        expect(scaling.quantized_dimension == 0, f"weights quantized along axis 0, not {scaling.quantized_dimension}")
-        expect(scaling.scale.size == units, f"one scale a unit ({units}), found {scaling.scale.size}")
-        return scale_ratio(scale_of(x), scaling.scale, scale_of(y))
-    product = scale_of(x) * float(scaling.scale[0])
-    if bias is not None:
-        bias_scale = scale_of(bias) if bias.quant is not None and not bias.quant.per_axis else 0.0
-        near = abs(product - bias_scale) <= MAX_BIAS_SCALE_ERROR * scale_of(y)
-        expect(near, f"the bias's scale to be {product:g}, found {bias_scale:g}")
-    expect(product >= 0, f"scales of one sign, found a product of {product:g}")
-    return scale_ratio(scale_of(x), scaling.scale[0], scale_of(y), float32_product=arithmetic.float32_product)
-
-
-#: How far the scale of a per-tensor bias may be off, in units of the output's scale.
-MAX_BIAS_SCALE_ERROR = 0.02
-
 KERNELS = (
     Kernel(
         "FULLY_CONNECTED",
@@ -381,8 +161,10 @@ KERNELS = (
             "int8 x int8, int4 or int2, per-tensor and per-axis",
             "int16 x int8, int4, int2 or int16, per-tensor and per-axis, bias int32 or int64",
             "uint8 x uint8 to uint8 or int16, per-tensor",
-            "float32 x int8, uint8, int4 or int2 (hybrid), per-tensor and per-axis",
-            "float32",
+            "uint8 x uint8 to int16, weights shuffled in blocks of 4x16",
+            "int8 x int8, weights sparse in blocks of 1x16, per-tensor and per-axis",
+            "float32 x int8, uint8, int4 or int2 (hybrid), per-tensor and per-axis; int8 also sparse in blocks of 1x16",
+            "float32, weights dense or sparse",
         ),
     ),
 )

@@ -6,22 +6,25 @@ Source: ``tflite/kernels/fully_connected.cc`` (EvalHybridDense),
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from kernels.engine.activation import Activation, activate_float
-from kernels.engine.contract import expect, input_tensor, option, quant_of
-from kernels.engine.hybrid import QuantizeRows, quantize_asymmetric, quantize_symmetric
+from kernels.engine.contract import expect, input_tensor, option, quant_of, unsupported
+from kernels.engine.hybrid import QuantizedRows, QuantizeRows, quantize_asymmetric, quantize_symmetric
 from kernels.engine.hybrid_matmul import IntegerMatrix
 from kernels.engine.rows import Rows
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
+from kernels.fully_connected_integer import BIAS
+from kernels.fully_connected_stored import BLOCK, expect_blocks
+from qmath.errors import UnsupportedError
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Float32Array
 
-#: The input slot of the bias, which may be missing.
-BIAS = 2
+#: Blocks of a row of sparse weights are counted, and numbered, in a byte.
+MAX_BLOCKS = 256
 #: Types of weights; UINT8 is read as INT8.
 HYBRID_WEIGHTS = (DType.INT8, DType.UINT8, DType.INT4, DType.INT2)
 
@@ -40,6 +43,8 @@ class HybridFullyConnected(Prepared):
         float32, shape ``(1,)``, or ``(units,)`` where it differs by unit.
     activation
         Applied at the end.
+    sparse
+        Whether the weights are stored sparsely: then another kernel adds, in another order.
 
     """
 
@@ -47,6 +52,7 @@ class HybridFullyConnected(Prepared):
     quantize: QuantizeRows
     weights_scale: Float32Array
     activation: Activation
+    sparse: bool
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`hybrid_fully_connected`."""
@@ -92,7 +98,9 @@ def hybrid_fully_connected(
     2. Quantize each row with a scale of its own, and a zero point if inputs are quantized asymmetrically.
     3. accumulator: sum over the depth of ``weights * (code - zero_point)``, int32.
     4. Scale of the product: row scale times weights scale, in float32.
-    5. Add the accumulator times that scale to the result: two float32 operations.
+    5. Add the accumulator times that scale to the result: two float32 operations. Sparse weights: take
+       ``(row scale times weights scale times zero_point) * (sum of the unit's weights)`` away from the result, each
+       step in float32, then add ``(sum of weights * code)`` times the scale.
     6. Apply the activation.
 
     """
@@ -102,10 +110,23 @@ def hybrid_fully_connected(
     if x.any():
         quantized = fc.quantize(rows)
         note("quantized input", quantized.codes)
-        accumulator = note("accumulator", weights.sums(quantized))
         scale = quantized.scale[:, None] * fc.weights_scale
+        if fc.sparse and quantized.zero_point.any():
+            result -= _correction(quantized, weights, fc)
+            quantized = replace(quantized, zero_point=np.zeros_like(quantized.zero_point))
+        accumulator = note("accumulator", weights.sums(quantized))
         result += note("scaled", accumulator.astype(np.float32) * scale)
     return activate_float(result, fc.activation).reshape(fc.rows.output_shape(x.shape))
+
+
+def _correction(rows: QuantizedRows, weights: IntegerMatrix, fc: HybridFullyConnected) -> Float32Array:
+    """Return what the zero points contribute, in the order in which the sparse kernel multiplies."""
+    zero_point = rows.zero_point.astype(np.float32)
+    if fc.weights_scale.size == 1:
+        scaled = ((rows.scale * fc.weights_scale) * zero_point)[:, None]
+    else:
+        scaled = (rows.scale * zero_point)[:, None] * fc.weights_scale
+    return np.asarray(scaled * weights.row_sums.astype(np.float32), np.float32)
 
 
 def _bias(inputs: Inputs) -> Float32Array | None:
@@ -119,11 +140,24 @@ def prepare_hybrid(op: OpView, rows: Rows, activation: Activation) -> HybridFull
     ------
     ModelError
         The op breaks its contract.
+    UnsupportedError
+        How sparse weights are stored is not covered.
 
     """
-    scaling = quant_of(input_tensor(op, 1))
+    x, weights = input_tensor(op, 0), input_tensor(op, 1)
+    scaling, sparse = quant_of(weights), weights.sparsity is not None
+    if sparse:
+        if weights.dtype is not DType.INT8:
+            raise unsupported(op, "sparse weights of int8 or float32")
+        expect_blocks(op, weights)
+        blocks = rows.depth // BLOCK
+        if blocks >= MAX_BLOCKS:
+            raise UnsupportedError(
+                f"{op.name} with sparse weights needs fewer than {MAX_BLOCKS} blocks, found {blocks}"
+            )
+        expect(x.shape[-1:] == (rows.depth,), f"input rows of {rows.depth} elements, found shape {x.shape}")
     if scaling.per_axis:
         units, axis = scaling.scale.size, scaling.quantized_dimension
         expect(axis == 0 and units == rows.units, f"{rows.units} scales along axis 0, found {units} along axis {axis}")
     quantize = quantize_asymmetric if option(op, "asymmetric_quantize_inputs") else quantize_symmetric
-    return HybridFullyConnected(rows, quantize, scaling.scale, activation)
+    return HybridFullyConnected(rows, quantize, scaling.scale, activation, sparse)

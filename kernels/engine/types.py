@@ -25,6 +25,34 @@ Outputs: TypeAlias = tuple[Array, ...]
 Runner: TypeAlias = Callable[[Inputs], Outputs]
 
 
+class DimensionView(Protocol):
+    """How one dimension of a sparse constant is stored."""
+
+    @property
+    def format(self) -> int:
+        """0: dense, 1: sparse."""
+
+    @property
+    def dense_size(self) -> int:
+        """Size of a dense dimension."""
+
+
+class SparsityView(Protocol):
+    """How a sparse constant is stored."""
+
+    @property
+    def traversal_order(self) -> tuple[int, ...] | None:
+        """Order of the dimensions, those of blocks last."""
+
+    @property
+    def block_map(self) -> tuple[int, ...] | None:
+        """Dimension that each block dimension divides."""
+
+    @property
+    def dim_metadata(self) -> Sequence[DimensionView] | None:
+        """One entry a dimension, in traversal order."""
+
+
 class TensorView(Protocol):
     """A tensor as an op sees it."""
 
@@ -47,6 +75,10 @@ class TensorView(Protocol):
     @property
     def data(self) -> Array | None:
         """Value of a constant (sub-byte types unpacked, one element a byte), or None for an activation."""
+
+    @property
+    def sparsity(self) -> SparsityView | None:
+        """How a sparse constant is stored, or None. Its ``data`` is dense all the same."""
 
     @property
     def is_variable(self) -> bool:

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 import fbs
+from fbs import sparsity
 from qmath.types import Array, DType
 from tests.cells import values
 from tests.cells.case import Case, Generator
@@ -23,12 +24,13 @@ class Form:
     x: DType
     weights: DType
     y: DType
-    per_axis: bool
+    per_axis: bool = False
     bias: DType | None = DType.INT32
     attribute: DType = DType.FLOAT32
 
     @property
     def cell(self) -> str:
+        """Line of the table of results."""
         to = "" if self.x is self.y else f" to {self.y.name.lower()}"
         axis = "per-axis" if self.per_axis else "per-tensor"
         bias = "no bias" if self.bias is None else f"{self.bias.name.lower()} bias"
@@ -48,13 +50,13 @@ FORMS = (
         for per_axis in (False, True)
         for bias in (DType.INT32, DType.INT64)
     ),
-    Form(DType.INT16, DType.INT8, DType.INT16, False, DType.INT64),
-    Form(DType.INT16, DType.INT8, DType.INT16, True, None),
-    Form(DType.INT16, DType.INT16, DType.INT16, False, None),
-    Form(DType.INT8, DType.INT8, DType.INT8, False, DType.INT64),
-    Form(DType.UINT8, DType.UINT8, DType.UINT8, False),
-    Form(DType.UINT8, DType.UINT8, DType.UINT8, False, None),
-    Form(DType.UINT8, DType.UINT8, DType.INT16, False),
+    Form(DType.INT16, DType.INT8, DType.INT16, bias=DType.INT64),
+    Form(DType.INT16, DType.INT8, DType.INT16, per_axis=True, bias=None),
+    Form(DType.INT16, DType.INT16, DType.INT16, bias=None),
+    Form(DType.INT8, DType.INT8, DType.INT8, bias=DType.INT64),
+    Form(DType.UINT8, DType.UINT8, DType.UINT8),
+    Form(DType.UINT8, DType.UINT8, DType.UINT8, bias=None),
+    Form(DType.UINT8, DType.UINT8, DType.INT16),
 )
 
 
@@ -72,7 +74,7 @@ def cases(form: Form, rng: np.random.Generator) -> Iterator[Case]:
 
 def _shape(rng: np.random.Generator, batch: int, depth: int, keep: bool) -> tuple[int, ...]:
     if keep:
-        return tuple(rng.permutation([batch, 1, 2])) + (depth,)
+        return (*rng.permutation([batch, 1, 2]), depth)
     left_over = int(rng.integers(depth))
     return (batch * depth + left_over,) if rng.integers(2) else (batch, 2, depth)
 
@@ -111,7 +113,7 @@ def _output_scale(rng: np.random.Generator, natural: float) -> np.float32:
     """Choose a scale near the natural one: a power of two as a rule, sometimes far off."""
     kind = rng.integers(8)
     if kind == 0:
-        return np.float32(natural * 2.0 ** float(rng.uniform(-20, 20)))
+        return np.float32(max(natural * 2.0 ** float(rng.uniform(-20, 20)), 2.0**-27))
     power = 2.0 ** round(np.log2(natural))
     return np.float32(power * rng.choice([1, 1, 3, 5]) if kind < 6 else natural)
 
@@ -125,7 +127,12 @@ def _bias(rng: np.random.Generator, dtype: DType, units: int, spread: float) -> 
 
 
 def float_cases(
-    weights: DType, per_axis: bool, asymmetric: bool, cell: str, rng: np.random.Generator
+    weights: DType,
+    rng: np.random.Generator,
+    *,
+    per_axis: bool = False,
+    asymmetric: bool = False,
+    cell: str = "FULLY_CONNECTED float32",
 ) -> Iterator[Case]:
     """Yield cases with float32 activations and float32 or integer weights."""
     while True:
@@ -166,16 +173,131 @@ def _reals(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return values.floats(rng, shape)
 
 
+def stored_model(
+    weights: Array,
+    block: int,
+    dtype: DType,
+    *,
+    float_input: bool,
+    bias: Array | None,
+    rng: np.random.Generator,
+    **given,
+) -> fbs.Model:
+    """Build a model whose weights (units, depth) are stored in blocks of 1 x ``block``, all-zero ones left out."""
+    units, depth = weights.shape
+    blocks = weights.reshape(units, depth // block, block)
+    kept = blocks.any(axis=2)
+    levels = [
+        sparsity.DimensionMetadata(0, units),
+        sparsity.DimensionMetadata(1, 0, np.append(0, kept.sum(axis=1).cumsum()).astype(np.int32), _columns(kept)),
+    ]
+    order: tuple[int, ...] = (0, 1)
+    if block > 1:
+        levels.append(sparsity.DimensionMetadata(0, block))
+        order = (0, 1, 2)
+    stored = sparsity.Sparsity(order, (1,) if block > 1 else (), tuple(levels))
+    scales = [] if dtype is DType.FLOAT32 else [values.scale(rng, -8, 0) for _ in range(given["scales"])]
+    x_scale = values.scale(rng, -8, 2)
+    b = fbs.Builder()
+    quantized = {} if float_input else {"scale": x_scale, "zero_point": values.zero_point(rng, DType.INT8)}
+    x = b.input("x", DType.FLOAT32 if float_input else DType.INT8, (1, depth), **quantized)
+    w_params = {"scale": scales} if scales else {}
+    w = b.constant("w", blocks[kept].reshape(-1), dtype, shape=weights.shape, sparsity=stored, **w_params)
+    slots = [x, w]
+    if bias is not None:
+        b_scale = {} if float_input else {"scale": np.float32(x_scale) * np.asarray(scales, np.float32)}
+        slots.append(b.constant("b", bias, DType.FLOAT32 if float_input else DType.INT32, **b_scale))
+    out = {}
+    if not float_input:
+        natural = x_scale * scales[0] * np.sqrt(depth) * 2.0**7
+        out = {"scale": _output_scale(rng, natural), "zero_point": values.zero_point(rng, DType.INT8)}
+    y = b.tensor("y", DType.FLOAT32 if float_input else DType.INT8, (1, units), **out)
+    b.op("FULLY_CONNECTED", slots, [y], version=8, **given["options"])
+    return b.finish(outputs=[y])
+
+
+def _columns(kept: Array) -> Array:
+    return np.nonzero(kept)[1].astype(np.int32)
+
+
+def sparse_cases(
+    cell: str, dtype: DType, float_input: bool, per_axis: bool, asymmetric: bool, rng: np.random.Generator
+) -> Iterator[Case]:
+    """Yield cases with sparse weights."""
+    while True:
+        block = int(rng.choice([1, 4])) if dtype is DType.FLOAT32 else 16
+        depth, units, batch = block * int(rng.integers(1, 6)), int(rng.integers(1, 20)), int(rng.integers(1, 9))
+        zeros = rng.random((units, depth // block)).repeat(block, axis=1) < 0.5
+        zeros[0, :block] = False
+        random = values.floats(rng, zeros.shape) if dtype is DType.FLOAT32 else values.codes(rng, dtype, zeros.shape)
+        random.flat[0] = 1  # a file holds no constants without values
+        weights = np.where(zeros, 0, random).astype(dtype.storage)
+        bias = None
+        if rng.integers(2):
+            bias = values.floats(rng, (units,)) if float_input else _bias(rng, DType.INT32, units, 2.0**14)
+        options = {
+            "fused_activation_function": int(rng.choice(ACTIVATIONS)),
+            "asymmetric_quantize_inputs": asymmetric,
+        }
+        model = stored_model(
+            weights,
+            block,
+            dtype,
+            float_input=float_input,
+            bias=bias,
+            rng=rng,
+            scales=units if per_axis else 1,
+            options=options,
+        )
+        shape = (batch, depth)
+        samples = [_reals(rng, shape) if float_input else values.codes(rng, DType.INT8, shape) for _ in range(3)]
+        yield Case(cell, model, tuple({"x": sample} for sample in samples))
+
+
+def shuffled_cases(rng: np.random.Generator) -> Iterator[Case]:
+    """Yield cases with weights in blocks of 4x16."""
+    while True:
+        units, depth, batch = 4 * int(rng.integers(1, 6)), 16 * int(rng.integers(1, 6)), int(rng.choice([1, 4]))
+        scales = [values.scale(rng, -8, 0) for _ in range(2)]
+        b = fbs.Builder()
+        x = b.input("x", DType.UINT8, (batch, depth), scale=scales[0], zero_point=128)
+        weights = values.codes(rng, DType.UINT8, (units, depth))
+        w = b.constant("w", weights, scale=scales[1], zero_point=128)
+        product = np.float32(scales[0]) * np.float32(scales[1])
+        bias = b.constant("b", _bias(rng, DType.INT32, units, 2.0**14), scale=product)
+        scale = _output_scale(rng, product * np.sqrt(depth))
+        y = b.tensor("y", DType.INT16, (batch, units), scale=scale)
+        workspace = b.tensor("workspace", DType.UINT8, (batch, depth), scale=1.0)
+        options = {"fused_activation_function": int(rng.choice(ACTIVATIONS)), "weights_format": 1}
+        b.op("FULLY_CONNECTED", [x, w, bias], [y, workspace], version=2, options=options)
+        samples = tuple({"x": values.codes(rng, DType.UINT8, (batch, depth))} for _ in range(3))
+        yield Case("FULLY_CONNECTED uint8 shuffled to int16", b.finish(outputs=[y, workspace]), samples)
+
+
+def _stored_cells() -> dict[str, Generator]:
+    forms = {
+        "FULLY_CONNECTED float32 sparse": (DType.FLOAT32, True, False, False),
+        "FULLY_CONNECTED int8 sparse per-tensor": (DType.INT8, False, False, False),
+        "FULLY_CONNECTED int8 sparse per-axis": (DType.INT8, False, True, False),
+        "FULLY_CONNECTED hybrid int8 sparse per-tensor symmetric": (DType.INT8, True, False, False),
+        "FULLY_CONNECTED hybrid int8 sparse per-tensor asymmetric": (DType.INT8, True, False, True),
+        "FULLY_CONNECTED hybrid int8 sparse per-axis symmetric": (DType.INT8, True, True, False),
+        "FULLY_CONNECTED hybrid int8 sparse per-axis asymmetric": (DType.INT8, True, True, True),
+    }
+    cells: dict[str, Generator] = {cell: partial(sparse_cases, cell, *form) for cell, form in forms.items()}
+    return {**cells, "FULLY_CONNECTED uint8 shuffled to int16": shuffled_cases}
+
+
 def _float_cells() -> dict[str, Generator]:
-    cells: dict[str, Generator] = {"FULLY_CONNECTED float32": partial(float_cases, DType.FLOAT32, False, False, "")}
+    cells: dict[str, Generator] = {"FULLY_CONNECTED float32": partial(float_cases, DType.FLOAT32)}
     for weights in (DType.INT8, DType.UINT8, DType.INT4, DType.INT2):
         for per_axis in (False, True):
             for asymmetric in (False, True):
                 axis = "per-axis" if per_axis else "per-tensor"
                 flag = "asymmetric" if asymmetric else "symmetric"
                 cell = f"FULLY_CONNECTED hybrid {weights.name.lower()} {axis} {flag}"
-                cells[cell] = partial(float_cases, weights, per_axis, asymmetric, cell)
+                cells[cell] = partial(float_cases, weights, per_axis=per_axis, asymmetric=asymmetric, cell=cell)
     return cells
 
 
-CELLS: dict[str, Generator] = {form.cell: partial(cases, form) for form in FORMS} | _float_cells()
+CELLS: dict[str, Generator] = {form.cell: partial(cases, form) for form in FORMS} | _float_cells() | _stored_cells()
