@@ -92,7 +92,8 @@ def prepare_pad(op: OpView, profile: Profile) -> Prepared:
     if value is None:
         zero_point = per_tensor_quant(y)[1] if quantized else 0
         expect(not quantized or y.dtype.min <= zero_point <= y.dtype.max, f"a zero point in range, found {zero_point}")
-        return Movement(partial(pad, value=np.array(zero_point, x.dtype.storage)))
+        fill = np.array(zero_point, x.dtype.storage)
+        return Movement(lambda x, paddings, *_: pad(x, paddings, fill))
     expect_dtype(value, x.dtype)
     expect(all(size == 1 for size in value.shape), f"one value to pad with, found shape {value.shape}")
     if quantized:

@@ -178,6 +178,7 @@ def prepare_shape(op: OpView, profile: Profile) -> Prepared:
     """
     del profile
     expect_count(op, {1})
+    input_tensor(op, 0)
     out_type = option(op, "out_type")
     expect(out_type in {DType.INT32.value, DType.INT64.value}, f"out_type INT32 or INT64, found {out_type}")
     return Movement(partial(shape_of, dtype=DType(out_type)))
@@ -199,6 +200,7 @@ def prepare_rank(op: OpView, profile: Profile) -> Prepared:
     """
     del profile
     expect_count(op, {1})
+    input_tensor(op, 0)
     return Movement(rank_of)
 
 

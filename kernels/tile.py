@@ -35,8 +35,8 @@ def tile(x: Array, multiples: Array) -> Array:
     times = integers(multiples)
     expect(len(times) == x.ndim, f"one multiple for each of {x.ndim} axes, found {times}")
     expect(min(times, default=0) >= 0, f"multiples that are not negative, found {times}")
-    checked_shape(size * n for size, n in zip(x.shape, times, strict=True))
-    return np.tile(x, times)
+    shape = checked_shape(size * n for size, n in zip(x.shape, times, strict=True))
+    return np.tile(x, times) if all(shape) else np.zeros(shape, x.dtype)
 
 
 def prepare_tile(op: OpView, profile: Profile) -> Prepared:

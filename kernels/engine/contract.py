@@ -132,11 +132,11 @@ def checked_shape(shape: Iterable[int]) -> tuple[int, ...]:
     ModelError
         A dimension is negative.
     UnsupportedError
-        There are more than ``MAX_ELEMENTS`` elements.
+        There are more than ``MAX_ELEMENTS`` elements, or would be if no dimension were 0.
 
     """
     dims = tuple(int(size) for size in shape)
     expect(all(size >= 0 for size in dims), f"dimensions that are not negative, found {dims}")
-    if math.prod(dims) > MAX_ELEMENTS:
+    if math.prod(filter(None, dims)) > MAX_ELEMENTS:
         raise UnsupportedError(f"expected at most {MAX_ELEMENTS} elements in a tensor, found shape {dims}")
     return dims
