@@ -11,12 +11,14 @@ Scalar: TypeAlias = "int | float | bool | str"
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element of a tensor.
+    """One element of a tensor, or of a stage.
 
     Attributes
     ----------
     tensor, index
         Where it is.
+    role
+        What the tensor is to the op: ``"input"``, ``"filter"`` ..., ``"output"``; for a stage, its name.
     value
         The code, or the number if the tensor is not quantized.
     zero_point, scale
@@ -25,6 +27,7 @@ class Element:
     """
 
     tensor: str
+    role: str
     index: tuple[int, ...]
     value: Scalar
     zero_point: int | None = None
@@ -41,13 +44,14 @@ class Element:
 
     @property
     def place(self) -> str:
-        """Tensor and index, such as ``"conv[0, 5, 7, 3]"``."""
-        return f"{self.tensor}[{', '.join(map(str, self.index))}]"
+        """Role and index, such as ``"input[0, 5, 7, 3]"``."""
+        return f"{self.role}[{', '.join(map(str, self.index))}]"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {
             "tensor": self.tensor,
+            "role": self.role,
             "index": list(self.index),
             "value": plain(self.value),
             "zero_point": self.zero_point,
@@ -74,7 +78,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """What an op sums for one element.
+    """What an op sums for one element, or chooses the largest of.
 
     Attributes
     ----------
@@ -83,9 +87,11 @@ class Sum:
     padding
         How many more lie in the padding and contribute nothing.
     stage, value
-        The stage that the sum is, and its value there.
+        The stage that they make, and its value there.
+    fold
+        How they make it: ``"sum"`` or ``"largest"``.
     exact
-        Whether the products add up to it exactly; sums of floats are rounded as they go.
+        Whether they make it exactly; sums of floats are rounded as they go.
 
     """
 
@@ -93,6 +99,7 @@ class Sum:
     padding: int
     stage: str
     value: Scalar
+    fold: str
     exact: bool
 
     def to_json(self) -> dict[str, Any]:
@@ -100,6 +107,7 @@ class Sum:
         return {
             "stage": self.stage,
             "value": plain(self.value),
+            "fold": self.fold,
             "exact": self.exact,
             "padding": self.padding,
             "products": [product.to_json() for product in self.products],

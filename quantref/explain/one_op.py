@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from quantref.control_flow import HANDLERS
 from quantref.execution import Graph
 from quantref.explain import alternatives
 from quantref.explain.alternatives import Requantized
-from quantref.explain.derivation import Scales, derive, derive_fixed
+from quantref.explain.derivation import Scales, derive, derive_fixed, role
 from quantref.explain.document import Explanation
 from quantref.explain.explanation import Element, Step, Sum
 from quantref.explain.sources import Trial, sources_of, sum_of
@@ -123,7 +124,7 @@ def explain_element(done: Operation, number: int, index: Sequence[int]) -> Expla
     slot = done.operator.outputs.index(number)
     values = done.outputs[slot]
     at = _checked(index, values.shape)
-    element = _element(done.graph.subgraph, number, values[at], at)
+    element = _element(done.graph.subgraph, number, "output", values[at], at)
     steps = list(steps_of(done.stages, values.shape, at))
     if not steps or steps[-1].value != element.value:
         steps.append(Step("output", element.value))
@@ -155,15 +156,14 @@ def _checked(index: Sequence[int], shape: tuple[int, ...]) -> tuple[int, ...]:
     return at
 
 
-def _element(subgraph: fbs.Subgraph, number: int, value: Array, at: tuple[int, ...]) -> Element:
+def _element(subgraph: fbs.Subgraph, number: int, name: str, value: Array, at: tuple[int, ...]) -> Element:
     tensor, quant = subgraph.tensors[number], subgraph.tensors[number].quant
-    name = tensor_keys(subgraph)[number]
-    plain = scalar(np.asarray(value))
+    key, plain = tensor_keys(subgraph)[number], scalar(np.asarray(value))
     if quant is None or not tensor.dtype.is_integer:
-        return Element(name, at, plain)
+        return Element(key, name, at, plain)
     channel = at[quant.quantized_dimension] if quant.per_axis and quant.quantized_dimension < len(at) else 0
     channel = min(channel, quant.scale.size - 1)
-    return Element(name, at, plain, int(quant.zero_point[channel]), float(quant.scale[channel]))
+    return Element(key, name, at, plain, int(quant.zero_point[channel]), float(quant.scale[channel]))
 
 
 def _sum(done: Operation, at: tuple[int, ...]) -> Sum | None:
@@ -172,21 +172,33 @@ def _sum(done: Operation, at: tuple[int, ...]) -> Sum | None:
     place = None if stage is None else place_in(stage.value, done.outputs[0].shape, at)
     if products is None or stage is None or place is None:
         return None
-    return sum_of(products, done.inputs, scalar(stage.value[place]), lambda slot, where: _input(done, slot, where))
+
+    def element(source: int | str, where: tuple[int, ...]) -> Element:
+        return _source(done, source, where)
+
+    return sum_of(products, partial(_array, done), scalar(stage.value[place]), element)
 
 
-def _input(done: Operation, slot: int, at: tuple[int, ...]) -> Element:
-    array = done.inputs[slot]
+def _array(done: Operation, source: int | str) -> Array | None:
+    if isinstance(source, int):
+        return done.inputs[source] if source < len(done.inputs) else None
+    return next((stage.value for stage in done.stages if stage.name == source), None)
+
+
+def _source(done: Operation, source: int | str, at: tuple[int, ...]) -> Element:
+    array = _array(done, source)
     if array is None:
-        raise InputError(f"expected a tensor as input {slot}, found none")
-    return _element(done.graph.subgraph, done.operator.inputs[slot], array[at], at)
+        raise InputError(f"expected a tensor as input {source}, found none")
+    if isinstance(source, str):
+        return Element(source, source, at, scalar(array[at]))
+    return _element(done.graph.subgraph, done.operator.inputs[source], role(done.view, source), array[at], at)
 
 
 def _sources(done: Operation, slot: int, at: tuple[int, ...]) -> tuple[Element, ...]:
     found = []
     for source, marked in sources_of(Trial(done.prepared, done.inputs, slot, at)):
         places = np.argwhere(marked)[:MAX_SOURCES]
-        found += [_input(done, source, tuple(int(i) for i in place)) for place in places]
+        found += [_source(done, source, tuple(int(i) for i in place)) for place in places]
     return tuple(found)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.engine.taps import Products, values
+from kernels.engine.taps import Fold, Products, values
 from kernels.engine.types import Inputs, Prepared
 from qmath.errors import QuantrefError
 from qmath.types import Array, BoolArray
@@ -20,45 +20,57 @@ from quantref.explain.explanation import Element, Product, Scalar, Sum
 from quantref.explain.steps import scalar, values_of
 from quantref.recording import Recorder
 
-#: Makes an :class:`Element` of an input slot and an index.
-ElementAt = Callable[[int, tuple[int, ...]], Element]
+#: Makes an :class:`Element` of an input slot, or the name of a stage, and an index.
+ElementAt = Callable[[int | str, tuple[int, ...]], Element]
+#: Returns the array of an input slot, or of a stage.
+ArrayOf = Callable[[int | str], Array | None]
 
+#: How far a float32 sum may be from the exact one, relative to the sum of magnitudes.
+FLOAT_SUM = 1e-5
+#: An element that comes from more elements than this is said to come from all.
+MAX_FOUND = 64
 #: Random replacements that a guess has to stand.
 TRIALS = 6
 #: Types whose elements may be anything, so that they can be replaced; others are indices, axes, shapes.
 _FREE = (np.int8, np.uint8, np.int16, np.float32)
 
 
-def sum_of(products: Products, inputs: Inputs, value: Scalar, element: ElementAt) -> Sum | None:
-    """List the products of a sum, and hold them against the stage that they should add up to.
+def sum_of(products: Products, array_of: ArrayOf, value: Scalar, element: ElementAt) -> Sum | None:
+    """List what makes a sum (or a largest element), and hold it against the stage that it should make.
 
     Returns
     -------
-    None if they do not: the explanation must not tell another story than the kernel.
+    None if it does not: the explanation must not tell another story than the kernel.
 
     """
-    factors = []
-    for reads in products.factors:
-        array = inputs[reads.slot]
-        if array is None:
-            return None
-        factors.append(values(array, reads))
+    arrays = [array_of(reads.source) for reads in products.factors]
+    factors = [values(array, reads) for array, reads in zip(arrays, products.factors, strict=True) if array is not None]
+    if isinstance(value, str) or len(factors) < len(arrays):
+        return None
     results = factors[0] if len(factors) == 1 else factors[0] * factors[1]
-    integers = results.dtype.kind in "iu"
-    total = int(results.sum(dtype=np.int64)) if integers else float(results.sum(dtype=np.float64))
-    magnitude = float(np.abs(results).sum(dtype=np.float64))
-    if isinstance(value, str) or not (total == value if integers else abs(total - value) <= 1e-5 * magnitude):
+    if not _makes(results, value, products.fold):
         return None
     offsets = tuple(reads.zero_point for reads in products.factors)
     listed = tuple(
         Product(
-            tuple(element(reads.slot, tuple(int(i) for i in reads.index[number])) for reads in products.factors),
+            tuple(element(reads.source, tuple(int(i) for i in reads.index[number])) for reads in products.factors),
             offsets,
             scalar(results[number]),
         )
         for number in range(len(results))
     )
-    return Sum(listed, products.padding, products.stage, value, integers)
+    exact = results.dtype.kind in "iu" or products.fold is Fold.LARGEST
+    return Sum(listed, products.padding, products.stage, value, products.fold.value, exact)
+
+
+def _makes(results: Array, value: int | float, fold: Fold) -> bool:
+    """Whether results add up to a value, or have it as their largest; float sums nearly."""
+    if fold is Fold.LARGEST:
+        return bool(results.size and results.max() == value)
+    if results.dtype.kind in "iu":
+        return int(results.sum(dtype=np.int64)) == value
+    magnitude = float(np.abs(results).sum(dtype=np.float64))
+    return abs(float(results.sum(dtype=np.float64)) - value) <= FLOAT_SUM * magnitude
 
 
 @dataclass(frozen=True)
@@ -134,6 +146,9 @@ def _guesses(trial: Trial, slot: int, array: Array) -> Iterator[BoolArray]:
             line: tuple[int | slice, ...] = (*trial.index[:axis], slice(None), *trial.index[axis + 1 :])
             if all(isinstance(i, slice) or i < size for i, size in zip(line, array.shape, strict=True)):
                 yield _marked(nothing, line)
+    found = _searched(trial, slot, array)
+    if found is not None:
+        yield found
     if trial.index and rank and trial.index[0] < array.shape[0]:
         yield _marked(nothing, trial.index[:1])
     yield np.ones(array.shape, bool)
@@ -169,6 +184,40 @@ def _moved_from(trial: Trial, slot: int, array: Array) -> tuple[int, ...] | None
             return None
         place, scale = place + int(digit) * scale, scale * base
     return tuple(int(i) for i in np.unravel_index(place, array.shape)) if place < array.size else None
+
+
+def _searched(trial: Trial, slot: int, array: Array) -> BoolArray | None:
+    """Search for the elements that matter by halving; None if there are many."""
+    rng, before = np.random.default_rng(1), trial.look(trial.inputs)
+    flat, found = array.reshape(-1), np.zeros(array.size, bool)
+    blocks = [(0, array.size)]
+    while blocks:
+        start, stop = blocks.pop()
+        if not any(_matters(trial, slot, array, (start, stop), before, rng) for _ in range(TRIALS)):
+            continue
+        if stop - start == 1:
+            found[start] = True
+            if found.sum() > MAX_FOUND:
+                return None
+        else:
+            middle = (start + stop) // 2
+            blocks += [(start, middle), (middle, stop)]
+    return found.reshape(array.shape) if flat.size else None
+
+
+def _matters(
+    trial: Trial,
+    slot: int,
+    array: Array,
+    block: tuple[int, int],
+    before: tuple[object, ...] | None,
+    rng: np.random.Generator,
+) -> bool:
+    """Whether other elements in a block make another output element, or other stages of it."""
+    changed = array.copy()
+    part = changed.reshape(-1)[slice(*block)]
+    part[:] = _random(rng, part).astype(array.dtype)
+    return trial.look(_with(trial.inputs, slot, changed)) != before
 
 
 def _with(inputs: Inputs, slot: int, array: Array) -> Inputs:
