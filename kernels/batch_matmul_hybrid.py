@@ -135,9 +135,7 @@ def prepare_hybrid(op: OpView, sides: Sides) -> HybridBatchMatMul:
         expect(fits, f"{right.shape[axis]} scales along axis {axis}, found {scaling.scale.size}")
     asymmetric = bool(option(op, "asymmetric_quantize_inputs"))
     if asymmetric and not _sums_are_computed(input_tensor(op, 0).shape, right.shape, sides):
-        msg = (
-            f"{op.name} with asymmetric inputs and right side {right.shape}: the runtime reads unset memory"
-        )
+        msg = f"{op.name} with asymmetric inputs and right side {right.shape}: the runtime reads unset memory"
         raise UnsupportedError(msg)
     return HybridBatchMatMul(sides, quantize_asymmetric if asymmetric else quantize_symmetric, scaling.scale)
 

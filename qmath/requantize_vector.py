@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qmath.fixed_point import wrap_int32
+from qmath.fixed_point import saturating_rounding_doubling_high_mul, wrap, wrap_int32
 from qmath.multiplier import quantize_multiplier, real_value
 from qmath.requantize import (
     DOUBLE_ROUNDING,
@@ -22,6 +22,7 @@ from qmath.requantize import (
     Float32HalfEven,
     RealForm,
     Regime,
+    Requantize,
     SingleRounding,
     fixed_point,
 )
@@ -96,6 +97,64 @@ class Float32HalfEvenSaturating(Float32HalfEven):
 
 
 @dataclass(frozen=True, slots=True)
+class HalfUpThenFloor(FixedPointRegime):
+    """A high multiply that rounds half up, then a shift right that drops the fraction."""
+
+    def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
+        """Multiply by the fixed-point ``factor``, which is at most 1, and cut off."""
+        fixed = fixed_point(factor)
+        product = saturating_rounding_doubling_high_mul(accumulator, fixed.multiplier)
+        rule = "half_up(accumulator * multiplier / 2**31)"
+        note("high multiply", product, rule, accumulator=accumulator, multiplier=fixed.multiplier)
+        right = -fixed.shift
+        return note("shifted right", product >> right, "floor(product / 2**right)", product=product, right=right)
+
+
+@dataclass(frozen=True, slots=True)
+class EightBitMultiplier(Regime):
+    """A multiplier in steps of 1/256, one rounding, ties up: XNNPACK's conversions between 8-bit scales."""
+
+    def encode(self, real_multiplier: Float64Array) -> FixedPointMultiplier:
+        """Round 256 times the real multiplier, half to even."""
+        multiplier = np.rint(256 * np.asarray(real_multiplier, np.float64)).astype(np.int64)
+        return FixedPointMultiplier(multiplier, np.full(multiplier.shape, 31 - 8, np.int64))
+
+    def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
+        """Multiply and shift right by 8 bits."""
+        multiplier = fixed_point(factor).multiplier
+        product = np.asarray(accumulator, np.int64) * multiplier
+        note("product", product, "accumulator * multiplier", accumulator=accumulator, multiplier=multiplier)
+        return note("shifted right", shift_right_half_up(product, 8), "half_up(product / 2**8)", product=product)
+
+    def explain(self, real_multiplier: Float64Array, factor: Factor, note: Note) -> None:
+        """Name the multiplier."""
+        multiplier = fixed_point(factor).multiplier
+        note("multiplier", multiplier, "half_even(256 * real_multiplier)", real_multiplier=real_multiplier)
+
+    def limit(self, factor: Factor) -> Float64Array:
+        """Keep the product exact."""
+        return np.where(fixed_point(factor).multiplier < 0, -1.0, 2.0**31)
+
+
+@dataclass(frozen=True)
+class RequantizeIn16Bits(Requantize):
+    """A requantization whose results are cut to 16 bits before and after the zero point is added."""
+
+    def __call__(self, accumulator: Array, note: Note = silent) -> Array:
+        """Return output codes of type ``dtype``, same shape as ``accumulator``."""
+        note("real multiplier", self.real_multiplier)
+        self.regime.explain(self.real_multiplier, self.factor, note)
+        scaled = self.regime.apply(accumulator, self.factor, note)
+        cut = note("cut to 16 bits", wrap(scaled, 16), "wrap(scaled, 16)", scaled=scaled)
+        shifted = wrap(cut + self.zero_point, 16)
+        note("zero point added", shifted, "wrap(cut + zero_point, 16)", cut=cut, zero_point=self.zero_point)
+        low, high = self.activation.min, self.activation.max
+        clamped = np.clip(shifted, low, high)
+        note("clamped", clamped, "clamp(shifted, low, high)", shifted=shifted, low=low, high=high)
+        return clamped.astype(self.dtype.storage)
+
+
+@dataclass(frozen=True, slots=True)
 class InBlocks(FixedPointRegime):
     """One regime for whole blocks of channels, another for the channels left over: vector code and its tail.
 
@@ -142,6 +201,8 @@ class InBlocks(FixedPointRegime):
         )
 
 
+HALF_UP_THEN_FLOOR = HalfUpThenFloor()
+EIGHT_BIT_MULTIPLIER = EightBitMultiplier()
 FLOOR_THEN_HALF_UP = FloorThenHalfUp()
 SINGLE_ROUNDING_FLOAT32 = SingleRoundingFloat32()
 FLOAT32_HALF_EVEN_SATURATING = Float32HalfEvenSaturating()

@@ -25,7 +25,7 @@ class InputScaling:
     zero_point
         Of the input.
     left_shift
-        Bits.
+        Bits; a negative number shifts right and drops the fraction.
     factor
         Multiplier and shift; the shift is not positive.
     regime
@@ -42,8 +42,9 @@ class InputScaling:
         """Scale codes; int32, wrapping."""
         centred = x.astype(np.int64) - self.zero_point
         note("zero point subtracted", centred, "x - zero_point", x=x, zero_point=self.zero_point)
-        shifted = wrap_int32(centred << self.left_shift)
-        note("shifted", shifted, "wrap(centred * 2**left_shift)", centred=centred, left_shift=self.left_shift)
+        raised = centred << self.left_shift if self.left_shift >= 0 else centred >> -self.left_shift
+        shifted = wrap_int32(raised)
+        note("shifted", shifted, "wrap(floor(centred * 2**left_shift))", centred=centred, left_shift=self.left_shift)
         return self.regime.apply(shifted, self.factor, note)
 
 
@@ -63,12 +64,15 @@ def twice_larger_scale(op: OpView) -> Float64Array:
     return twice
 
 
-def to_common_scale(op: OpView, left_shift: int, regime: Regime) -> tuple[InputScaling, InputScaling]:
-    """Prepare both inputs to be brought to twice the larger of their scales."""
+def to_common_scale(
+    op: OpView, left_shift: int, regime: Regime, *, float32: bool = False
+) -> tuple[InputScaling, InputScaling]:
+    """Prepare both inputs to be brought to twice the larger of their scales; quotients of scales are float64 or 32."""
     common = twice_larger_scale(op)
 
     def scaling(x: TensorView) -> InputScaling:
-        factor = quantize_multiplier(float32_scale(x).astype(np.float64) / common)
+        ratio = np.asarray(float32_scale(x).astype(np.float64) / common)
+        factor = quantize_multiplier(ratio.astype(np.float32) if float32 else ratio)
         return InputScaling(zero_point_of(x), left_shift, expect_right_shift(factor, "an input scale"), regime)
 
     return scaling(input_tensor(op, 0)), scaling(input_tensor(op, 1))

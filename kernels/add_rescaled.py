@@ -1,0 +1,305 @@
+"""ADD and SUB of any scales: inputs brought to a common scale, added, requantized; three multiplications.
+
+LiteRT's optimized ADD runs whole blocks of elements through vector instructions, which round the scaled inputs
+otherwise, and what is left over through the reference's scalar code. Which elements form a block follows from how
+the shapes broadcast.
+
+Source: ``tflite/kernels/add.cc``, ``tflite/kernels/sub.cc``, ``tflite/kernels/internal/reference/add.h``, ``sub.h``,
+``internal/optimized/integer_ops/add.h``, ``internal/optimized/optimized_ops.h`` (BinaryBroadcastFiveFold),
+``internal/reference/process_broadcast_shapes.h``.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from kernels.engine import elementwise
+from kernels.engine.blocks import binary_blocks, in_place
+from kernels.engine.contract import expect, output_tensor, zero_point_of
+from kernels.engine.elementwise import expect_right_shift, float32_scale
+from kernels.engine.scaling import InputScaling, to_common_scale, twice_larger_scale
+from kernels.engine.shifts import SCALAR_SHIFT, VECTOR_SHIFT, EitherWay
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
+from qmath.fixed_point import wrap_int32
+from qmath.multiplier import quantize_multiplier
+from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize
+from qmath.requantize_vector import HALF_UP_THEN_FLOOR, RequantizeIn16Bits
+from qmath.stages import Note, silent, under
+from qmath.types import ActivationRange, Array, BoolArray, DType, FixedPointMultiplier, Float64Array
+
+#: Bits by which inputs are shifted left before they are scaled, so that the sum keeps precision.
+LEFT_SHIFT = {DType.INT8: 20, DType.UINT8: 20, DType.INT16: 15}
+
+
+@dataclass(frozen=True, slots=True)
+class RescaledAdd(Prepared):
+    """A prepared ADD (``sign`` 1) or SUB (``sign`` -1) of int8, uint8 or int16."""
+
+    first: InputScaling
+    second: InputScaling
+    sign: int
+    requantize: Requantize
+    codes: DType
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`rescaled_add`."""
+        return (rescaled_add(given(inputs, 0), given(inputs, 1), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Tabulate all pairs of 8-bit codes; of 16-bit ones both scalings."""
+        if self.codes.bits == 8:
+            return elementwise.binary(partial(rescaled_add, op=self), self.codes, self.codes, constants)
+        return self._with_tables_of_inputs()
+
+    def _with_tables_of_inputs(self) -> Runner:
+        scalings = [elementwise.unary(scaling, self.codes) for scaling in (self.first, self.second)]
+        # Zero points are 0: a code, shifted left by 15, has 31 bits with its sign, and is at least halved.
+        requantize = in_place(self.requantize, 1 << 30)
+
+        def function(x1: Array, x2: Array) -> Array:
+            (first,), (second,) = scalings[0]([x1]), scalings[1]([x2])
+            return requantize(first + self.sign * second)
+
+        return binary_blocks(function, self.codes)
+
+
+def rescaled_add(x1: Array, x2: Array, op: RescaledAdd, note: Note = silent) -> Array:
+    """Add or subtract codes of different scales.
+
+    Parameters
+    ----------
+    x1, x2
+        int8, uint8 or int16, shapes that broadcast: quantized.
+    op
+        The prepared op.
+    note
+        Receives the stages.
+
+    Returns
+    -------
+    Codes of the same type, the broadcast shape.
+
+    Notes
+    -----
+    1. Each input: subtract its zero point, shift left (by 20 bits, for int16 by 15), multiply by its scale over twice
+       the larger of both scales, which is at most one half.
+    2. accumulator: the sum, or the first less the second; int32.
+    3. Requantize: multiply by twice the larger scale over (``2**left_shift`` times the output's), round, add the zero
+       point, clamp to the fused activation.
+
+    """
+    first, second = op.first(x1, under(note, "input 1")), op.second(x2, under(note, "input 2"))
+    accumulator = wrap_int32(first + op.sign * second)
+    note("accumulator", accumulator, f"wrap(first {'+' if op.sign > 0 else '-'} second)", first=first, second=second)
+    return op.requantize(accumulator, note)
+
+
+# --- In blocks ----------------------------------------------------------------------------------------------------
+
+
+class Inner(enum.Enum):
+    """What the innermost loop of an elementwise op runs over."""
+
+    ELEMENTS = enum.auto()
+    """Two arrays, element by element."""
+    SCALAR = enum.auto()
+    """One element of one input with an array of the other."""
+    GENERIC = enum.auto()
+    """Single elements: the shapes do not broadcast in five loops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The innermost loop: what it runs over, and how many elements of the output it makes."""
+
+    inner: Inner
+    length: int
+
+
+def innermost(first: Sequence[int], second: Sequence[int]) -> Run:
+    """Return the innermost loop for two shapes that broadcast.
+
+    The dimensions, from the last to the first, fall into five groups: equal ones, ones that the first shape
+    broadcasts (its sizes being 1), equal ones, ones that the other shape broadcasts, equal ones. If the last group has
+    one element, the loop runs over the next.
+    """
+    rank = max(len(first), len(second))
+    shapes = [(1,) * (rank - len(shape)) + tuple(shape) for shape in (first, second)]
+    if shapes[0] == shapes[1]:
+        return Run(Inner.ELEMENTS, math.prod(shapes[0]))
+    pairs = list(zip(*shapes, strict=True))[::-1]
+    if next(pair for pair in pairs if pair[0] != pair[1])[0] != 1:
+        pairs = [(second_size, first_size) for first_size, second_size in pairs]
+    groups = []
+    for fits in (_equal, _broadcast_by_first, _equal, _broadcast_by_second, _equal):
+        count = next((i for i, pair in enumerate(pairs) if not fits(pair)), len(pairs))
+        groups.append(math.prod(max(pair) if 0 not in pair else 0 for pair in pairs[:count]))
+        pairs = pairs[count:]
+    if pairs:
+        return Run(Inner.GENERIC, 1)
+    return Run(Inner.ELEMENTS, groups[0]) if groups[0] > 1 else Run(Inner.SCALAR, groups[1])
+
+
+def _equal(pair: tuple[int, int]) -> bool:
+    return pair[0] == pair[1]
+
+
+def _broadcast_by_first(pair: tuple[int, int]) -> bool:
+    return pair[0] == 1
+
+
+def _broadcast_by_second(pair: tuple[int, int]) -> bool:
+    return pair[1] == 1
+
+
+@dataclass(frozen=True, slots=True)
+class VectorCode:
+    """Vector instructions for one kind of loop: how many elements they take at once, and the op as they compute it."""
+
+    block: int
+    op: RescaledAdd
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedAdd(Prepared):
+    """A prepared ADD of LiteRT's optimized kernels.
+
+    Attributes
+    ----------
+    vector
+        By what the innermost loop runs over.
+    rest
+        The op as scalar code computes it.
+
+    """
+
+    vector: dict[Inner, VectorCode]
+    rest: RescaledAdd
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`blocked_add`."""
+        return (blocked_add(given(inputs, 0), given(inputs, 1), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Compile every form; run one on everything, then scalar code again on what is left over."""
+        vector = {inner: code.op.compile(constants) for inner, code in self.vector.items()}
+        rest = self.rest.compile(constants)
+
+        def run(inputs: Inputs) -> Outputs:
+            x1, x2 = given(inputs, 0), given(inputs, 1)
+            loop = innermost(x1.shape, x2.shape)
+            cut = self.cut(loop)
+            if cut == 0:
+                return rest(inputs)
+            (codes,) = vector[loop.inner](inputs)
+            if cut == loop.length:
+                return (codes,)
+            rows = np.ascontiguousarray(codes).reshape(-1, loop.length)
+            ends = [np.broadcast_to(x, codes.shape).reshape(rows.shape)[:, cut:] for x in (x1, x2)]
+            rows[:, cut:] = rescaled_add(ends[0], ends[1], self.rest)
+            return (rows.reshape(codes.shape),)
+
+        return run
+
+    def cut(self, loop: Run) -> int:
+        """Return how many elements of each innermost loop whole blocks take."""
+        code = self.vector.get(loop.inner)
+        return 0 if code is None else loop.length // code.block * code.block
+
+    def in_blocks(self, loop: Run, size: int) -> BoolArray:
+        """Return which of ``size`` elements of the output lie in whole blocks."""
+        return np.arange(size) % max(loop.length, 1) < self.cut(loop)
+
+
+def blocked_add(x1: Array, x2: Array, op: BlockedAdd, note: Note = silent) -> Array:
+    """Add codes of different scales, as vector instructions do in whole blocks and scalar code does after them.
+
+    Notes
+    -----
+    1. Find the innermost loop (:func:`innermost`).
+    2. In whole blocks from its start: :func:`rescaled_add`, inputs scaled as the vector code does.
+    3. After the last whole block: :func:`rescaled_add` of the reference.
+
+    Quirk: Optimized ADD rounds an element by its place: whole blocks of a row (16 or 8 elements) go through vector
+    instructions that scale the inputs without rounding, the rest of the row through scalar code that rounds.
+
+    """
+    loop = innermost(x1.shape, x2.shape)
+    cut = op.cut(loop)
+    if cut in {0, loop.length}:
+        return rescaled_add(x1, x2, op.vector[loop.inner].op if cut else op.rest, note)
+    in_blocks = rescaled_add(x1, x2, op.vector[loop.inner].op, under(note, "in blocks"))
+    left_over = rescaled_add(x1, x2, op.rest, under(note, "left over"))
+    chosen = op.in_blocks(loop, in_blocks.size).reshape(in_blocks.shape)
+    rule = "in_blocks if is_in_block else left_over"
+    codes = np.where(chosen, in_blocks, left_over)
+    return note("codes", codes, rule, in_blocks=in_blocks, left_over=left_over, is_in_block=chosen)
+
+
+# --- Preparation --------------------------------------------------------------------------------------------------
+
+
+def _real_multiplier(op: OpView, *, float32: bool) -> Float64Array:
+    """Return twice the larger input scale over ``2**left_shift`` output scales."""
+    y = output_tensor(op)
+    with np.errstate(over="ignore"):
+        unit = np.asarray(np.float32(1 << LEFT_SHIFT[y.dtype]) * float32_scale(y))
+        quotient = twice_larger_scale(op).astype(np.float32) / unit if float32 else twice_larger_scale(op) / unit
+    real_multiplier = np.asarray(quotient, np.float64)
+    expect(bool(real_multiplier > 0), f"a smaller output scale, found {float32_scale(y)}")
+    return real_multiplier
+
+
+def rescaled(op: OpView, activation: ActivationRange, *, float32_multipliers: bool = False) -> Prepared:
+    """Prepare :class:`RescaledAdd`, its multipliers computed in float64 or in float32."""
+    y, left_shift = output_tensor(op), LEFT_SHIFT[output_tensor(op).dtype]
+    first, second = to_common_scale(op, left_shift, DOUBLE_ROUNDING, float32=float32_multipliers)
+    real_multiplier = _real_multiplier(op, float32=float32_multipliers)
+
+    def form(regime: Regime) -> RescaledAdd:
+        output = Requantize(regime, real_multiplier, zero_point_of(y), activation, y.dtype)
+        return RescaledAdd(first, second, 1 if op.name == "ADD" else -1, output, y.dtype)
+
+    if op.name == "SUB" and real_multiplier > 1:
+        why = f"SUB with twice the larger input scale above 2**{left_shift} output scales"
+        return EitherWay(form(SCALAR_SHIFT), form(VECTOR_SHIFT), why)
+    expect_right_shift(quantize_multiplier(real_multiplier), "the scale of the sum over the output's")
+    return form(DOUBLE_ROUNDING)
+
+
+def in_blocks(op: OpView, activation: ActivationRange) -> Prepared:
+    """Prepare :class:`BlockedAdd`, or :class:`RescaledAdd` for SUB, which has no vector code."""
+    rest = rescaled(op, activation)
+    if not isinstance(rest, RescaledAdd) or op.name == "SUB":
+        return rest
+    output = rest.requantize
+    if rest.codes.bits == 8:
+        output = RequantizeIn16Bits(output.regime, output.real_multiplier, output.zero_point, activation, rest.codes)
+    floored = replace(rest, first=_floored(rest.first), second=_floored(rest.second), requantize=output)
+    raised = replace(rest, first=_raised(rest.first), second=_raised(rest.second), requantize=output)
+    vector = {
+        DType.INT8: {Inner.ELEMENTS: VectorCode(16, raised), Inner.SCALAR: VectorCode(8, floored)},
+        DType.UINT8: {Inner.ELEMENTS: VectorCode(8, floored), Inner.SCALAR: VectorCode(8, floored)},
+        DType.INT16: {Inner.ELEMENTS: VectorCode(16, raised)},
+    }[rest.codes]
+    if rest.codes is DType.INT16 and op.inputs[0] and op.inputs[1] and op.inputs[0].shape != op.inputs[1].shape:
+        return rest
+    return BlockedAdd(vector, rest)
+
+
+def _floored(scaling: InputScaling) -> InputScaling:
+    """Scale with a floor after the high multiply."""
+    return replace(scaling, regime=HALF_UP_THEN_FLOOR)
+
+
+def _raised(scaling: InputScaling) -> InputScaling:
+    """Scale by shifting left by so much less instead of right afterwards; then nothing but the multiply rounds."""
+    factor = scaling.factor
+    left_shift = scaling.left_shift + int(factor.shift)
+    return replace(scaling, left_shift=left_shift, factor=FixedPointMultiplier(factor.multiplier, factor.shift * 0))
