@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import fbs
 from qmath.types import Array, DType
 from tests.cells import values
-from tests.cells.case import Case
+from tests.cells.case import Case, Generator
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,26 @@ def elements(rng: np.random.Generator, dtype: DType, shape: Sequence[int]) -> Ar
     if dtype is DType.BOOL:
         return rng.integers(0, 2, shape).astype(bool)
     if dtype.is_integer:
-        return values.codes(rng, dtype, shape) if dtype.bits <= 32 else rng.integers(-(1 << 62), 1 << 62, shape)
+        if dtype.bits <= 32:
+            return values.codes(rng, dtype, shape)
+        return rng.integers(-(1 << 62), 1 << 62, shape).astype(dtype.storage)
     if dtype is DType.BFLOAT16:
         return rng.integers(0, 1 << 16, shape).astype(np.uint16)
     return values.floats(rng, shape).astype(dtype.storage)
+
+
+#: What copying kernels take beside the types that cells of their own are about.
+OTHER_TYPES = (DType.UINT16, DType.UINT32, DType.UINT64, DType.FLOAT16, DType.FLOAT64, DType.COMPLEX64)
+
+
+def in_turn(op: str, generator: Callable[..., Iterator[Case]], dtypes: Sequence[DType] = OTHER_TYPES) -> Generator:
+    """Return a generator of cases of several element types, one after the other, as one cell."""
+
+    def cases(rng: np.random.Generator) -> Iterator[Case]:
+        for many in zip(*(generator(rng, dtype=dtype) for dtype in dtypes), strict=True):
+            yield from (dataclasses.replace(case, cell=f"{op} other types") for case in many)
+
+    return cases
 
 
 def values_like(rng: np.random.Generator, array: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 
 from kernels.strided_slice import Masks, lay_out
 from qmath.types import DType
-from tests.cells.build import Operand, Result, elements, one_op, quantization, scalar, vector
+from tests.cells.build import Operand, Result, elements, in_turn, one_op, quantization, scalar, vector
 from tests.cells.build import shape as shape_of
 from tests.cells.case import Case, Generator
 
@@ -169,6 +169,14 @@ def _cells() -> dict[str, Generator]:
     ):
         for dtype in dtypes:
             cells[f"{name} {dtype.name.lower()}"] = partial(generator, dtype=dtype)
+    for name, generator in (
+        ("SLICE", slices),
+        ("STRIDED_SLICE", strided_slices),
+        ("DYNAMIC_UPDATE_SLICE", updates),
+    ):
+        cells[f"{name} other types"] = in_turn(name, generator)
+    cells["UNPACK float16"] = partial(unpacks, dtype=DType.FLOAT16)
+    cells["PACK uint32"] = partial(packs, dtype=DType.UINT32)
     return cells
 
 

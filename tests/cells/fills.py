@@ -9,7 +9,7 @@ import numpy as np
 
 from qmath.types import DType
 from tests.cells import values
-from tests.cells.build import Operand, Result, elements, one_op, quantization, scalar, vector
+from tests.cells.build import Operand, Result, elements, in_turn, one_op, quantization, scalar, vector
 from tests.cells.build import shape as shape_of
 from tests.cells.case import Case, Generator
 
@@ -188,6 +188,16 @@ def _cells() -> dict[str, Generator]:
     for op in ("SELECT", "SELECT_V2"):
         for dtype in COMMON:
             cells[f"{op} {dtype.name.lower()}"] = partial(selections, op=op, dtype=dtype)
+    for name, generator in (
+        ("TILE", tiles),
+        ("BROADCAST_TO", broadcasts),
+        ("FILL", fills),
+        ("SPACE_TO_BATCH_ND", space_to_batches),
+        ("BATCH_TO_SPACE_ND", batches_to_space),
+        ("SELECT", partial(selections, op="SELECT")),
+        ("SELECT_V2", partial(selections, op="SELECT_V2")),
+    ):
+        cells[f"{name} other types"] = in_turn(name, generator)
     return cells
 
 

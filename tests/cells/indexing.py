@@ -184,6 +184,8 @@ def _cells() -> dict[str, Generator]:
     ):
         for dtype in dtypes:
             cells[f"{name} {dtype.name.lower()}"] = partial(generator, dtype=dtype)
+    cells["GATHER float16"] = partial(gathers, dtype=DType.FLOAT16)
+    cells["GATHER_ND float16"] = partial(gathers_nd, dtype=DType.FLOAT16)
     for op in ("ARG_MAX", "ARG_MIN"):
         for dtype in (DType.INT8, DType.UINT8, DType.INT32, DType.FLOAT32, DType.BOOL):
             cells[f"{op} {dtype.name.lower()}"] = partial(arg_extrema, op=op, dtype=dtype)

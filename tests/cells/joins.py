@@ -9,7 +9,7 @@ import numpy as np
 
 from qmath.types import DType
 from tests.cells import values
-from tests.cells.build import Operand, Result, elements, one_op, quantization
+from tests.cells.build import Operand, Result, elements, in_turn, one_op, quantization
 from tests.cells.build import shape as shape_of
 from tests.cells.case import Case, Generator
 
@@ -89,6 +89,9 @@ def _cells() -> dict[str, Generator]:
         for op in ("PAD", "PADV2"):
             cells[f"{op} {dtype.name.lower()}"] = partial(pads, op=op, dtype=dtype)
         cells[f"MIRROR_PAD {dtype.name.lower()}"] = partial(mirror_pads, dtype=dtype)
+    cells["CONCATENATION other types"] = in_turn("CONCATENATION", concatenations, (DType.UINT32, DType.FLOAT16))
+    cells["MIRROR_PAD other types"] = in_turn("MIRROR_PAD", mirror_pads)
+    cells["PAD float16"] = partial(pads, op="PAD", dtype=DType.FLOAT16)
     return cells
 
 

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from qmath.types import DType
-from tests.cells.build import Operand, Result, elements, one_op, quantization, scalar, vector
+from tests.cells.build import Operand, Result, elements, in_turn, one_op, quantization, scalar, vector
 from tests.cells.build import shape as shape_of
 from tests.cells.case import Case, Generator
 
@@ -136,6 +136,14 @@ def _cells() -> dict[str, Generator]:
         cells[f"SQUEEZE {dtype.name.lower()}"] = partial(squeezes, dtype=dtype)
         cells[f"EXPAND_DIMS {dtype.name.lower()}"] = partial(expansions, dtype=dtype)
         cells[f"REVERSE_V2 {dtype.name.lower()}"] = partial(reversals, dtype=dtype)
+    for op, generator in (
+        ("RESHAPE", reshapes),
+        ("TRANSPOSE", transposes),
+        ("SQUEEZE", squeezes),
+        ("EXPAND_DIMS", expansions),
+    ):
+        cells[f"{op} other types"] = in_turn(op, generator)
+    cells["REVERSE_V2 float16"] = partial(reversals, dtype=DType.FLOAT16)
     for dtype in (DType.INT32, DType.INT64):
         cells[f"SHAPE {dtype.name.lower()}"] = partial(shapes, dtype=dtype)
     for dtype in (DType.UINT8, DType.INT16, DType.INT32, DType.INT64, DType.FLOAT32):
