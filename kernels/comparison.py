@@ -5,7 +5,6 @@ Source: ``tflite/kernels/comparisons.cc``, ``tflite/kernels/internal/reference/c
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -34,7 +33,7 @@ from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, Tens
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.multiplier import quantize_multiplier
 from qmath.requantize import DOUBLE_ROUNDING, Regime
-from qmath.stages import Note, silent, under
+from qmath.stages import Note, Ruled, silent, under
 from qmath.types import Array, BoolArray, DType
 
 REGIME: Rules[Regime] = Rules("comparisons", {LITERT_REFERENCE: DOUBLE_ROUNDING})
@@ -42,13 +41,13 @@ REGIME: Rules[Regime] = Rules("comparisons", {LITERT_REFERENCE: DOUBLE_ROUNDING}
 #: Bits by which codes are shifted left before they are scaled.
 LEFT_SHIFT = 8
 
-_COMPARE: dict[str, Callable[[Array, Array], BoolArray]] = {
-    "EQUAL": np.equal,
-    "NOT_EQUAL": np.not_equal,
-    "LESS": np.less,
-    "LESS_EQUAL": np.less_equal,
-    "GREATER": np.greater,
-    "GREATER_EQUAL": np.greater_equal,
+_COMPARE: dict[str, Ruled[[Array, Array], BoolArray]] = {
+    "EQUAL": Ruled("first == second", np.equal),
+    "NOT_EQUAL": Ruled("first != second", np.not_equal),
+    "LESS": Ruled("first < second", np.less),
+    "LESS_EQUAL": Ruled("first <= second", np.less_equal),
+    "GREATER": Ruled("first > second", np.greater),
+    "GREATER_EQUAL": Ruled("first >= second", np.greater_equal),
 }
 _EQUALITY = {"EQUAL", "NOT_EQUAL"}
 _PLAIN = {DType.FLOAT32, DType.FLOAT16, DType.INT32, DType.INT64}
@@ -58,7 +57,7 @@ _PLAIN = {DType.FLOAT32, DType.FLOAT16, DType.INT32, DType.INT64}
 class Comparison(Prepared):
     """A prepared comparison of quantized tensors."""
 
-    compare: Callable[[Array, Array], BoolArray]
+    compare: Ruled[[Array, Array], BoolArray]
     first: InputScaling
     second: InputScaling
     codes: DType
@@ -103,7 +102,7 @@ def comparison(x1: Array, x2: Array, op: Comparison, note: Note = silent) -> Boo
 
     """
     first, second = op.first(x1, under(note, "input 1")), op.second(x2, under(note, "input 2"))
-    return np.asarray(op.compare(first, second))
+    return note("result", np.asarray(op.compare(first, second)), op.compare.rule, first=first, second=second)
 
 
 def prepare(op: OpView, profile: Profile) -> Prepared:

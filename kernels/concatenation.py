@@ -65,9 +65,13 @@ def rescale(codes: Array, rescaling: Rescaling | None, note: Note = silent) -> A
     """
     if rescaling is None:
         return codes
-    real = note("real", codes.astype(np.float32) * rescaling.scale + rescaling.bias)
-    rounded = note("rounded", float_to_int32_x86(round_to_integer(real, rescaling.rounding)))
-    return note("clamped", np.clip(rounded + rescaling.zero_point, 0, 255)).astype(np.uint8)
+    real = codes.astype(np.float32) * rescaling.scale + rescaling.bias
+    note("real", real, "float32(float32(code * scale) + bias)", code=codes, scale=rescaling.scale, bias=rescaling.bias)
+    rounded = float_to_int32_x86(round_to_integer(real, rescaling.rounding))
+    note("rounded", rounded, f"{rescaling.rounding.rule}(real)", real=real)
+    clamped = np.clip(rounded + rescaling.zero_point, 0, 255)
+    note("clamped", clamped, "clamp(rounded + zero_point, 0, 255)", rounded=rounded, zero_point=rescaling.zero_point)
+    return clamped.astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)

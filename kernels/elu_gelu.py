@@ -18,6 +18,7 @@ from kernels.engine.lookup import TO_CODES, eight_bit, sixteen_bit
 from kernels.engine.registry import Kernel
 from kernels.engine.types import OpView, Prepared
 from kernels.profiles import Profile
+from qmath.stages import ruled
 from qmath.types import Array, DType, Float64Array
 
 #: sqrt(2 / pi), rounded to float32.
@@ -26,17 +27,20 @@ _MINUS_ROOT_HALF = np.float32(-math.sqrt(0.5))
 _CUBIC = np.float32(0.044715)
 
 
+@ruled("float32(exp(x) - 1 if x < 0 else x)")
 def elu(x: Float64Array) -> Float64Array:
     """Compute e**x - 1 for negative x, else x."""
     return np.where(x < 0, np.expm1(np.minimum(x, 0)), x)
 
 
+@ruled("~ x / 2 * (1 + erf(x / sqrt(2)))")
 def gelu(x: Float64Array) -> Float64Array:
     """Compute x / 2 * erfc(-x / sqrt(2)), every step rounded to float32."""
     real = np.asarray(x, np.float32)
     return np.asarray(np.float32(0.5) * real * _erfc(real * _MINUS_ROOT_HALF)).astype(np.float64)
 
 
+@ruled("~ x / 2 * (1 + tanh(sqrt(2 / 3.141592653589793) * (x + 0.044715 * x**3)))")
 def gelu_approximate(x: Float64Array) -> Float64Array:
     """Compute x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))), every step rounded to float32."""
     real = np.asarray(x, np.float32)

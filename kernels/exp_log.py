@@ -15,9 +15,11 @@ from kernels.engine.lookup import TO_CODES, eight_bit, sixteen_bit
 from kernels.engine.registry import Kernel
 from kernels.engine.types import OpView, Prepared
 from kernels.profiles import Profile
+from qmath.stages import Ruled, ruled
 from qmath.types import DType, Float32Array, Float64Array
 
 
+@ruled("float32(exp(x))")
 def exp(x: Float64Array) -> Float64Array:
     """Compute e**x."""
     return np.asarray(np.exp(x))
@@ -52,7 +54,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         expect_zero_points_of_zero(x, y)
     with np.errstate(over="ignore"):
         lowest = np.asarray(np.float32(y.dtype.min - zero_point_of(y)) * float32_scale(y))
-    function = exp if op.name == "EXP" else partial(log_or_lowest, lowest=lowest)
+    function = exp if op.name == "EXP" else Ruled("float32(log(x))", partial(log_or_lowest, lowest=lowest))
     if x.dtype is DType.INT16:
         return sixteen_bit(function, x, y)
     return eight_bit(function, x, y, TO_CODES[profile])

@@ -46,10 +46,16 @@ def fake_quant(x: Float32Array, op: FakeQuant, note: Note = silent) -> Float32Ar
 
     """
     with np.errstate(all="ignore"):
-        clamped = note("clamped", np.minimum(np.fmax(x, op.lowest), op.highest))
-        inverse = np.float32(1) / op.scale
-        steps = note("steps", round_half_away_from_zero(np.asarray((clamped - op.lowest) * inverse)))
-        return np.asarray(steps * op.scale + op.lowest)
+        clamped = np.minimum(np.fmax(x, op.lowest), op.highest)
+        note("clamped", clamped, "clamp(x, lowest, highest)", x=x, lowest=op.lowest, highest=op.highest)
+        inverse = np.asarray(np.float32(1) / op.scale)
+        note("inverse scale", inverse, "float32(1 / scale)", scale=op.scale)
+        steps = round_half_away_from_zero(np.asarray((clamped - op.lowest) * inverse))
+        rule = "half_away(float32(float32(clamped - lowest) * inverse))"
+        note("steps", steps, rule, clamped=clamped, lowest=op.lowest, inverse=inverse)
+        result = np.asarray(steps * op.scale + op.lowest)
+        rule = "float32(float32(steps * scale) + lowest)"
+        return note("result", result, rule, steps=steps, scale=op.scale, lowest=op.lowest)
 
 
 def nudged(low: Float32Array, high: Float32Array, bits: int) -> FakeQuant:

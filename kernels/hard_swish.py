@@ -96,24 +96,43 @@ def hard_swish(x: Array, op: HardSwish, note: Note = silent) -> Array:
     6. Divide by what is left of the output multiplier's power of two, ties away from zero; add the zero point; clamp.
 
     """
-    hires = note("hires input", wrap((x.astype(np.int64) - op.input_zero_point) << HIRES_BITS, 16))
-    on_output_scale = note("on output scale", saturating_rounding_doubling_high_mul(hires, op.output.multiplier, 16))
-    reluish = note("reluish", _reluish(hires, op.reluish))
-    gate = note("gate", (reluish + (1 << 15)) >> 1)
-    product = note("product", divide_toward_zero(gate * on_output_scale, 1 << 15))
-    shifted = note("shifted right", divide_by_power_of_two_16(product, -int(op.output.shift)))
+    hires = wrap((x.astype(np.int64) - op.input_zero_point) << HIRES_BITS, 16)
+    note("hires input", hires, f"wrap((x - zero_point) * 2**{HIRES_BITS}, 16)", x=x, zero_point=op.input_zero_point)
+    scaled = saturating_rounding_doubling_high_mul(hires, op.output.multiplier, 16)
+    rule = "half_up(hires * multiplier / 2**15)"
+    note("on output scale", scaled, rule, hires=hires, multiplier=op.output.multiplier)
+    reluish = _reluish(hires, op.reluish, note)
+    gate = note("gate", (reluish + (1 << 15)) >> 1, "floor((reluish + 2**15) / 2)", reluish=reluish)
+    product = divide_toward_zero(gate * scaled, 1 << 15)
+    note("product", product, "toward_zero(gate * scaled / 2**15)", gate=gate, scaled=scaled)
+    right = -int(op.output.shift)
+    shifted = divide_by_power_of_two_16(product, right)
+    note("shifted right", shifted, "half_away(product / 2**right)", product=product, right=right)
     codes = wrap(shifted + op.output_zero_point, 16)
-    return np.clip(codes, op.dtype.min, op.dtype.max).astype(op.dtype.storage)
+    terms = {"shifted": shifted, "zero_point": np.asarray(op.output_zero_point)}
+    note("zero point added", codes, "wrap(shifted + zero_point, 16)", **terms)
+    low, high = op.dtype.min, op.dtype.max
+    clamped = note("clamped", np.clip(codes, low, high), "clamp(codes, low, high)", codes=codes, low=low, high=high)
+    return clamped.astype(op.dtype.storage)
 
 
-def _reluish(hires: Int64Array, factor: FixedPointMultiplier) -> Int64Array:
+def _reluish(hires: Int64Array, factor: FixedPointMultiplier, note: Note) -> Int64Array:
     """Scale a hires input so that 3 becomes 2**15 (step 3 of :func:`hard_swish`)."""
-    shift = int(factor.shift)
+    shift, low, high = int(factor.shift), -(1 << 15), (1 << 15) - 1
     if shift > 0:
         almost = saturating_left_shift(hires, shift - 1, 16)
-        return saturating_left_shift(saturating_rounding_doubling_high_mul(almost, factor.multiplier, 16), 1, 16)
+        rule = "clamp(hires * 2**left, low, high)"
+        note("reluish: shifted left", almost, rule, hires=hires, left=shift - 1, low=low, high=high)
+        product = saturating_rounding_doubling_high_mul(almost, factor.multiplier, 16)
+        rule = "half_up(almost * multiplier / 2**15)"
+        note("reluish: high multiply", product, rule, almost=almost, multiplier=factor.multiplier)
+        reluish = saturating_left_shift(product, 1, 16)
+        return note("reluish", reluish, "clamp(2 * product, low, high)", product=product, low=low, high=high)
     product = saturating_rounding_doubling_high_mul(hires, factor.multiplier, 16)
-    return divide_by_power_of_two_16(product, -shift) if shift < 0 else product
+    rule = "half_up(hires * multiplier / 2**15)"
+    note("reluish: high multiply", product, rule, hires=hires, multiplier=factor.multiplier)
+    reluish = divide_by_power_of_two_16(product, -shift) if shift < 0 else product
+    return note("reluish", reluish, "half_away(product / 2**right)", product=product, right=-shift)
 
 
 def float_hard_swish(x: Float32Array) -> Float32Array:

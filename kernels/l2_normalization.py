@@ -26,6 +26,7 @@ from kernels.engine.contract import (
     zero_point_of,
 )
 from kernels.engine.registry import Kernel
+from kernels.engine.taps import Products, Reads, row
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
@@ -54,6 +55,10 @@ class L2Normalization(Prepared):
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`l2_normalization`."""
         return (l2_normalization(given(inputs, 0), self, note),)
+
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return the terms of the sum of squares."""
+        return Products((Reads("square", row(index, given(inputs, 0).shape[-1])),), stage="sum of squares")
 
 
 def l2_normalization(x: Array, op: L2Normalization, note: Note = silent) -> Array:

@@ -24,6 +24,7 @@ from kernels.engine.contract import (
 )
 from kernels.engine.elementwise import expect_right_shift, float32_scale
 from kernels.engine.registry import Kernel
+from kernels.engine.taps import Products, Reads, row
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from kernels.softmax import DIFFERENCE_BITS, SUM_BITS, ScaledDifferences, below_maximum, powers_and_terms
@@ -65,6 +66,10 @@ class FixedPointLogSoftmax(Prepared):
         """Evaluate :func:`fixed_point_log_softmax`."""
         return (fixed_point_log_softmax(given(inputs, 0), self, note),)
 
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return the terms of the sum of powers."""
+        return Products((Reads("term", row(index, given(inputs, 0).shape[-1])),), stage="sum of powers")
+
     def compile(self, constants: Inputs) -> Runner:
         """Tabulate step 2 for the 256 differences that 8-bit codes can have."""
         del constants
@@ -105,7 +110,7 @@ def fixed_point_log_softmax(x: Array, op: FixedPointLogSoftmax, note: Note = sil
        clamp. Differences up to the threshold give the lowest code.
 
     """
-    difference = note("difference", below_maximum(x))
+    difference = below_maximum(x, note)
     _, terms = powers_and_terms(difference, op.scaling, note)
     return _logarithms(difference, terms, op, note)
 
@@ -117,15 +122,22 @@ def _logarithms(difference: Int64Array, terms: Int64Array, op: FixedPointLogSoft
         return difference.astype(op.dtype.storage)
     if total.max() > DType.INT32.max:
         raise UnsupportedError("LOG_SOFTMAX is not covered where a row's powers sum up to 4096: the sum overflows")
-    logarithm = note("logarithm", log_x_for_x_greater_than_or_equal_to_1(total, SUM_BITS, DIFFERENCE_BITS))
+    logarithm = log_x_for_x_greater_than_or_equal_to_1(total, SUM_BITS, DIFFERENCE_BITS)
+    note("logarithm", logarithm, f"~ 2**{31 - DIFFERENCE_BITS} * log(total / 2**{31 - SUM_BITS})", total=total)
     reached = DOUBLE_ROUNDING.apply(wrap_int32(logarithm + DType.INT32.min), op.unscaling)
     threshold = note("threshold", np.maximum(op.scaling.lowest - 1, reached))
     counts = difference > threshold
     scaled = op.scaling(np.where(counts, difference, 0))
     share = wrap_int32(scaled - logarithm)
-    steps = rounding_divide_by_power_of_two(share, 31 - DIFFERENCE_BITS - OUTPUT_BITS)
-    codes = np.where(counts, note("steps", steps) + op.dtype.max, op.dtype.min)
-    return np.clip(codes, op.dtype.min, op.dtype.max).astype(op.dtype.storage)
+    note("logarithm of the share", share, "wrap(scaled - logarithm)", scaled=scaled, logarithm=logarithm)
+    right = 31 - DIFFERENCE_BITS - OUTPUT_BITS
+    steps = rounding_divide_by_power_of_two(share, right)
+    note("steps", steps, "half_away(share / 2**right)", share=share, right=right)
+    low, high = op.dtype.min, op.dtype.max
+    codes = np.clip(np.where(counts, steps + high, low), low, high)
+    rule = "clamp(steps + high if difference > threshold else low, low, high)"
+    note("clamped", codes, rule, steps=steps, difference=difference, threshold=threshold, low=low, high=high)
+    return codes.astype(op.dtype.storage)
 
 
 @dataclass(frozen=True, slots=True)

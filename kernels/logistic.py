@@ -31,7 +31,7 @@ from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.fixed_point import wrap_int32
 from qmath.lookup import logistic_int16, tanh_int16
 from qmath.rounding import float_to_int32_x86
-from qmath.stages import Note, silent
+from qmath.stages import Note, ruled, silent
 from qmath.types import Array, DType, Float64Array, Int16Array
 
 #: From int16 codes, multiplier and right shift to int16 codes.
@@ -115,12 +115,14 @@ SIXTEEN_BIT: Rules[Prepare16] = Rules("LOGISTIC and TANH", {LITERT_REFERENCE: in
 # --- 8 bits and floats --------------------------------------------------------------------------------------------
 
 
+@ruled("float32(1 / float32(1 + float32(exp(-x))))")
 def float32_logistic(x: Float64Array) -> Float64Array:
     """Compute 1 / (1 + e**-x) with every step rounded to float32."""
     power = np.exp(-x).astype(np.float32)
     return np.asarray(np.float32(1) / (np.float32(1) + power)).astype(np.float64)
 
 
+@ruled("float32(tanh(x))")
 def tanh(x: Float64Array) -> Float64Array:
     """Compute tanh."""
     return np.asarray(np.tanh(x))

@@ -35,17 +35,20 @@ from kernels.engine.contract import (
 from kernels.engine.geometry import Padding, Span, Window, padded, patches, span
 from kernels.engine.movement import Movement
 from kernels.engine.registry import Kernel
+from kernels.engine.taps import Fold, Products, Reads, indices
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.fixed_point import wrap_int32
 from qmath.rounding import divide_half_away
-from qmath.stages import Note, silent
+from qmath.stages import Note, Ruled, silent
 from qmath.types import ActivationRange, Array, DType, Float32Array, Int64Array
 
 #: How an integer sum is divided by the number of elements.
-Division: TypeAlias = Callable[[npt.ArrayLike, npt.ArrayLike], Int64Array]
+Division: TypeAlias = Ruled[[npt.ArrayLike, npt.ArrayLike], Int64Array]
 
-DIVISION: Rules[Division] = Rules("AVERAGE_POOL_2D", {LITERT_REFERENCE: divide_half_away})
+DIVISION: Rules[Division] = Rules(
+    "AVERAGE_POOL_2D", {LITERT_REFERENCE: Ruled("half_away(accumulator / count)", divide_half_away)}
+)
 
 #: Quotients that a table may hold.
 MAX_TABLE = 1 << 15
@@ -63,6 +66,10 @@ class AveragePool2D(Prepared):
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`average_pool_2d`."""
         return (average_pool_2d(given(inputs, 0), self, note),)
+
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return the codes under one window."""
+        return Products((Reads(0, under_window(given(inputs, 0), self.window, index)),))
 
     def compile(self, constants: Inputs) -> Runner:
         """Sum along one axis after the other in narrow integers; look quotients up where a table is small."""
@@ -111,21 +118,36 @@ def average_pool_2d(x: Array, pool: AveragePool2D, note: Note = silent) -> Array
 
     Notes
     -----
-    1. accumulator: sum of the raw codes inside the window; int32, wrapping.
-    2. divided: by the number of elements inside, ties away from code 0.
-    3. clamped: to the fused activation.
+    1. sum: of the raw codes inside the window.
+    2. accumulator: the sum in int32, wrapping.
+    3. divided: by the number of elements inside, ties away from code 0.
+    4. clamped: to the fused activation.
 
     """
     real = patches(padded(x, pool.window, 0, np.int64), pool.window)
-    accumulator = note("accumulator", wrap_int32(real.sum(axis=(3, 4))))
+    sums = note("sum", real.sum(axis=(3, 4)))
+    accumulator = note("accumulator", wrap_int32(sums), "wrap(sum)", sum=sums)
     return divide_sums(accumulator, counts_inside(pool.window), pool, note)
 
 
 def divide_sums(sums: Array, counts: npt.ArrayLike, pool: AveragePool2D, note: Note = silent) -> Array:
     """Divide sums of codes by the number of elements and clamp."""
-    divided = note("divided", pool.divide(sums, counts))
-    clamped = note("clamped", np.clip(divided, pool.activation.min, pool.activation.max))
-    return clamped.astype(pool.dtype.storage)
+    divided = note("divided", pool.divide(sums, counts), pool.divide.rule, accumulator=sums, count=counts)
+    return _clamped(divided, pool.activation, note).astype(pool.dtype.storage)
+
+
+def _clamped(codes: Array, activation: ActivationRange, note: Note) -> Array:
+    low, high = activation.min, activation.max
+    return note("clamped", np.clip(codes, low, high), "clamp(code, low, high)", code=codes, low=low, high=high)
+
+
+def under_window(x: Array, window: Window, index: tuple[int, ...]) -> Int64Array:
+    """Return the indices of the elements of ``x`` inside one window, for one channel."""
+    image, row, column, channel = index
+    positions = np.arange(x[0, ..., 0].size).reshape(1, *x.shape[1:3], 1)
+    pixels = patches(padded(positions, window, -1, np.int64), window)[0, row, column, ..., 0].ravel()
+    rows, columns = np.divmod(pixels[pixels >= 0], x.shape[2])
+    return indices(image, rows, columns, channel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +161,11 @@ class MaxPool2D(Prepared):
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`max_pool_2d`."""
         return (max_pool_2d(given(inputs, 0), self, note),)
+
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return the codes under one window."""
+        reads = Reads(0, under_window(given(inputs, 0), self.window, index))
+        return Products((reads,), stage="largest", fold=Fold.LARGEST)
 
     def compile(self, constants: Inputs) -> Runner:
         """Take maxima along one axis after the other."""
@@ -159,7 +186,7 @@ def max_pool_2d(x: Array, pool: MaxPool2D, note: Note = silent) -> Array:
     """
     codes = patches(padded(x, pool.window, pool.dtype.min), pool.window)
     largest = note("largest", codes.max(axis=(3, 4), initial=pool.dtype.min))
-    return note("clamped", np.clip(largest, pool.activation.min, pool.activation.max))
+    return _clamped(largest, pool.activation, note)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ Source: ``tflite/kernels/quantize.cc``, ``tflite/kernels/internal/reference/quan
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -29,27 +28,28 @@ from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.affine import along_quantized_dimension
-from qmath.fixed_point import wrap_int32
 from qmath.multiplier import scale_ratio
-from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize
+from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize, to_codes
 from qmath.rounding import float_to_int32_x86, round_half_away_from_zero
-from qmath.stages import Note, silent
+from qmath.stages import Note, Ruled, ruled, silent
 from qmath.types import ActivationRange, Array, DType, Float32Array, Int64Array, QuantParams
 
 #: From real values and a scale to a whole number of steps, as float32.
-Steps: TypeAlias = Callable[[Float32Array, Float32Array], Float32Array]
+Steps: TypeAlias = Ruled[[Float32Array, Float32Array], Float32Array]
 #: From codes, a scale and a zero point to real values.
-Real: TypeAlias = Callable[[Array, Float32Array, Int64Array], Float32Array]
+Real: TypeAlias = Ruled[[Array, Float32Array, Int64Array], Float32Array]
 
 
-def divided_half_away(real: Float32Array, scale: Float32Array) -> Float32Array:
+@ruled("half_away(float32(x / scale))")
+def divided_half_away(x: Float32Array, scale: Float32Array) -> Float32Array:
     """Divide by the scale in float32 and round half away from zero."""
-    return np.asarray(round_half_away_from_zero(np.asarray(real / scale)), np.float32)
+    return np.asarray(round_half_away_from_zero(np.asarray(x / scale)), np.float32)
 
 
-def float64_product(codes: Array, scale: Float32Array, zero_point: Int64Array) -> Float32Array:
-    """Multiply ``code - zero_point`` by the scale in float64 and round once to float32."""
-    return np.asarray(scale.astype(np.float64) * (codes.astype(np.int64) - zero_point)).astype(np.float32)
+@ruled("float32(scale * (x - zero_point))")
+def float64_product(x: Array, scale: Float32Array, zero_point: Int64Array) -> Float32Array:
+    """Multiply ``x - zero_point`` by the scale in float64 and round once to float32."""
+    return np.asarray(scale.astype(np.float64) * (x.astype(np.int64) - zero_point)).astype(np.float32)
 
 
 STEPS: Rules[Steps] = Rules("QUANTIZE", {LITERT_REFERENCE: divided_half_away})
@@ -136,10 +136,9 @@ def quantize(x: Float32Array, op: Quantize, note: Note = silent) -> Array:
 
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        steps = note("steps", op.steps(x, op.scale))
-    integer = note("integer", float_to_int32_x86(steps))
-    shifted = note("zero point added", wrap_int32(integer + op.zero_point))
-    return np.clip(shifted, op.dtype.min, op.dtype.max).astype(op.dtype.storage)
+        steps = note("steps", op.steps(x, op.scale), op.steps.rule, x=x, scale=op.scale)
+    integer = note("integer", float_to_int32_x86(steps), "steps", steps=steps)
+    return to_codes(integer, op.zero_point, ActivationRange.of(op.dtype), op.dtype, note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,12 +233,11 @@ def dequantize(x: Array, op: Dequantize, note: Note = silent) -> Float32Array:
 
     Notes
     -----
-    1. offset: ``x - zero_point``.
-    2. Multiply by the scale, in the precision of the profile.
+    real: ``x - zero_point``, times the scale, in the precision of the profile.
 
     """
-    note("offset", x.astype(np.int64) - op.zero_point)
-    return op.real(x, op.scale, op.zero_point)
+    real = op.real(x, op.scale, op.zero_point)
+    return note("real", real, op.real.rule, x=x, scale=op.scale, zero_point=op.zero_point)
 
 
 @dataclass(frozen=True, slots=True)

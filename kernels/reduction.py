@@ -17,9 +17,10 @@ import numpy as np
 from kernels.engine.contract import expect, scale_of, unsupported, zero_point_of
 from kernels.engine.exact import EXACT_FLOAT64, Reach
 from kernels.engine.movement import expect_zero_point_zero
-from kernels.engine.reducing import Reduction, reduction_operands
+from kernels.engine.reducing import Reduction, folded, reduction_operands
 from kernels.engine.registry import Kernel
 from kernels.engine.steps import StepForm, quick_form
+from kernels.engine.taps import Products
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
@@ -27,7 +28,7 @@ from qmath.fixed_point import wrap_int32
 from qmath.multiplier import scale_ratio
 from qmath.requantize import DOUBLE_ROUNDING, Factor, FixedPointRegime, RealForm, Regime, Requantize
 from qmath.rounding import divide_toward_zero
-from qmath.stages import Note, silent
+from qmath.stages import Note, silent, under
 from qmath.types import ActivationRange, Array, DType, FixedPointMultiplier, Float64Array, Int64Array
 
 
@@ -50,6 +51,16 @@ class Averaging(FixedPointRegime):
         whole = self.regime.encode(real_multiplier)
         more = np.minimum(self.count.bit_length() - 1, np.minimum(32, 31 + whole.shift))
         return FixedPointMultiplier((whole.multiplier << more) // self.count, whole.shift - more)
+
+    def explain(self, real_multiplier: Float64Array, factor: Factor, note: Note) -> None:
+        """Name the multiplier before and after the division."""
+        whole = self.regime.encode(real_multiplier)
+        self.regime.explain(real_multiplier, whole, under(note, "undivided"))
+        if isinstance(factor, FixedPointMultiplier):
+            more = note("more bits", whole.shift - factor.shift)
+            note("shift", factor.shift, "shift - more", shift=whole.shift, more=more)
+            terms = {"multiplier": whole.multiplier, "more": more, "count": np.asarray(self.count)}
+            note("multiplier", factor.multiplier, "floor(multiplier * 2**more / count)", **terms)
 
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Apply the regime."""
@@ -117,6 +128,10 @@ class QuantizedReduction(Prepared):
         """Evaluate :func:`reduce_codes`."""
         return (reduce_codes(given(inputs, 0), given(inputs, 1), self, note),)
 
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return the codes that are added."""
+        return folded(given(inputs, 0), given(inputs, 1), index, keep_dims=self.keep_dims)
+
     def compile(self, constants: Inputs) -> Runner:
         """Requantize by a float form, proven for the number of elements that make one output."""
         del constants
@@ -164,7 +179,7 @@ def reduce_codes(x: Array, axes: Array, op: QuantizedReduction, note: Note = sil
 
     Notes
     -----
-    1. sum: of the raw codes; int32, wrapping.
+    1. sum: of the raw codes.
     2. accumulator: minus ``count * input_zero_point``; int32, wrapping.
     3. Requantize; for MEAN the multiplier takes in the division by ``count`` (:class:`Averaging`).
 
@@ -172,8 +187,10 @@ def reduce_codes(x: Array, axes: Array, op: QuantizedReduction, note: Note = sil
     reduction = Reduction.of(x.shape, axes, keep_dims=op.keep_dims)
     if x.size == 0:
         return np.zeros(reduction.output_shape, x.dtype)
-    total = note("sum", wrap_int32(reduction.rows(x).sum(axis=0, dtype=np.int64)))
-    accumulator = note("accumulator", wrap_int32(total - reduction.count * op.input_zero_point))
+    total = note("sum", reduction.rows(x).sum(axis=0, dtype=np.int64))
+    accumulator = wrap_int32(total - reduction.count * op.input_zero_point)
+    count, zero_point = reduction.count, op.input_zero_point
+    note("accumulator", accumulator, "wrap(sum - count * zero_point)", sum=total, count=count, zero_point=zero_point)
     return op.requantize(reduction.count)(accumulator, note).reshape(reduction.output_shape)
 
 
@@ -200,6 +217,10 @@ class PlainReduction(Prepared):
         total = note("sum", self._sum(reduction.rows(x)))
         averaged = self._divide(total, reduction.count).astype(x.dtype) if self.average else total
         return (averaged.reshape(reduction.output_shape),)
+
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return the numbers that are added."""
+        return folded(given(inputs, 0), given(inputs, 1), index, keep_dims=self.keep_dims)
 
     def _sum(self, rows: Array) -> Array:
         if len(rows) == 0 or rows.dtype.kind != "f":

@@ -130,12 +130,17 @@ def multiply_codes(x: Array, axes: Array, op: QuantizedProduct, note: Note) -> A
     # The runtime would leave its output unwritten.
     expect(x.size > 0, f"elements to multiply, found shape {x.shape}")
     factor = op.regime.encode(op.real_multiplier(reduction.count))
-    factors = note("factors", reduction.rows(x).astype(np.int64) - op.input_zero_point)
-    product = factors[0]
-    for row in factors[1:]:
-        product = note("product", op.regime.apply(product * row, factor))
-    rescaled = note("rescaled", op.regime.apply(product, factor))
-    clamped = note("clamped", np.clip(rescaled + op.output_zero_point, op.dtype.min, op.dtype.max))
+    factors = reduction.rows(x).astype(np.int64) - op.input_zero_point
+    product = note("factor 1", factors[0])
+    for number, row in enumerate(factors[1:], 2):
+        note(f"factor {number}", row)
+        accumulator = note("accumulator", product * row, "product * factor", product=product, factor=row)
+        product = op.regime.apply(accumulator, factor, note)
+    rescaled = op.regime.apply(product, factor, note)
+    low, high = op.dtype.min, op.dtype.max
+    clamped = np.clip(rescaled + op.output_zero_point, low, high)
+    terms = {"rescaled": rescaled, "zero_point": np.asarray(op.output_zero_point)}
+    note("clamped", clamped, "clamp(rescaled + zero_point, low, high)", low=low, high=high, **terms)
     return clamped.astype(op.dtype.storage).reshape(reduction.output_shape)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,13 +34,15 @@ from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
 from qmath.rounding import divide_toward_zero, round_half_away_from_zero, shift_right_half_away
-from qmath.stages import Note, silent
+from qmath.stages import Note, Ruled, silent
 from qmath.types import Array, DType, Int64Array
 
 #: How an integer is divided by a power of two, given its exponent.
-Division: TypeAlias = Callable[[npt.ArrayLike, npt.ArrayLike], Int64Array]
+Division: TypeAlias = Ruled[[npt.ArrayLike, npt.ArrayLike], Int64Array]
 
-DIVISION: Rules[Division] = Rules("RESIZE_BILINEAR", {LITERT_REFERENCE: shift_right_half_away})
+DIVISION: Rules[Division] = Rules(
+    "RESIZE_BILINEAR", {LITERT_REFERENCE: Ruled("half_away(interpolated / 2**exponent)", shift_right_half_away)}
+)
 
 #: Bits behind the point, and one step of the input, in the fixed-point coordinates of integer images.
 FRACTION_BITS = 10
@@ -180,8 +183,11 @@ def resize_codes(
     columns = fixed_point_neighbours(x.shape[2], width, op.grid)
     # Codes of 8 bits weigh at most 2**29: 32 bits hold them.
     wide = np.int32 if interpolate and x.dtype == np.int8 else np.int64
-    interpolated = note("interpolated", (interpolate or _at_once)(x.astype(wide), rows, columns, wide(UNIT)))
-    return note("divided", op.divide(interpolated, 2 * FRACTION_BITS)).astype(x.dtype)
+    literal = partial(_at_once, note=note)
+    interpolated = (interpolate or literal)(x.astype(wide), rows, columns, wide(UNIT))
+    divided = op.divide(interpolated, 2 * FRACTION_BITS)
+    note("divided", divided, op.divide.rule, interpolated=interpolated, exponent=2 * FRACTION_BITS)
+    return divided.astype(x.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,21 +209,31 @@ def resize_floats(x: Array, size: Array, grid: Grid, note: Note) -> Array:
     height, width = output_size(x, size)
     rows = float_neighbours(x.shape[1], height, grid)
     columns = float_neighbours(x.shape[2], width, grid)
-    interpolated = note("interpolated", _at_once(x.astype(np.float32), rows, columns, np.float32(1)))
+    interpolated = _at_once(x.astype(np.float32), rows, columns, np.float32(1), note)
     if x.dtype != np.uint8:
         return interpolated
-    return np.trunc(interpolated + np.float32(0.5)).astype(np.uint8)
+    rounded = np.trunc(interpolated + np.float32(0.5))
+    note("rounded", rounded, "toward_zero(float32(interpolated + 0.5))", interpolated=interpolated)
+    return rounded.astype(np.uint8)
 
 
-def _at_once(x: Array, rows: Neighbours, columns: Neighbours, one: Any) -> Array:
+#: What weighing four neighbours gives. Floats are rounded after every operation.
+_WEIGHED = "a * (one - down) * (one - right) + b * down * (one - right) + c * (one - down) * right + d * down * right"
+
+
+def _at_once(x: Array, rows: Neighbours, columns: Neighbours, one: Any, note: Note = silent) -> Array:
     """Weigh the four neighbours: upper left, lower left, upper right, lower right, summed in that order."""
     down = rows.distance[:, None, None]
     right = columns.distance[:, None]
     above, below = x.take(rows.lower, 1), x.take(rows.upper, 1)
-    total = above.take(columns.lower, 2) * (one - down) * (one - right)
-    total = total + below.take(columns.lower, 2) * down * (one - right)
-    total = total + above.take(columns.upper, 2) * (one - down) * right
-    return np.asarray(total + below.take(columns.upper, 2) * down * right)
+    a, b = above.take(columns.lower, 2), below.take(columns.lower, 2)
+    c, d = above.take(columns.upper, 2), below.take(columns.upper, 2)
+    total = a * (one - down) * (one - right)
+    total = total + b * down * (one - right)
+    total = total + c * (one - down) * right
+    total = np.asarray(total + d * down * right)
+    rule = _WEIGHED if total.dtype.kind == "i" else f"~ {_WEIGHED}"
+    return note("interpolated", total, rule, a=a, b=b, c=c, d=d, one=one, down=down, right=right)
 
 
 def _in_two_passes(x: Array, rows: Neighbours, columns: Neighbours, one: Any) -> Array:

@@ -27,6 +27,7 @@ from kernels.engine.contract import (
 )
 from kernels.engine.elementwise import expect_zero_points_of_zero, float32_scale
 from kernels.engine.registry import Kernel
+from kernels.engine.taps import Products, Reads, row
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
@@ -104,6 +105,10 @@ class FixedPointSoftmax(Prepared):
         """Evaluate :func:`fixed_point_softmax`."""
         return (fixed_point_softmax(given(inputs, 0), self, note),)
 
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return the terms of the sum of powers."""
+        return Products((Reads("term", row(index, given(inputs, 0).shape[-1])),), stage="sum of powers")
+
     def compile(self, constants: Inputs) -> Runner:
         """Tabulate steps 2 and 3 for the 256 differences that 8-bit codes can have."""
         del constants
@@ -146,14 +151,16 @@ def fixed_point_softmax(x: Array, op: FixedPointSoftmax, note: Note = silent) ->
     Quirk: SOFTMAX from 8 bits to 8 bits aborts the process if a row's sum reaches 512, as in 512 equal elements.
 
     """
-    difference = note("difference", below_maximum(x))
+    difference = below_maximum(x, note)
     powers, terms = powers_and_terms(difference, op.scaling, note)
     return shares(difference, powers, terms, op, note)
 
 
-def below_maximum(x: Array) -> Int64Array:
+def below_maximum(x: Array, note: Note = silent) -> Int64Array:
     """Return each code less the largest of its row (step 1 of :func:`fixed_point_softmax`)."""
-    return np.asarray(x.astype(np.int64) - x.max(axis=-1, keepdims=True, initial=np.iinfo(x.dtype).min))
+    largest = x.max(axis=-1, keepdims=True, initial=np.iinfo(x.dtype).min)
+    difference = np.asarray(x.astype(np.int64) - largest)
+    return note("difference", difference, "x - largest", x=x, largest=largest)
 
 
 def powers_and_terms(
@@ -161,9 +168,16 @@ def powers_and_terms(
 ) -> tuple[Int64Array, Int64Array]:
     """Return e**difference and what it adds to the sum (steps 2 and 3 of :func:`fixed_point_softmax`)."""
     counts = difference >= scaling.lowest
-    scaled = note("scaled difference", scaling(np.where(counts, difference, 0)))
-    powers = note("power", np.where(counts, exp_on_negative_values(scaled, DIFFERENCE_BITS), 0))
-    return powers, rounding_divide_by_power_of_two(powers, SUM_BITS)
+    scaled = scaling(np.where(counts, difference, 0))
+    terms = {"shift": scaling.factor.shift, "multiplier": scaling.factor.multiplier}
+    rule = "half_up((difference if difference >= lowest else 0) * 2**shift * multiplier / 2**31)"
+    note("scaled difference", scaled, rule, difference=difference, lowest=scaling.lowest, **terms)
+    powers = np.where(counts, exp_on_negative_values(scaled, DIFFERENCE_BITS), 0)
+    rule = f"~ 2**31 * exp(scaled / 2**{31 - DIFFERENCE_BITS}) if difference >= lowest else 0"
+    note("power", powers, rule, difference=difference, lowest=scaling.lowest, scaled=scaled)
+    shares_of_sum = rounding_divide_by_power_of_two(powers, SUM_BITS)
+    note("term", shares_of_sum, f"half_away(power / 2**{SUM_BITS})", power=powers)
+    return powers, shares_of_sum
 
 
 def shares(
@@ -173,17 +187,26 @@ def shares(
     # As an unsigned word the sum reaches twice as far; the runtime reads it so.
     total = note("sum of powers", terms.sum(axis=-1, keepdims=True) & 0xFFFFFFFF)
     fraction, bits_over_unit = reciprocal(total, SUM_BITS)
-    note("reciprocal", fraction)
-    exponent = note("exponent", bits_over_unit + 31 - op.dtype.bits)
+    note("bits over unit", bits_over_unit, f"floor(log(total + 0.5) / log(2)) - {31 - SUM_BITS}", total=total)
+    rule = f"~ 2**31 * 2**({31 - SUM_BITS} + bits_over_unit) / total"
+    note("reciprocal", fraction, rule, bits_over_unit=bits_over_unit, total=total)
+    exponent = bits_over_unit + 31 - op.dtype.bits
+    note("exponent", exponent, f"bits_over_unit + 31 - {op.dtype.bits}", bits_over_unit=bits_over_unit)
     if difference.size and (exponent.max() > 31 or total.min() == 0):
         raise UnsupportedError(
             f"SOFTMAX to {op.dtype.name} is not covered where powers sum up to 512 or more (or, in 32 bits, to 0), "
             f"found {int(total.max()) / 2 ** (31 - SUM_BITS):g}: the runtime aborts"
         )
     product = saturating_rounding_doubling_high_mul(fraction, powers)
-    share = note("share", rounding_divide_by_power_of_two(product, np.maximum(exponent, 0)))
-    codes = np.where(difference >= op.scaling.lowest, share + op.dtype.min, op.dtype.min)
-    return np.clip(codes, op.dtype.min, op.dtype.max).astype(op.dtype.storage)
+    note("product", product, "half_up(reciprocal * power / 2**31)", reciprocal=fraction, power=powers)
+    right = np.maximum(exponent, 0)
+    share = rounding_divide_by_power_of_two(product, right)
+    note("share", share, "half_away(product / 2**exponent)", product=product, exponent=right)
+    low, high = op.dtype.min, op.dtype.max
+    codes = np.clip(np.where(difference >= op.scaling.lowest, share + low, low), low, high)
+    rule = "clamp(share + low if difference >= lowest else low, low, high)"
+    note("clamped", codes, rule, share=share, difference=difference, lowest=op.scaling.lowest, low=low, high=high)
+    return codes.astype(op.dtype.storage)
 
 
 # --- 16 bits in: tables -------------------------------------------------------------------------------------------
@@ -224,6 +247,10 @@ class TableSoftmax(Prepared):
         """Evaluate :func:`table_softmax`."""
         return (table_softmax(given(inputs, 0), self, note),)
 
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return the terms of the sum of powers."""
+        return Products((Reads("power", row(index, given(inputs, 0).shape[-1])),), stage="sum of powers")
+
     def compile(self, constants: Inputs) -> Runner:
         """Tabulate step 2 for the 65,536 differences that int16 codes can have, once it pays."""
         del constants
@@ -256,25 +283,30 @@ def table_softmax(x: Int16Array, op: TableSoftmax, note: Note = silent) -> Int16
     5. share: power times reciprocal, shifted right, ties up; clamp to 0 ... 32767.
 
     """
-    difference = note("difference", below_maximum(x))
-    powers = note("power", _power(difference, op, note))
-    return _normalized(powers, note)
+    return _normalized(_power(below_maximum(x, note), op, note), note)
 
 
 def _power(difference: Int64Array, op: TableSoftmax, note: Note = silent) -> Int16Array:
-    scaled = note("scaled difference", op.regime.apply(difference, op.factor))
-    return interpolate(saturate(wrap_int32(scaled + DType.INT16.max), 16), exp_table())
+    scaled = op.regime.apply(difference, op.factor, note)
+    code = saturate(wrap_int32(scaled + DType.INT16.max), 16)
+    note("place in the table", code, "clamp(scaled + 32767, -32768, 32767)", scaled=scaled)
+    powers = interpolate(code, exp_table())
+    return note("power", powers, f"~ 32767 * exp((code - 32767) * 10 / {_CODES:.0f})", code=code)
 
 
 def _normalized(powers: Int16Array, note: Note = silent) -> Int16Array:
     """Divide powers by their sum (steps 3 to 5 of :func:`table_softmax`)."""
     wide = powers.astype(np.int64)
     total = note("sum of powers", wrap_int32(wide.sum(axis=-1, keepdims=True)))
-    headroom = count_leading_zeros(total & 0xFFFFFFFF)
+    headroom = note("headroom", count_leading_zeros(total & 0xFFFFFFFF))
     one_up_to_two = ((total << np.maximum(headroom - 1, 0)) + (1 << 13)) >> 14
-    fraction = note("reciprocal", interpolate(saturate(one_up_to_two - (1 << 15) - (1 << 16), 16), reciprocal_table()))
-    share = note("share", shift_right_half_up(wide * fraction, np.maximum(31 - headroom, 0)))
-    return np.clip(wrap_int32(share), 0, DType.INT16.max).astype(np.int16)
+    fraction = interpolate(saturate(one_up_to_two - (1 << 15) - (1 << 16), 16), reciprocal_table())
+    note("reciprocal", fraction, "~ 32767 * 2**(31 - headroom) / total", headroom=headroom, total=total)
+    right = np.maximum(31 - headroom, 0)
+    share = shift_right_half_up(wide * fraction, right)
+    note("share", share, "half_up(power * reciprocal / 2**right)", power=wide, reciprocal=fraction, right=right)
+    clamped = np.clip(wrap_int32(share), 0, DType.INT16.max)
+    return note("clamped", clamped, "clamp(wrap(share), 0, 32767)", share=share).astype(np.int16)
 
 
 # --- Floats -------------------------------------------------------------------------------------------------------
@@ -290,6 +322,10 @@ class FloatSoftmax(Prepared):
         """Evaluate :func:`float_softmax`."""
         return (float_softmax(given(inputs, 0), self, note),)
 
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return the terms of the sum of powers."""
+        return Products((Reads("power", row(index, given(inputs, 0).shape[-1])),), stage="sum of powers")
+
 
 def float_softmax(x: Array, op: FloatSoftmax, note: Note = silent) -> Array:
     """Compute SOFTMAX in float32.
@@ -304,10 +340,14 @@ def float_softmax(x: Array, op: FloatSoftmax, note: Note = silent) -> Array:
     """
     largest = np.fmax.reduce(x, axis=-1, keepdims=True, initial=np.finfo(x.dtype).min)
     with np.errstate(all="ignore"):
-        difference = note("difference", x.astype(np.float32) - largest.astype(np.float32))
-        powers = note("power", np.exp(difference * np.float32(op.beta)))
+        difference = x.astype(np.float32) - largest.astype(np.float32)
+        note("difference", difference, "float32(x - largest)", x=x, largest=largest)
+        powers = np.exp(difference * np.float32(op.beta))
+        note("power", powers, "~ exp(difference * beta)", difference=difference, beta=np.float32(op.beta))
         total = note("sum of powers", powers.sum(axis=-1, keepdims=True, dtype=np.float32))
-        return np.asarray(powers.astype(x.dtype).astype(np.float32) / total).astype(x.dtype)
+        stored = powers.astype(x.dtype).astype(np.float32)
+        share = np.asarray(stored / total)
+        return note("share", share, "float32(power / total)", power=stored, total=total).astype(x.dtype)
 
 
 # --- Preparation --------------------------------------------------------------------------------------------------

@@ -149,10 +149,9 @@ def svdf(
     newest = note("newest", wrap(op.remember(feature_sums, note).astype(np.int64) + op.state_zero_point, _bits(state)))
     state = shifted(state.reshape(batch, filters, memory), newest)
     time_sums = note("time sums", _time_sums(state, times, op))
-    accumulator = time_sums.reshape(batch, filters // op.rank, op.rank).sum(axis=2)
-    if bias is not None:
-        accumulator = accumulator + bias
-    accumulator = note("accumulator", wrap_int32(accumulator))
+    total = note("sum", time_sums.reshape(batch, filters // op.rank, op.rank).sum(axis=2))
+    added = np.zeros(filters // op.rank, np.int64) if bias is None else bias.astype(np.int64)
+    accumulator = note("accumulator", wrap_int32(total + added), "wrap(sum + bias)", sum=total, bias=added)
     return op.requantize(accumulator, note), state.reshape(batch, filters * memory)
 
 

@@ -308,7 +308,9 @@ class Requantize:
         return to_codes(scaled, self.zero_point, self.activation, self.dtype, note)
 
 
-def to_codes(scaled: Array, zero_point: int, activation: ActivationRange, dtype: DType, note: Note = silent) -> Array:
+def to_codes(
+    scaled: Array, zero_point: int | Int64Array, activation: ActivationRange, dtype: DType, note: Note = silent
+) -> Array:
     """Return the codes of integers in units of the output's scale: add the zero point, in 32 bits, and clamp."""
     shifted = wrap_int32(scaled + zero_point)
     note("zero point added", shifted, "wrap(scaled + zero_point)", scaled=scaled, zero_point=zero_point)

@@ -37,6 +37,11 @@ class TieRule(enum.Enum):
     HALF_AWAY_FROM_ZERO = "half away from zero"
     HALF_TO_EVEN = "half to even"
 
+    @property
+    def rule(self) -> str:
+        """Name of the rounding in rules; see :mod:`qmath.stages`."""
+        return "half_even" if self is TieRule.HALF_TO_EVEN else "half_away"
+
 
 def round_half_away_from_zero(x: npt.NDArray[Float]) -> npt.NDArray[Float]:
     """Round to the nearest integer, ties away from zero, as C's ``round`` does.

@@ -8,7 +8,9 @@ written where the stage is computed, and means the value of one element, in exac
   ``float64`` round to the nearest number of those types.
 - ``clamp(x, low, high)`` moves into a range; ``wrap(x)`` and ``wrap(x, bits)`` keep the lowest (32) bits, as a signed
   word. A trace counts the elements that they change.
-- ``abs``, ``min``, ``max``, ``sqrt``, ``exp``, ``log``, ``tanh`` are the usual functions.
+- ``abs``, ``min``, ``max``, ``sqrt``, ``exp``, ``log``, ``tanh``, ``erf`` are the usual functions.
+
+- A rule that begins with ``~`` is what the stage approximates, by a series or a table, and not what it does.
 
 Terms are arrays laid out as the stage, or arrays and numbers that broadcast to it. A test evaluates rules by itself,
 so that none can say anything but what the code does.
@@ -16,11 +18,16 @@ so that none can say anything but what the code does.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, ParamSpec, Protocol, TypeVar
 
 import numpy.typing as npt
 
 from qmath.types import Array
+
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
 
 
 class Note(Protocol):
@@ -37,6 +44,23 @@ def silent(stage: str, value: Array, rule: str = "", /, **terms: npt.ArrayLike) 
     """Return ``value``: the note that nobody reads."""
     del stage, rule, terms
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class Ruled(Generic[P, R_co]):
+    """A function that one runtime has another of, and its rule in the names of its parameters."""
+
+    rule: str
+    function: Callable[P, R_co]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the function."""
+        return self.function(*args, **kwargs)
+
+
+def ruled(rule: str) -> Callable[[Callable[P, R_co]], Ruled[P, R_co]]:
+    """Return a decorator that gives a function its rule."""
+    return lambda function: Ruled(rule, function)
 
 
 def under(note: Note, place: str) -> Note:

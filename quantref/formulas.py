@@ -117,6 +117,7 @@ FUNCTIONS: Mapping[str, Callable[..., Number]] = {
     "exp": _real(math.exp),
     "log": _real(math.log),
     "tanh": _real(math.tanh),
+    "erf": _real(math.erf),
 }
 
 

@@ -5,7 +5,6 @@ Source: ``tflite/kernels/internal/common.h`` (LUTPopulate, LUTLookup).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -19,13 +18,14 @@ from kernels.engine.types import Inputs, Outputs, Prepared, Runner, TensorView, 
 from kernels.profiles import LITERT_REFERENCE, Rules
 from qmath.lookup import AffineMap, RealFunction, interpolate, interpolation_table
 from qmath.rounding import round_half_away_from_zero
-from qmath.stages import Note, silent
-from qmath.types import Array, DType, Float32Array, Int16Array
+from qmath.stages import Note, Ruled, ruled, silent
+from qmath.types import Array, DType, Float32Array, Float64Array, Int16Array
 
 #: From function values, the inverse of the output scale and the zero point to codes in float32, not clamped yet.
-ToCodes: TypeAlias = Callable[[Float32Array, Float32Array, int], Float32Array]
+ToCodes: TypeAlias = Ruled[[Float32Array, Float32Array, int], Float32Array]
 
 
+@ruled("half_away(float32(value * inverse_scale)) + zero_point")
 def half_away_then_zero_point(value: Float32Array, inverse_scale: Float32Array, zero_point: int) -> Float32Array:
     """Round half away from zero, then add the zero point."""
     steps = round_half_away_from_zero(np.asarray(value * inverse_scale))
@@ -33,6 +33,9 @@ def half_away_then_zero_point(value: Float32Array, inverse_scale: Float32Array, 
 
 
 TO_CODES: Rules[ToCodes] = Rules("tabulated functions", {LITERT_REFERENCE: half_away_then_zero_point})
+
+#: A real function with its rule in ``x``.
+Tabulated: TypeAlias = Ruled[[Float64Array], Float64Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class EightBitFunction(Prepared):
 
     """
 
-    function: RealFunction
+    function: Tabulated
     input_scale: Float32Array
     input_zero_point: int
     output_scale: Float32Array
@@ -98,12 +101,20 @@ def eight_bit_function(x: Array, op: EightBitFunction, note: Note = silent) -> A
     """
     centred = (x.astype(np.int64) - op.input_zero_point).astype(np.float32)
     with np.errstate(all="ignore"):
-        real = note("real input", np.asarray(op.input_scale * centred))
-        value = note("function value", np.asarray(op.function(real.astype(np.float64))).astype(np.float32))
+        real = np.asarray(op.input_scale * centred)
+        rule = "float32(scale * (x - zero_point))"
+        note("real input", real, rule, scale=op.input_scale, x=x, zero_point=op.input_zero_point)
+        value = np.asarray(op.function(real.astype(np.float64))).astype(np.float32)
+        note("function value", value, op.function.rule, x=real)
         inverse_scale = np.asarray(np.float32(1) / op.output_scale)
-        code = note("code", op.to_codes(value, inverse_scale, op.output_zero_point))
-    clamped = np.clip(np.nan_to_num(code, nan=0.0), op.dtype.min, op.dtype.max)
-    return np.asarray(clamped).astype(op.dtype.storage)
+        note("inverse scale", inverse_scale, "float32(1 / output_scale)", output_scale=op.output_scale)
+        code = op.to_codes(value, inverse_scale, op.output_zero_point)
+        terms = {"value": value, "inverse_scale": inverse_scale}
+        note("code", code, op.to_codes.rule, zero_point=op.output_zero_point, **terms)
+    low, high = op.dtype.min, op.dtype.max
+    clamped = np.asarray(np.clip(np.nan_to_num(code, nan=0.0), low, high))
+    note("clamped", clamped, "clamp(code, low, high)", code=code, low=low, high=high)
+    return clamped.astype(op.dtype.storage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +125,7 @@ class SixteenBitFunction(Prepared):
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Look up; see :func:`qmath.lookup.interpolate`."""
-        del note
-        return (interpolate(given(inputs, 0), self.table),)
+        return (look_up(given(inputs, 0), self.table, note),)
 
     def compile(self, constants: Inputs) -> Runner:
         """Tabulate every code, once it pays."""
@@ -123,7 +133,17 @@ class SixteenBitFunction(Prepared):
         return elementwise.unary(lambda x: interpolate(x, self.table), DType.INT16)
 
 
-def eight_bit(function: RealFunction, x: TensorView, y: TensorView, to_codes: ToCodes) -> EightBitFunction:
+def look_up(x: Array, table: Int16Array, note: Note) -> Int16Array:
+    """Interpolate, naming the two entries and the place between them."""
+    place = x.astype(np.int64) + (1 << 15)
+    entry = note("entry", table[place >> 7].astype(np.int64))
+    following = note("next entry", table[(place >> 7) + 1].astype(np.int64))
+    offset = note("offset", place & 127, "(x + 2**15) % 128", x=x)
+    rule = "wrap(entry + half_up(wrap(following - entry, 16) * offset / 2**7), 16)"
+    return note("interpolated", interpolate(x, table), rule, entry=entry, following=following, offset=offset)
+
+
+def eight_bit(function: Tabulated, x: TensorView, y: TensorView, to_codes: ToCodes) -> EightBitFunction:
     """Prepare a function of an int8 or uint8 tensor."""
     return EightBitFunction(
         function, float32_scale(x), zero_point_of(x), float32_scale(y), zero_point_of(y), y.dtype, to_codes

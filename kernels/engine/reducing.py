@@ -9,6 +9,7 @@ import numpy as np
 
 from kernels.engine.contract import expect_count, expect_dtype, input_tensor, option, output_tensor
 from kernels.engine.movement import integers, resolve_axis
+from kernels.engine.taps import Fold, Products, Reads, unravelled
 from kernels.engine.types import OpView, TensorView
 from qmath.types import Array, DType
 
@@ -68,6 +69,16 @@ class Reduction:
         """Return shape (count, outputs): row ``i`` holds the ``i``-th element of every output, in memory order."""
         front = np.moveaxis(x, self.axes, range(len(self.axes)))
         return front.reshape(self.count, math.prod(self.output_shape))
+
+
+def folded(
+    x: Array, axes: Array, index: tuple[int, ...], *, keep_dims: bool, stage: str = "sum", fold: Fold = Fold.SUM
+) -> Products:
+    """Return the elements that a reduction makes one output of."""
+    reduction = Reduction.of(x.shape, axes, keep_dims=keep_dims)
+    output = int(np.ravel_multi_index(index, reduction.output_shape)) if index else 0
+    positions = reduction.rows(np.arange(x.size).reshape(x.shape))[:, output]
+    return Products((Reads(0, unravelled(positions, x.shape)),), stage=stage, fold=fold)
 
 
 def reduction_operands(op: OpView) -> tuple[TensorView, TensorView, bool]:

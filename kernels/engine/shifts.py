@@ -65,11 +65,13 @@ class NegativeShift(FixedPointRegime):
         """Multiply by the fixed-point ``factor`` and divide."""
         if not isinstance(factor, FixedPointMultiplier):
             raise UnsupportedError(f"expected a fixed-point multiplier, found {type(factor).__name__}")
-        product = note("high multiply", saturating_rounding_doubling_high_mul(accumulator, factor.multiplier))
+        product = saturating_rounding_doubling_high_mul(accumulator, factor.multiplier)
+        rule = "half_up(accumulator * multiplier / 2**31)"
+        note("high multiply", product, rule, accumulator=accumulator, multiplier=factor.multiplier)
         divided = divide_by_power_of_two_x86(product, -factor.shift)
         if self.vector:
             divided = np.where(factor.shift > 0, np.where(product >= 0, 1, -1), divided)
-        return note("shifted", divided)
+        return note("shifted right", divided, "half_away(product / 2**right)", product=product, right=-factor.shift)
 
 
 SCALAR_SHIFT = NegativeShift(vector=False)

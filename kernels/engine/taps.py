@@ -6,6 +6,7 @@ itself, from the op's own inputs, and holds their sum against the stage that the
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,22 +16,29 @@ from kernels.engine.geometry import Span, Window
 from qmath.types import Array, Int64Array
 
 
+class Fold(enum.Enum):
+    """What becomes of the products."""
+
+    SUM = "sum"
+    LARGEST = "largest"
+
+
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """One factor of each product: elements of an input, less a zero point.
+    """One factor of each product: elements of an input or of an earlier stage, less a zero point.
 
     Attributes
     ----------
-    slot
-        Input slot of the op.
+    source
+        Input slot of the op, or name of a stage.
     index
-        int64, shape (products, rank): where in the input.
+        int64, shape (products, rank): where in it.
     zero_point
         Subtracted from each element.
 
     """
 
-    slot: int
+    source: int | str
     index: Int64Array
     zero_point: int = 0
 
@@ -46,13 +54,16 @@ class Products:
     padding
         How many products are left out because they lie in the padding and contribute nothing.
     stage
-        Name of the stage that their sum is.
+        Name of the stage that they make.
+    fold
+        How they make it.
 
     """
 
     factors: tuple[Reads, ...]
     padding: int = 0
     stage: str = "sum"
+    fold: Fold = Fold.SUM
 
 
 def grid(*axes: int | Iterable[int] | Int64Array) -> Int64Array:
@@ -94,6 +105,11 @@ def indices(*columns: int | Int64Array) -> Int64Array:
 def unravelled(flat: Int64Array, shape: tuple[int, ...]) -> Int64Array:
     """Return the index of each flat position in an array of the given shape: shape (positions, rank)."""
     return np.stack(np.unravel_index(flat, shape), axis=-1) if shape else np.zeros((len(flat), 0), np.int64)
+
+
+def row(index: tuple[int, ...], length: int) -> Int64Array:
+    """Return the indices of all elements of the row, along the last axis, that an index lies in."""
+    return indices(*index[:-1], np.arange(length))
 
 
 def values(array: Array, reads: Reads) -> Array:
