@@ -29,6 +29,7 @@ from kernels.engine.contract import (
     unsupported,
 )
 from kernels.engine.elementwise import (
+    FINITE,
     PlainBinary,
     expect_broadcast,
     expect_same_types,
@@ -129,7 +130,8 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     activation = choice(op, "fused_activation_function", Activation)
     x1, x2, y = input_tensor(op, 0), input_tensor(op, 1), output_tensor(op)
     if _is_plain(op, dtype):
-        return PlainBinary(np.add if op.name == "ADD" else np.subtract, activation)
+        function = np.add if op.name == "ADD" else np.subtract
+        return PlainBinary(function, activation, finite=FINITE[profile])
     if dtype not in LEFT_SHIFT:
         raise unsupported(op, "; ".join((ADD if op.name == "ADD" else SUB).covers))
     if op.name == "SUB":

@@ -1,19 +1,17 @@
 """ADD and SUB of any scales: inputs brought to a common scale, added, requantized; three multiplications.
 
 LiteRT's optimized ADD runs whole blocks of elements through vector instructions, which round the scaled inputs
-otherwise, and what is left over through the reference's scalar code. Which elements form a block follows from how
-the shapes broadcast.
+otherwise, and what is left over through the reference's scalar code (:mod:`kernels.engine.vector`).
+
+Quirk: Optimized ADD rounds an element by its place: whole blocks of a row (16 or 8 elements) go through vector
+instructions that scale the inputs without rounding, the rest of the row through scalar code that rounds.
 
 Source: ``tflite/kernels/add.cc``, ``tflite/kernels/sub.cc``, ``tflite/kernels/internal/reference/add.h``, ``sub.h``,
-``internal/optimized/integer_ops/add.h``, ``internal/optimized/optimized_ops.h`` (BinaryBroadcastFiveFold),
-``internal/reference/process_broadcast_shapes.h``.
+``internal/optimized/integer_ops/add.h``.
 """
 
 from __future__ import annotations
 
-import enum
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -26,12 +24,13 @@ from kernels.engine.elementwise import expect_right_shift, float32_scale
 from kernels.engine.scaling import InputScaling, to_common_scale, twice_larger_scale
 from kernels.engine.shifts import SCALAR_SHIFT, VECTOR_SHIFT, EitherWay
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
+from kernels.engine.vector import InBlocksBinary, Inner, VectorCode
 from qmath.fixed_point import wrap_int32
 from qmath.multiplier import quantize_multiplier
 from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize
 from qmath.requantize_vector import HALF_UP_THEN_FLOOR, RequantizeIn16Bits
 from qmath.stages import Note, silent, under
-from qmath.types import ActivationRange, Array, BoolArray, DType, FixedPointMultiplier, Float64Array
+from qmath.types import ActivationRange, Array, DType, FixedPointMultiplier, Float64Array
 
 #: Bits by which inputs are shifted left before they are scaled, so that the sum keeps precision.
 LEFT_SHIFT = {DType.INT8: 20, DType.UINT8: 20, DType.INT16: 15}
@@ -100,148 +99,6 @@ def rescaled_add(x1: Array, x2: Array, op: RescaledAdd, note: Note = silent) -> 
     return op.requantize(accumulator, note)
 
 
-# --- In blocks ----------------------------------------------------------------------------------------------------
-
-
-class Inner(enum.Enum):
-    """What the innermost loop of an elementwise op runs over."""
-
-    ELEMENTS = enum.auto()
-    """Two arrays, element by element."""
-    SCALAR = enum.auto()
-    """One element of one input with an array of the other."""
-    GENERIC = enum.auto()
-    """Single elements: the shapes do not broadcast in five loops."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """The innermost loop: what it runs over, and how many elements of the output it makes."""
-
-    inner: Inner
-    length: int
-
-
-def innermost(first: Sequence[int], second: Sequence[int]) -> Run:
-    """Return the innermost loop for two shapes that broadcast.
-
-    The dimensions, from the last to the first, fall into five groups: equal ones, ones that the first shape
-    broadcasts (its sizes being 1), equal ones, ones that the other shape broadcasts, equal ones. If the last group has
-    one element, the loop runs over the next.
-    """
-    rank = max(len(first), len(second))
-    shapes = [(1,) * (rank - len(shape)) + tuple(shape) for shape in (first, second)]
-    if shapes[0] == shapes[1]:
-        return Run(Inner.ELEMENTS, math.prod(shapes[0]))
-    pairs = list(zip(*shapes, strict=True))[::-1]
-    if next(pair for pair in pairs if pair[0] != pair[1])[0] != 1:
-        pairs = [(second_size, first_size) for first_size, second_size in pairs]
-    groups = []
-    for fits in (_equal, _broadcast_by_first, _equal, _broadcast_by_second, _equal):
-        count = next((i for i, pair in enumerate(pairs) if not fits(pair)), len(pairs))
-        groups.append(math.prod(max(pair) if 0 not in pair else 0 for pair in pairs[:count]))
-        pairs = pairs[count:]
-    if pairs:
-        return Run(Inner.GENERIC, 1)
-    return Run(Inner.ELEMENTS, groups[0]) if groups[0] > 1 else Run(Inner.SCALAR, groups[1])
-
-
-def _equal(pair: tuple[int, int]) -> bool:
-    return pair[0] == pair[1]
-
-
-def _broadcast_by_first(pair: tuple[int, int]) -> bool:
-    return pair[0] == 1
-
-
-def _broadcast_by_second(pair: tuple[int, int]) -> bool:
-    return pair[1] == 1
-
-
-@dataclass(frozen=True, slots=True)
-class VectorCode:
-    """Vector instructions for one kind of loop: how many elements they take at once, and the op as they compute it."""
-
-    block: int
-    op: RescaledAdd
-
-
-@dataclass(frozen=True, slots=True)
-class BlockedAdd(Prepared):
-    """A prepared ADD of LiteRT's optimized kernels.
-
-    Attributes
-    ----------
-    vector
-        By what the innermost loop runs over.
-    rest
-        The op as scalar code computes it.
-
-    """
-
-    vector: dict[Inner, VectorCode]
-    rest: RescaledAdd
-
-    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
-        """Evaluate :func:`blocked_add`."""
-        return (blocked_add(given(inputs, 0), given(inputs, 1), self, note),)
-
-    def compile(self, constants: Inputs) -> Runner:
-        """Compile every form; run one on everything, then scalar code again on what is left over."""
-        vector = {inner: code.op.compile(constants) for inner, code in self.vector.items()}
-        rest = self.rest.compile(constants)
-
-        def run(inputs: Inputs) -> Outputs:
-            x1, x2 = given(inputs, 0), given(inputs, 1)
-            loop = innermost(x1.shape, x2.shape)
-            cut = self.cut(loop)
-            if cut == 0:
-                return rest(inputs)
-            (codes,) = vector[loop.inner](inputs)
-            if cut == loop.length:
-                return (codes,)
-            rows = np.ascontiguousarray(codes).reshape(-1, loop.length)
-            ends = [np.broadcast_to(x, codes.shape).reshape(rows.shape)[:, cut:] for x in (x1, x2)]
-            rows[:, cut:] = rescaled_add(ends[0], ends[1], self.rest)
-            return (rows.reshape(codes.shape),)
-
-        return run
-
-    def cut(self, loop: Run) -> int:
-        """Return how many elements of each innermost loop whole blocks take."""
-        code = self.vector.get(loop.inner)
-        return 0 if code is None else loop.length // code.block * code.block
-
-    def in_blocks(self, loop: Run, size: int) -> BoolArray:
-        """Return which of ``size`` elements of the output lie in whole blocks."""
-        return np.arange(size) % max(loop.length, 1) < self.cut(loop)
-
-
-def blocked_add(x1: Array, x2: Array, op: BlockedAdd, note: Note = silent) -> Array:
-    """Add codes of different scales, as vector instructions do in whole blocks and scalar code does after them.
-
-    Notes
-    -----
-    1. Find the innermost loop (:func:`innermost`).
-    2. In whole blocks from its start: :func:`rescaled_add`, inputs scaled as the vector code does.
-    3. After the last whole block: :func:`rescaled_add` of the reference.
-
-    Quirk: Optimized ADD rounds an element by its place: whole blocks of a row (16 or 8 elements) go through vector
-    instructions that scale the inputs without rounding, the rest of the row through scalar code that rounds.
-
-    """
-    loop = innermost(x1.shape, x2.shape)
-    cut = op.cut(loop)
-    if cut in {0, loop.length}:
-        return rescaled_add(x1, x2, op.vector[loop.inner].op if cut else op.rest, note)
-    in_blocks = rescaled_add(x1, x2, op.vector[loop.inner].op, under(note, "in blocks"))
-    left_over = rescaled_add(x1, x2, op.rest, under(note, "left over"))
-    chosen = op.in_blocks(loop, in_blocks.size).reshape(in_blocks.shape)
-    rule = "in_blocks if is_in_block else left_over"
-    codes = np.where(chosen, in_blocks, left_over)
-    return note("codes", codes, rule, in_blocks=in_blocks, left_over=left_over, is_in_block=chosen)
-
-
 # --- Preparation --------------------------------------------------------------------------------------------------
 
 
@@ -274,7 +131,7 @@ def rescaled(op: OpView, activation: ActivationRange, *, float32_multipliers: bo
 
 
 def in_blocks(op: OpView, activation: ActivationRange) -> Prepared:
-    """Prepare :class:`BlockedAdd`, or :class:`RescaledAdd` for SUB, which has no vector code."""
+    """Prepare vector code and scalar code, or :class:`RescaledAdd` for SUB, which has no vector code."""
     rest = rescaled(op, activation)
     if not isinstance(rest, RescaledAdd) or op.name == "SUB":
         return rest
@@ -290,7 +147,7 @@ def in_blocks(op: OpView, activation: ActivationRange) -> Prepared:
     }[rest.codes]
     if rest.codes is DType.INT16 and op.inputs[0] and op.inputs[1] and op.inputs[0].shape != op.inputs[1].shape:
         return rest
-    return BlockedAdd(vector, rest)
+    return InBlocksBinary(vector, rest)
 
 
 def _floored(scaling: InputScaling) -> InputScaling:

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from kernels.engine import elementwise
+from kernels.engine import delegate, elementwise
 from kernels.engine.activation import Activation, quantized_range
 from kernels.engine.blocks import binary_blocks, in_place
 from kernels.engine.contract import (
@@ -25,6 +25,7 @@ from kernels.engine.contract import (
     zero_point_of,
 )
 from kernels.engine.elementwise import (
+    FINITE,
     PlainBinary,
     expect_broadcast,
     expect_same_types,
@@ -34,13 +35,21 @@ from kernels.engine.elementwise import (
 )
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.engine.vector import InBlocksBinary, Inner, VectorCode
+from kernels.profiles import LITERT_OPTIMIZED, LITERT_REFERENCE, TFLM, XNNPACK, XNNPACK_ARM64, Profile, Rules
 from qmath.fixed_point import rounding_divide_by_power_of_two, saturating_rounding_doubling_high_mul, wrap_int32
-from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize
+from qmath.requantize import DOUBLE_ROUNDING, FLOAT32_HALF_EVEN, Regime, Requantize
+from qmath.requantize_vector import SINGLE_ROUNDING_FLOAT32, RequantizeIn16Bits
 from qmath.stages import Note, silent, under
-from qmath.types import ActivationRange, Array, DType
+from qmath.types import ActivationRange, Array, DType, Float64Array
 
-REGIME: Rules[Regime] = Rules("MUL", {LITERT_REFERENCE: DOUBLE_ROUNDING})
+REGIME: Rules[Regime] = Rules(
+    "MUL", {LITERT_REFERENCE: DOUBLE_ROUNDING, XNNPACK: FLOAT32_HALF_EVEN, XNNPACK_ARM64: SINGLE_ROUNDING_FLOAT32}
+)
+#: Whether the multiplier is computed in float32.
+FLOAT32_MULTIPLIER: Rules[bool] = Rules("MUL", {LITERT_REFERENCE: True, TFLM: False, XNNPACK: True})
+#: Whether whole blocks of 8-bit elements go through vector instructions, which keep results in 16 bits.
+VECTOR: Rules[bool] = Rules("MUL", {LITERT_REFERENCE: False, LITERT_OPTIMIZED: True, XNNPACK: False})
 
 _QUANTIZED = (DType.INT8, DType.UINT8, DType.INT16)
 _PLAIN = (DType.FLOAT32, DType.FLOAT16, DType.INT32, DType.UINT32, DType.INT64, DType.COMPLEX64)
@@ -93,7 +102,11 @@ def mul(x1: Array, x2: Array, op: Mul, note: Note = silent) -> Array:
     Notes
     -----
     1. accumulator: the product of both inputs less their zero points; int32, wrapping.
-    2. Requantize by the regime with the product of the input scales over the output scale, all in float32.
+    2. Requantize by the regime with the product of the input scales over the output scale, all in float32 (TFLite
+       Micro: in float64).
+
+    Quirk: Optimized MUL keeps results in 16 bits where whole blocks of a row go through vector instructions: results
+    beyond saturate, or for uint8 times a single element wrap around, and the zero point is then added, wrapping.
 
     """
     first = less_zero_point(x1, op.zero_points[0], under(note, "input 1"), "zero point subtracted")
@@ -160,7 +173,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     if is_plain and y.dtype is dtype:
         without = dtype is not DType.COMPLEX64 or activation is Activation.NONE
         expect(without, f"no fused activation on complex numbers, found {activation.name}")
-        return PlainBinary(np.multiply, activation)
+        return PlainBinary(np.multiply, activation, finite=FINITE[profile])
     if dtype is DType.INT16 and y.dtype in {DType.INT8, DType.UINT8}:
         sizes = [math.prod(input_tensor(op, slot).shape) for slot in (0, 1)]
         same = sizes[0] == sizes[1] == math.prod(shape)
@@ -171,11 +184,26 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     x1, x2 = input_tensor(op, 0), input_tensor(op, 1)
     if dtype is DType.INT16:
         expect_zero_points_of_zero(x1, x2, y)
-    with np.errstate(over="ignore", divide="ignore"):
-        real_multiplier = np.asarray(float32_scale(x1) * float32_scale(x2) / float32_scale(y)).astype(np.float64)
     zero_points = zero_point_of(x1), zero_point_of(x2)
-    output = Requantize(REGIME[profile], real_multiplier, zero_point_of(y), quantized_range(activation, y), y.dtype)
-    return Mul(zero_points, output)
+    activation_range = quantized_range(activation, y)
+    parameters = REGIME[profile], _real_multiplier(op, profile), zero_point_of(y), activation_range, y.dtype
+    scalar = Mul(zero_points, Requantize(*parameters))
+    if not VECTOR[profile] or dtype is DType.INT16:
+        return scalar
+    saturating, wrapping = (Mul(zero_points, RequantizeIn16Bits(*parameters, saturates=fits)) for fits in (True, False))
+    block, of_scalar = (16, saturating) if dtype is DType.INT8 else (8, wrapping)
+    return InBlocksBinary(
+        {Inner.ELEMENTS: VectorCode(block, saturating), Inner.SCALAR: VectorCode(block, of_scalar)}, scalar
+    )
+
+
+def _real_multiplier(op: OpView, profile: Profile) -> Float64Array:
+    """Return the product of the input scales over the output's."""
+    x1, x2, y = (float32_scale(tensor) for tensor in (input_tensor(op, 0), input_tensor(op, 1), output_tensor(op)))
+    with np.errstate(over="ignore", divide="ignore"):
+        if FLOAT32_MULTIPLIER[profile]:
+            return np.asarray(x1 * x2 / y).astype(np.float64)
+        return np.asarray(x1.astype(np.float64) * x2.astype(np.float64) / y.astype(np.float64))
 
 
 KERNELS = (
@@ -195,5 +223,8 @@ KERNELS = (
             "float16",
             "complex64",
         ),
+        refusal={
+            XNNPACK: delegate.all_of(delegate.binary(delegate.NUMBERS), delegate.product_ratio(2.0**-16, 2.0**8)),
+        },
     ),
 )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qmath.fixed_point import saturating_rounding_doubling_high_mul, wrap, wrap_int32
+from qmath.fixed_point import saturate, saturating_rounding_doubling_high_mul, wrap, wrap_int32
 from qmath.multiplier import quantize_multiplier, real_value
 from qmath.requantize import (
     DOUBLE_ROUNDING,
@@ -138,14 +138,24 @@ class EightBitMultiplier(Regime):
 
 @dataclass(frozen=True)
 class RequantizeIn16Bits(Requantize):
-    """A requantization whose results are cut to 16 bits before and after the zero point is added."""
+    """A requantization whose results pass through 16 bits.
+
+    Attributes
+    ----------
+    saturates
+        Whether what does not fit 16 bits saturates, or wraps; the zero point is then added, wrapping.
+
+    """
+
+    saturates: bool = False
 
     def __call__(self, accumulator: Array, note: Note = silent) -> Array:
         """Return output codes of type ``dtype``, same shape as ``accumulator``."""
         note("real multiplier", self.real_multiplier)
         self.regime.explain(self.real_multiplier, self.factor, note)
         scaled = self.regime.apply(accumulator, self.factor, note)
-        cut = note("cut to 16 bits", wrap(scaled, 16), "wrap(scaled, 16)", scaled=scaled)
+        rule = "clamp(scaled, -2**15, 2**15 - 1)" if self.saturates else "wrap(scaled, 16)"
+        cut = note("in 16 bits", (saturate if self.saturates else wrap)(scaled, 16), rule, scaled=scaled)
         shifted = wrap(cut + self.zero_point, 16)
         note("zero point added", shifted, "wrap(cut + zero_point, 16)", cut=cut, zero_point=self.zero_point)
         low, high = self.activation.min, self.activation.max
