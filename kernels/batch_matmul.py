@@ -41,7 +41,7 @@ from qmath.fixed_point import wrap_int32
 from qmath.multiplier import scale_ratio
 from qmath.requantize import DOUBLE_ROUNDING, REDUCED_64, Regime, Requantize
 from qmath.stages import Note, silent
-from qmath.types import ActivationRange, Array, DType, Int64Array
+from qmath.types import ActivationRange, Array, DType
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +145,10 @@ def batch_matmul(left: Array, right: Array, op: BatchMatMul, note: Note = silent
     """
     left, right = op.sides.of(left, right)
     real = [side.astype(np.int64) - zero for side, zero in zip((left, right), op.zero_points, strict=True)]
-    accumulator: Int64Array = note("sum", exact.matmul(*real))
-    if op.accumulator is DType.INT32:
-        accumulator = wrap_int32(accumulator)
-    return op.requantize(note("accumulator", accumulator), note)
+    sums = note("sum", exact.matmul(*real))
+    accumulator = wrap_int32(sums) if op.accumulator is DType.INT32 else sums
+    note("accumulator", accumulator, "wrap(sum)" if op.accumulator is DType.INT32 else "sum", sum=sums)
+    return op.requantize(accumulator, note)
 
 
 @dataclass(frozen=True, slots=True)

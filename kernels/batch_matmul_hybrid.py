@@ -90,8 +90,10 @@ def hybrid_batch_matmul(left: Float32Array, right: Array, op: HybridBatchMatMul,
         correction = zero_point.astype(np.float32)[..., :, None] * column_sums.astype(np.float32)[..., None, :]
         accumulator = np.trunc(sums.astype(np.float32) - correction)
     note("accumulator", accumulator)
-    product = accumulator.astype(np.float32) * (scale[..., :, None] * op.right_scale)
-    return np.asarray(product, np.float32).reshape(shape)
+    product = np.asarray(accumulator.astype(np.float32) * (scale[..., :, None] * op.right_scale), np.float32)
+    terms = {"accumulator": accumulator, "row_scale": scale[..., :, None], "right_scale": np.asarray(op.right_scale)}
+    note("scaled back", product, "float32(float32(accumulator) * float32(row_scale * right_scale))", **terms)
+    return product.reshape(shape)
 
 
 def _result_shape(left: tuple[int, ...], right: tuple[int, ...], sides: Sides) -> tuple[int, ...]:

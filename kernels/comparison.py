@@ -42,12 +42,12 @@ REGIME: Rules[Regime] = Rules("comparisons", {LITERT_REFERENCE: DOUBLE_ROUNDING}
 LEFT_SHIFT = 8
 
 _COMPARE: dict[str, Ruled[[Array, Array], BoolArray]] = {
-    "EQUAL": Ruled("first == second", np.equal),
-    "NOT_EQUAL": Ruled("first != second", np.not_equal),
-    "LESS": Ruled("first < second", np.less),
-    "LESS_EQUAL": Ruled("first <= second", np.less_equal),
-    "GREATER": Ruled("first > second", np.greater),
-    "GREATER_EQUAL": Ruled("first >= second", np.greater_equal),
+    "EQUAL": Ruled("x1 == x2", np.equal),
+    "NOT_EQUAL": Ruled("x1 != x2", np.not_equal),
+    "LESS": Ruled("x1 < x2", np.less),
+    "LESS_EQUAL": Ruled("x1 <= x2", np.less_equal),
+    "GREATER": Ruled("x1 > x2", np.greater),
+    "GREATER_EQUAL": Ruled("x1 >= x2", np.greater_equal),
 }
 _EQUALITY = {"EQUAL", "NOT_EQUAL"}
 _PLAIN = {DType.FLOAT32, DType.FLOAT16, DType.INT32, DType.INT64}
@@ -102,7 +102,7 @@ def comparison(x1: Array, x2: Array, op: Comparison, note: Note = silent) -> Boo
 
     """
     first, second = op.first(x1, under(note, "input 1")), op.second(x2, under(note, "input 2"))
-    return note("result", np.asarray(op.compare(first, second)), op.compare.rule, first=first, second=second)
+    return note("result", np.asarray(op.compare(first, second)), op.compare.rule, x1=first, x2=second)
 
 
 def prepare(op: OpView, profile: Profile) -> Prepared:

@@ -52,7 +52,7 @@ from kernels.engine.float_sums import matmul_in_order
 from kernels.engine.geometry import Padding, Window, padded, reachable, span
 from kernels.engine.linear import convolve, convolve_fast, convolve_in_order
 from kernels.engine.registry import Kernel
-from kernels.engine.taps import Products, Reads, indices, over_window
+from kernels.engine.taps import Products, Reads, of_convolution
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import (
     LITERT_OPTIMIZED,
@@ -129,16 +129,8 @@ class Conv2D(Prepared):
 
     def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
         """Return the filter times the input under one window."""
-        filter_ = given(inputs, 1)
-        image, row, column, channel = index
-        taps, pixels, padding = over_window(self.window, row, column)
-        out_c, *_, each = filter_.shape
-        first = channel // (out_c // self.groups) * each
-        depth = np.tile(np.arange(each), len(taps))
-        taps, pixels = np.repeat(taps, each, axis=0), np.repeat(pixels, each, axis=0)
-        reads = Reads(0, indices(image, *pixels.T, first + depth), self.input_zero_point)
-        weights = Reads(1, indices(channel, *taps.T, depth), self.filter_zero_point)
-        return Products((reads, weights), padding * each)
+        pixels, taps, padding = of_convolution(self.window, self.groups, given(inputs, 1).shape, index)
+        return Products((Reads(0, pixels, self.input_zero_point), Reads(1, taps, self.filter_zero_point)), padding)
 
     def compile(self, constants: Inputs) -> Runner:
         """Sum by BLAS and requantize by a proven form, if filter and bias are constants."""

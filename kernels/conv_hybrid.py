@@ -26,6 +26,7 @@ from kernels.engine.hybrid import (
     quantize_symmetric,
 )
 from kernels.engine.linear import convolve
+from kernels.engine.taps import Products, Reads, of_convolution
 from kernels.engine.types import Inputs, Outputs, Prepared, Runner, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
@@ -82,6 +83,12 @@ class HybridConv2D(Prepared):
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`hybrid_conv_2d`."""
         return (hybrid_conv_2d(given(inputs, 0), given(inputs, 1), given(inputs, 2), self, note),)
+
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return the filter times the codes under one window."""
+        zero_point = int(self.arithmetic.quantize(given(inputs, 0)).zero_point[index[0]])
+        pixels, taps, padding = of_convolution(self.window, self.groups, given(inputs, 1).shape, index)
+        return Products((Reads("quantized input", pixels, zero_point), Reads(1, taps)), padding, "accumulator")
 
     def compile(self, constants: Inputs) -> Runner:
         """Sum by BLAS, if the filter is constant and no sum can leave 32 bits."""

@@ -51,7 +51,7 @@ from kernels.engine.float_sums import einsum_adds_in_order
 from kernels.engine.geometry import Padding, Window, padded, reachable, span
 from kernels.engine.linear import depthwise_convolve, depthwise_convolve_fast
 from kernels.engine.registry import Kernel
-from kernels.engine.taps import Products, Reads, indices, over_window
+from kernels.engine.taps import Products, Reads, of_depthwise
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import (
     LITERT_OPTIMIZED,
@@ -128,12 +128,9 @@ class DepthwiseConv2D(Prepared):
 
     def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
         """Return the filter times one channel of the input under one window."""
-        image, row, column, channel = index
-        taps, pixels, padding = over_window(self.window, row, column)
         multiplier = given(inputs, 1).shape[3] // given(inputs, 0).shape[3]
-        reads = Reads(0, indices(image, *pixels.T, channel // multiplier), self.input_zero_point)
-        weights = Reads(1, indices(0, *taps.T, channel), self.filter_zero_point)
-        return Products((reads, weights), padding)
+        pixels, taps, padding = of_depthwise(self.window, multiplier, index)
+        return Products((Reads(0, pixels, self.input_zero_point), Reads(1, taps, self.filter_zero_point)), padding)
 
     def compile(self, constants: Inputs) -> Runner:
         """Sum in one exact pass and requantize by a proven form, if filter and bias are constants."""

@@ -18,6 +18,7 @@ from kernels.engine.convolution import Operands, expect_bias, filter_scale, fini
 from kernels.engine.geometry import Window, padded, reachable
 from kernels.engine.hybrid import SCALE_BACK_BY_PRODUCT, STEPS, HybridArithmetic, quantize_asymmetric
 from kernels.engine.linear import depthwise_convolve
+from kernels.engine.taps import Products, Reads, of_depthwise
 from kernels.engine.types import Inputs, Outputs, Prepared, Runner, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
@@ -57,6 +58,13 @@ class HybridDepthwiseConv2D(Prepared):
         """Evaluate :func:`hybrid_depthwise_conv_2d`."""
         x, filter_, bias = given(inputs, 0), given(inputs, 1), optional_array(inputs, 2)
         return (hybrid_depthwise_conv_2d(x, filter_, bias, self, note),)
+
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return the filter times the codes under one window."""
+        zero_point = int(self.arithmetic.quantize(given(inputs, 0)).zero_point[index[0]])
+        multiplier = given(inputs, 1).shape[3] // given(inputs, 0).shape[3]
+        pixels, taps, padding = of_depthwise(self.window, multiplier, index)
+        return Products((Reads("quantized input", pixels, zero_point), Reads(1, taps)), padding, "accumulator")
 
     def compile(self, constants: Inputs) -> Runner:
         """Sum in one exact pass, if the filter is constant and no sum can leave 32 bits."""

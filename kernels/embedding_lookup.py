@@ -109,7 +109,10 @@ def dequantize_rows(lookup: Array, table: Array, op: DequantizeRows, note: Note)
     power = 1 << (8 - op.codes.bits)
     scale = np.broadcast_to(op.scale, (len(table),))[rows] / np.float32(power)
     real = (codes.astype(np.float32) * np.float32(power)) * scale[:, None]
-    return note("dequantized", real.astype(op.output.storage).reshape(shape))
+    dequantized = real.astype(op.output.storage)
+    rule = "float32(float32(code * power) * scale)" if op.output is DType.FLOAT32 else ""
+    note("dequantized", dequantized, rule, code=codes, power=power, scale=scale[:, None])
+    return dequantized.reshape(shape)
 
 
 def _rows(lookup: Array, count: int) -> Int64Array:

@@ -79,9 +79,10 @@ def float_fully_connected(
     x: Float32Array, matrix: Float32Array, bias: Float32Array | None, fc: FloatFullyConnected, note: Note = silent
 ) -> Array:
     """Multiply rows with a matrix (depth, units) in float32: add products in order, then the bias, then clamp."""
-    sums = note("accumulator", matmul_in_order(fc.rows.of(x), matrix))
+    sums = note("sum", matmul_in_order(fc.rows.of(x), matrix))
     if bias is not None:
-        sums = note("bias added", sums + bias.reshape(-1))
+        total = sums + bias.reshape(-1)
+        sums = note("bias added", total, "float32(sum + bias)", sum=sums, bias=bias.reshape(-1))
     return clamp_float(sums, fc.activation).reshape(fc.rows.output_shape(x.shape))
 
 

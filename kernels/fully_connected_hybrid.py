@@ -16,6 +16,7 @@ from kernels.engine.contract import expect, input_tensor, option, quant_of, unsu
 from kernels.engine.hybrid import QuantizedRows, QuantizeRows, quantize_asymmetric, quantize_symmetric
 from kernels.engine.hybrid_matmul import IntegerMatrix
 from kernels.engine.rows import Rows
+from kernels.engine.taps import Products, Reads, indices
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.fully_connected_integer import BIAS
 from kernels.fully_connected_stored import BLOCK, expect_blocks
@@ -58,6 +59,14 @@ class HybridFullyConnected(Prepared):
         """Evaluate :func:`hybrid_fully_connected`."""
         matrix = IntegerMatrix.of(given(inputs, 1))
         return (hybrid_fully_connected(given(inputs, 0), matrix, _bias(inputs), self, note),)
+
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return one row of the weights times the codes of one row of the input."""
+        x, depth = given(inputs, 0), np.arange(self.rows.depth)
+        row = int(np.ravel_multi_index(index[:-1], self.rows.output_shape(x.shape)[:-1])) if index[:-1] else 0
+        zero_point = 0 if self.sparse else int(self.quantize(self.rows.of(x)).zero_point[row])
+        codes = Reads("quantized input", indices(row, depth), zero_point)
+        return Products((codes, Reads(1, indices(index[-1], depth))), stage="accumulator")
 
     def compile(self, constants: Inputs) -> Runner:
         """Lay constant weights out once."""
@@ -115,8 +124,16 @@ def hybrid_fully_connected(
             result -= _correction(quantized, weights, fc)
             quantized = replace(quantized, zero_point=np.zeros_like(quantized.zero_point))
         accumulator = note("accumulator", weights.sums(quantized))
-        result += note("scaled", accumulator.astype(np.float32) * scale)
+        note("scale", scale, "float32(row_scale * weights_scale)", **_scales(quantized, fc))
+        scaled = accumulator.astype(np.float32) * scale
+        note("scaled", scaled, "float32(float32(accumulator) * scale)", accumulator=accumulator, scale=scale)
+        note("added", result + scaled, "float32(start + scaled)", start=result, scaled=scaled)
+        result += scaled
     return activate_float(result, fc.activation).reshape(fc.rows.output_shape(x.shape))
+
+
+def _scales(rows: QuantizedRows, fc: HybridFullyConnected) -> dict[str, Float32Array]:
+    return {"row_scale": rows.scale[:, None], "weights_scale": fc.weights_scale}
 
 
 def _correction(rows: QuantizedRows, weights: IntegerMatrix, fc: HybridFullyConnected) -> Float32Array:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from kernels.profiles import LITERT_REFERENCE, XNNPACK, Rules
 from qmath.errors import ModelError
 from qmath.fixed_point import wrap_int32
 from qmath.rounding import round_half_away_from_zero
-from qmath.stages import Note
+from qmath.stages import Note, Ruled
 from qmath.types import Array, DType, FixedPointMultiplier, Float32Array, Int64Array
 
 #: Most dimensions that the runtime's broadcasting loop takes.
@@ -136,44 +137,55 @@ class PlainBinary(Prepared):
     function
         The op.
     activation
-        What to clamp to; None for ops without a fused activation.
-    finite
-        Whether floats are clamped even to no activation, which leaves infinities as the largest numbers.
+        What to clamp to; None for ops without a fused activation. The runtime clamps floats even to no activation,
+        which leaves infinities as the largest numbers.
 
     """
 
     function: Callable[[Array, Array], Array]
     activation: Activation | None = None
-    finite: bool = True
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Apply the function and clamp."""
         with np.errstate(all="ignore"):
-            result = note("result", np.asarray(self.function(given(inputs, 0), given(inputs, 1))))
-        return (result if self.activation is None else clamp_plain(result, self.activation, finite=self.finite),)
+            x1, x2 = given(inputs, 0), given(inputs, 1)
+            result = np.asarray(self.function(x1, x2))
+            note("result", result, plain_rule(self.function, result.dtype), x1=x1, x2=x2)
+        return (result if self.activation is None else clamp_plain(result, self.activation),)
 
 
-#: Whether elementwise ops on floats clamp to finite numbers.
-FINITE: Rules[bool] = Rules("elementwise ops on floats", {LITERT_REFERENCE: True, XNNPACK: False})
+#: What plain functions compute, in ``x1`` and ``x2``; floats are rounded to their type.
+_PLAIN_RULES: dict[str, str] = {
+    "add": "x1 + x2",
+    "subtract": "x1 - x2",
+    "multiply": "x1 * x2",
+    "divide": "x1 / x2",
+    "larger": "max(x1, x2)",
+    "smaller": "min(x1, x2)",
+    "plain_squared_difference": "(x1 - x2) * (x1 - x2)",
+}
 
 
-def clamp_plain(values: Array, activation: Activation, *, finite: bool = True) -> Array:
+def plain_rule(function: Callable[..., Array], dtype: np.dtype[Any]) -> str:
+    """Return the rule of a plain function of two arrays, or nothing where none is known."""
+    if isinstance(function, Ruled):
+        return function.rule
+    rule = _PLAIN_RULES.get(getattr(function, "__name__", ""), "")
+    if rule and dtype.kind == "f":
+        return f"float32({rule})" if dtype == np.float32 and "(x1" not in rule else ""
+    return rule
+
+
+def clamp_plain(values: Array, activation: Activation) -> Array:
     """Clamp floats or plain integers to what a fused activation allows.
-
-    NaN stays, but for float16 in XNNPACK, which makes it the lower bound.
 
     Source: ``tflite/kernels/kernel_util.h`` (CalculateActivationRange).
     """
     lower, upper = activation.bounds
     if np.issubdtype(values.dtype, np.floating):
-        if not finite and lower is None and upper is None:
-            return values
         limits = np.finfo(values.dtype)
         low = limits.min if lower is None else values.dtype.type(lower)
-        highest = limits.max if finite else values.dtype.type(np.inf)
-        high = highest if upper is None else values.dtype.type(upper)
-        if values.dtype == np.float16 and not finite:
-            return np.asarray(np.fmin(np.fmax(values, low), high))
+        high = limits.max if upper is None else values.dtype.type(upper)
         return np.asarray(np.clip(values, low, high))
     if lower is None:
         return values

@@ -88,6 +88,26 @@ def over_window(window: Window, row: int, column: int) -> tuple[Int64Array, Int6
     return taps, pixels, window.height.kernel * window.width.kernel - len(taps)
 
 
+def of_convolution(
+    window: Window, groups: int, filter_shape: tuple[int, ...], index: tuple[int, ...]
+) -> tuple[Int64Array, Int64Array, int]:
+    """Return what one output of a convolution reads: in the NHWC input, in the OHWI filter, and what is padding."""
+    image, at_row, at_column, channel = index
+    taps, pixels, padding = over_window(window, at_row, at_column)
+    out_c, *_, each = filter_shape
+    first = channel // (out_c // groups) * each
+    depth = np.tile(np.arange(each), len(taps))
+    taps, pixels = np.repeat(taps, each, axis=0), np.repeat(pixels, each, axis=0)
+    return indices(image, *pixels.T, first + depth), indices(channel, *taps.T, depth), padding * each
+
+
+def of_depthwise(window: Window, multiplier: int, index: tuple[int, ...]) -> tuple[Int64Array, Int64Array, int]:
+    """Return what one output of a depthwise convolution reads: in the input, in the filter, and what is padding."""
+    image, at_row, at_column, channel = index
+    taps, pixels, padding = over_window(window, at_row, at_column)
+    return indices(image, *pixels.T, channel // multiplier), indices(0, *taps.T, channel), padding
+
+
 def under_spreading(along: Span, position: int) -> tuple[Int64Array, Int64Array]:
     """Return taps and windows that meet at ``position``: a transposed convolution's view of an axis."""
     taps = np.arange(along.kernel)
