@@ -18,6 +18,7 @@ from qmath.errors import (  # noqa: E402
 )
 from quantref.api import run  # noqa: E402
 from quantref.interpreter import Interpreter, load  # noqa: E402
+from quantref.quantizer import QuantizationPlan, Recipe, Rule, Statistics, quantize  # noqa: E402
 from quantref.trace import Trace, trace  # noqa: E402
 from quantref.verify import VerifyResult, verify  # noqa: E402
 
@@ -30,13 +31,18 @@ __all__ = [
     "Model",
     "ModelError",
     "Profile",
+    "QuantizationPlan",
     "QuantrefError",
+    "Recipe",
+    "Rule",
     "RuntimeUnavailableError",
     "SpecError",
+    "Statistics",
     "Trace",
     "UnsupportedError",
     "VerifyResult",
     "load",
+    "quantize",
     "run",
     "save",
     "trace",

@@ -10,7 +10,7 @@ from qmath.types import DType
 from quantref.quantizer import tflite_lstm
 from quantref.quantizer.fake_quant_ranges import TrainedRange
 from quantref.quantizer.graph import FloatGraph
-from quantref.quantizer.op_support import SUPPORT, Binding
+from quantref.quantizer.op_support import BROKEN, SUPPORT, Binding
 from quantref.quantizer.op_table import AFFINE_OPS
 from quantref.quantizer.params import Params
 from quantref.quantizer.statistics import Range
@@ -24,7 +24,7 @@ def why_float(graph: FloatGraph, op: int, dtype: DType) -> str | None:
     name = graph.operators[op].name
     support = SUPPORT.get(name)
     if support is None:
-        return f"no runtime has an integer {name}"
+        return BROKEN.get(name, f"no runtime has an integer {name}")
     if dtype not in support.dtypes:
         return f"{name} has no {'16x8' if dtype is DType.INT16 else dtype.name.lower()} form"
     if name == tflite_lstm.NAME:

@@ -6,7 +6,7 @@ The stages: admit the model, decide on a layout in a style, rewrite the graph. D
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,12 @@ from quantref.quantizer.statistics import Range, Statistics, observed_tensors
 from quantref.quantizer.styles import Style, style_named
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from quantref.quantizer.representative import RepresentativeDataset
+
+#: Called with the number of samples done and of all, None if that is not known.
+Progress = Callable[[int, "int | None"], None]
 
 
 def quantize(  # noqa: PLR0913 - what a caller can ask for
@@ -46,6 +51,8 @@ def quantize(  # noqa: PLR0913 - what a caller can ask for
     default_ranges: tuple[float, float] | None = None,
     weight_bits: int = 8,
     bias_bits: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
 ) -> fbs.Model:
     """Quantize a float model.
 
@@ -81,6 +88,8 @@ def quantize(  # noqa: PLR0913 - what a caller can ask for
         8 or 4, where kernels take that.
     bias_bits
         Of 16x8 models: 64 (default) or 32.
+    executor, progress
+        For calibration on the data, see :func:`quantref.quantizer.calibration.calibrate`.
 
     Returns
     -------
@@ -97,9 +106,9 @@ def quantize(  # noqa: PLR0913 - what a caller can ask for
         The model is damaged.
 
     """
-    decided = _decide(
+    decided = decide(
         model,
-        _Arguments(
+        Arguments(
             mode=mode_named(mode),
             style=style_named(style),
             statistics=statistics,
@@ -112,18 +121,11 @@ def quantize(  # noqa: PLR0913 - what a caller can ask for
             default_ranges=default_ranges,
             weight_bits=weight_bits,
             bias_bits=bias_bits,
+            executor=executor,
+            progress=progress,
         ),
     )
-    decided.refuse_float()
-    quantized = rewrite(decided.model, decided.layouts)
-    if not decided.style.faults and 0 in decided.layouts:
-        faults = find_faults(FloatGraph(decided.model), decided.layouts[0], quantized.subgraphs[0])
-        if faults:
-            raise UnsupportedError(
-                f"style {decided.style.name}: its tool would write a model that does not run, or not as meant: "
-                f"{'; '.join(faults)} (faults=True writes it all the same)"
-            )
-    return quantized
+    return decided.quantized()
 
 
 def plan(  # noqa: PLR0913 - what a caller can ask for
@@ -144,7 +146,7 @@ def plan(  # noqa: PLR0913 - what a caller can ask for
 
     For modes that need statistics, but none are given, every activation is taken to have a range.
     """
-    arguments = _Arguments(
+    arguments = Arguments(
         mode=mode_named(mode),
         style=style_named(style),
         statistics=statistics,
@@ -157,12 +159,12 @@ def plan(  # noqa: PLR0913 - what a caller can ask for
         weight_bits=weight_bits,
         only_plan=True,
     )
-    return _decide(model, arguments).plan()
+    return decide(model, arguments).plan()
 
 
 @dataclass(frozen=True, slots=True)
-class _Arguments:
-    """The arguments as they came."""
+class Arguments:
+    """The arguments of :func:`quantize` as they came."""
 
     mode: Mode
     style: Style
@@ -176,24 +178,53 @@ class _Arguments:
     default_ranges: tuple[float, float] | None = None
     weight_bits: int = 8
     bias_bits: int | None = None
+    executor: Executor | None = None
+    progress: Progress | None = None
+    #: Whether ranges may be made up, because only the plan is wanted.
     only_plan: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Decided:
-    """A model and what is to become of it."""
+class Decided:
+    """A model and what is to become of it.
+
+    Attributes
+    ----------
+    model
+        The float model as it was admitted.
+    style, request
+        What was asked.
+    layouts
+        By subgraph: what was decided.
+
+    """
 
     model: fbs.Model
     style: Style
     request: Request
-    layouts: dict[int, Layout]
+    layouts: Mapping[int, Layout]
 
     def plan(self) -> QuantizationPlan:
+        """Say what becomes of each operator."""
         graph = FloatGraph(self.model)
         return plan_of(graph, self.layouts.get(0, Layout()), self.request.mode.value, self.style.name)
 
-    def refuse_float(self) -> None:
-        """Refuse a model of which operators stay float, if that is not wanted."""
+    def quantized(self) -> fbs.Model:
+        """Return the quantized model.
+
+        Raises
+        ------
+        UnsupportedError
+            Operators would stay float where that is not wanted, or no runtime would run the model.
+
+        """
+        self._refuse_float()
+        quantized = rewrite(self.model, self.layouts)
+        if not self.style.faults and 0 in self.layouts:
+            self._refuse_faults(quantized)
+        return quantized
+
+    def _refuse_float(self) -> None:
         strict = self.style.strict or self.request.mode is Mode.INT16X8 or self.request.fallback is False
         if self.request.mode not in ACTIVATIONS or self.request.may_fall_back or not strict:
             return
@@ -205,8 +236,17 @@ class _Decided:
                 f"{len(left)} that cannot: {listed} (fallback=True leaves them float)"
             )
 
+    def _refuse_faults(self, quantized: fbs.Model) -> None:
+        faults = find_faults(FloatGraph(self.model), self.layouts[0], quantized.subgraphs[0])
+        if faults:
+            raise UnsupportedError(
+                f"style {self.style.name}: its tool would write a model that does not run, or not as meant: "
+                f"{'; '.join(faults)} (faults=True writes it all the same)"
+            )
 
-def _decide(model: ModelSource, arguments: _Arguments) -> _Decided:
+
+def decide(model: ModelSource, arguments: Arguments) -> Decided:
+    """Decide on a model; raises what :func:`quantize` raises, other than for operators that stay float."""
     loaded = load(model)
     admitted = admit(loaded, arguments.mode)
     graph = FloatGraph(admitted.model)
@@ -219,11 +259,11 @@ def _decide(model: ModelSource, arguments: _Arguments) -> _Decided:
     if request.mode not in ACTIVATIONS and request.mode is not Mode.FLOAT32:
         for index in range(1, len(admitted.model.subgraphs)):
             layouts[index] = arguments.style.lay_out(FloatGraph(admitted.model, index), _plain(request))
-    return _Decided(admitted.model, arguments.style, request, layouts)
+    return Decided(admitted.model, arguments.style, request, layouts)
 
 
 def _request(
-    arguments: _Arguments, loaded: fbs.Model, admitted: TrainedModel, graph: FloatGraph, recipe: Recipe
+    arguments: Arguments, loaded: fbs.Model, admitted: TrainedModel, graph: FloatGraph, recipe: Recipe
 ) -> Request:
     modes = {op: mode for op in range(len(graph.operators)) if (mode := recipe.mode(graph, op)) is not None}
     others = {mode for mode in modes.values() if mode is not Mode.FLOAT32}
@@ -253,22 +293,34 @@ def _plain(request: Request) -> Request:
     return Request(mode=request.mode, weight_bits=request.weight_bits)
 
 
-def _ranges(arguments: _Arguments, loaded: fbs.Model, graph: FloatGraph, recipe: Recipe) -> dict[int, Range] | None:
+def _ranges(arguments: Arguments, loaded: fbs.Model, graph: FloatGraph, recipe: Recipe) -> dict[int, Range] | None:
     if arguments.statistics is not None and arguments.representative_dataset is not None:
         raise InputError("expected statistics or a representative dataset, found both")
     if arguments.statistics is not None:
         return arguments.statistics.of(loaded)  # tensors keep their numbers
     if arguments.representative_dataset is not None:
-        return _calibrated(arguments.representative_dataset, arguments.style, graph, recipe)
+        return _calibrated(arguments, arguments.representative_dataset, graph, recipe)
     given = arguments.input_stats or arguments.default_ranges
     if arguments.only_plan and not given and arguments.mode in ACTIVATIONS and arguments.mode is not Mode.UINT8:
         return dict.fromkeys(observed_tensors(graph.subgraph), Range(-1, 1))  # type: ignore[arg-type]
     return None
 
 
-def _calibrated(data: RepresentativeDataset, style: Style, graph: FloatGraph, recipe: Recipe) -> dict[int, Range]:
+def _calibrated(
+    arguments: Arguments, data: RepresentativeDataset, graph: FloatGraph, recipe: Recipe
+) -> dict[int, Range]:
     """Run the model over data, once for each observer that the recipe names."""
     from quantref.quantizer.calibration import calibrate  # noqa: PLC0415 - runs the interpreter, not needed otherwise
+
+    def run(observer: str | None) -> dict[int, Range]:
+        return calibrate(
+            graph.model,
+            data,
+            observer=None if observer is None else observer_named(observer),
+            style=arguments.style.name,
+            executor=arguments.executor,
+            progress=arguments.progress,
+        ).of(graph.model)
 
     chosen = {tensor: recipe.observer(graph, tensor) for tensor in observed_tensors(graph.subgraph)}
     names = sorted({name for name in chosen.values() if name is not None})
@@ -276,11 +328,9 @@ def _calibrated(data: RepresentativeDataset, style: Style, graph: FloatGraph, re
         raise InputError(
             "expected data that can be read once an observer, found a generator: give a list or a callable"
         )
-    model = graph.model
-    found = calibrate(model, data, style=style.name).of(model)
+    found = run(None)
     for name in names:
-        others = calibrate(model, data, style=style.name, observer=observer_named(name)).of(model)
-        found |= {tensor: bounds for tensor, bounds in others.items() if chosen[tensor] == name}
+        found |= {tensor: bounds for tensor, bounds in run(name).items() if chosen[tensor] == name}
     return found
 
 

@@ -32,10 +32,11 @@ _BY_TYPE: tuple[tuple[str, Mapping[DType, int]], ...] = (
 )
 #: Version by the type of the operand that counts; 1 for what is not listed.
 _VERSIONS = {name: versions for names, versions in _BY_TYPE for name in names.split()}
-#: Versions of ops with weights, by the types of input, weights and output.
+#: Versions of ops with weights, by the types of input, weights and output. int4 weights of DEPTHWISE_CONV_2D would call
+#: for version 7, which LiteRT's resolvers do not know; the kernel takes them in any version.
 _WITH_WEIGHTS: Mapping[str, Mapping[tuple[DType, DType, DType], int]] = {
     "CONV_2D": {(_INT8, _INT8, _INT8): 3, (_INT8, _INT4, _INT8): 7, (_FLOAT, _INT8, _FLOAT): 2},
-    "DEPTHWISE_CONV_2D": {(_INT8, _INT8, _INT8): 3, (_INT8, _INT4, _INT8): 7, (_FLOAT, _INT8, _FLOAT): 4},
+    "DEPTHWISE_CONV_2D": {(_INT8, _INT8, _INT8): 3, (_INT8, _INT4, _INT8): 3, (_FLOAT, _INT8, _FLOAT): 4},
     "FULLY_CONNECTED": {(_INT8, _INT8, _INT8): 4, (_INT8, _INT4, _INT8): 10, (_INT16, _INT4, _INT16): 13},
 }
 #: The same where weights are per-axis and activations float.

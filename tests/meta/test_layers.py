@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "qmath": {"numpy"},
     "kernels": {"numpy", "qmath"},
     "fbs": {"numpy", "flatbuffers", "tflite", "qmath.types", "qmath.errors"},
-    "quantref": {"numpy", "click", "rich", "threadpoolctl", "qmath", "kernels", "fbs"},
+    "quantref": {"numpy", "click", "rich", "threadpoolctl", "tomli", "qmath", "kernels", "fbs"},
 }
 #: What one file may import beyond that.
 EXCEPTIONS = {"quantref/runtimes/litert_worker.py": {"ai_edge_litert"}}
