@@ -57,14 +57,7 @@ class TensorInfo:
     @property
     def quantization(self) -> str:
         """The quantization in a few words, such as ``"0.00392157, -128"`` or ``"64 scales, axis 0"``."""
-        if self.quant is None:
-            return ""
-        scale, zero_point = self.quant.scale, self.quant.zero_point
-        if not self.quant.per_axis:
-            return f"{scale[0]:.6g}, {zero_point[0]}"
-        zeros = "" if not zero_point.any() else f", zero points {zero_point.min()} to {zero_point.max()}"
-        axis = self.quant.quantized_dimension
-        return f"{scale.size} scales {scale.min():.3g} to {scale.max():.3g}, axis {axis}{zeros}"
+        return in_words(self.quant)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -231,6 +224,17 @@ class Inspection:
         )
 
 
+def in_words(quant: QuantParams | None) -> str:
+    """Return quantization parameters in a few words: scale and zero point, or how many scales there are."""
+    if quant is None:
+        return ""
+    scale, zero_point = quant.scale, quant.zero_point
+    if not quant.per_axis:
+        return f"{scale[0]:.6g}, {zero_point[0]}"
+    zeros = "" if not zero_point.any() else f", zero points {zero_point.min()} to {zero_point.max()}"
+    return f"{scale.size} scales {scale.min():.3g} to {scale.max():.3g}, axis {quant.quantized_dimension}{zeros}"
+
+
 def inspect(model: ModelSource) -> Inspection:
     """Describe a model.
 
@@ -283,10 +287,10 @@ def _remarkable(operator: fbs.Operator) -> str:
     changed = {} if options is None else {name: value for name, value in options.items() if value != unset.get(name)}
     if options is not None and "padding" in options:
         changed = {"padding": options["padding"]} | changed
-    return ", ".join(_in_words(name, value) for name, value in changed.items())
+    return ", ".join(_option_in_words(name, value) for name, value in changed.items())
 
 
-def _in_words(name: str, value: Any) -> str:
+def _option_in_words(name: str, value: Any) -> str:
     try:
         if name in _ENUMS:
             return _ENUMS[name](value).name

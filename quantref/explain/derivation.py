@@ -21,6 +21,7 @@ from quantref.explain.explanation import Step
 from quantref.formulas import Number, exact, parse
 
 #: What the inputs of an op are called; others are ``input``, or ``input_1``, ``input_2`` ...
+_INDICES = frozenset({DType.INT32, DType.INT64, DType.BOOL, DType.STRING})
 _ROLES: Mapping[str, tuple[str, ...]] = {
     "CONV_2D": ("input", "filter", "bias"),
     "DEPTHWISE_CONV_2D": ("input", "filter", "bias"),
@@ -32,12 +33,22 @@ _ROLES: Mapping[str, tuple[str, ...]] = {
     "SUM": ("input", "axes"),
 }
 #: Formulas of one scale and of two; the first that fits is shown.
-_ONE = ("float64({a} / output_scale)", "float32({a} / output_scale)")
+_ONE = (
+    "float64({a} / output_scale)",
+    "float32({a} / output_scale)",
+    "float32(float32({a} * alpha) / output_scale)",
+    "float64(1 / float32(float32(sqrt({a})) * output_scale))",
+    "min(beta * {a} * 2**26, 2**31 - 1)",
+    "float64(float32({a} * beta) / (10 / 65535))",
+    "{a}",
+)
 _TWO = (
     "float64(float64({a} * {b}) / output_scale)",
     "float64(float32({a} * {b}) / output_scale)",
     "float32(float32({a} * {b}) / output_scale)",
+    "float32({a} / float32({b} * output_scale))",
     "float64({a} / float32(2 * max({a}, {b})))",
+    "float64(float64(float32(2 * max({a}, {b})) * float32(2 * max({a}, {b}))) / float32(2**14 * output_scale))",
     "float64(float32(2 * max({a}, {b})) / float32(2**20 * output_scale))",
     "float64(float32(2 * max({a}, {b})) / float32(2**15 * output_scale))",
 )
@@ -49,23 +60,25 @@ class Scales:
 
     inputs: Mapping[str, Number]
     output: Number | None
+    options: Mapping[str, Number]
 
     @classmethod
     def of(cls, op: OpView, channel: int) -> Scales:
         """Read the scales of an op; biases and other wide integers are left out."""
         found: dict[str, Number] = {}
         for slot, tensor in enumerate(op.inputs):
-            if tensor is not None and tensor.dtype not in {DType.INT32, DType.INT64}:
+            if tensor is not None and tensor.dtype not in _INDICES:
                 scale = _scale(tensor, channel)
                 if scale is not None:
                     found[f"{role(op, slot)}_scale"] = scale
         output = _scale(op.outputs[0], channel) if op.outputs else None
-        return cls(found, output)
+        options = {name: Fraction(value) for name, value in op.options.items() if isinstance(value, float)}
+        return cls(found, output, options)
 
     @property
     def terms(self) -> dict[str, Number]:
-        """All scales by name."""
-        return dict(self.inputs) | ({} if self.output is None else {"output_scale": self.output})
+        """All scales, and options that are real numbers, by name."""
+        return dict(self.options) | dict(self.inputs) | ({} if self.output is None else {"output_scale": self.output})
 
 
 def role(op: OpView, slot: int) -> str:
@@ -73,7 +86,10 @@ def role(op: OpView, slot: int) -> str:
     roles = _ROLES.get(op.name, ())
     if slot < len(roles):
         return roles[slot]
-    return "input" if len(op.inputs) == 1 else f"input_{slot + 1}"
+    data = [number for number, tensor in enumerate(op.inputs) if tensor is not None and tensor.dtype not in _INDICES]
+    if slot in data:
+        return "input" if len(data) == 1 else f"input_{slot + 1}"
+    return f"argument_{slot + 1}"
 
 
 def _scale(tensor: TensorView, channel: int) -> Number | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from quantref.explain.explanation import Alternative, Element, FloatValue, Step, Sum, plain
+from quantref.explain.explanation import Alternative, Element, FloatValue, Operand, Step, Sum, plain
 from quantref.explain.render import as_html, as_markdown, as_text
 from quantref.explain.sections import sections
 
@@ -22,6 +22,8 @@ class Explanation:
         The profile whose kernel ran the op: a delegate leaves some ops to another.
     op_index, op_name
         The op that computes the tensor.
+    operands
+        The tensors that the op reads, and the one that is explained.
     output
         The element.
     sum
@@ -48,6 +50,7 @@ class Explanation:
     kernel_of: str
     op_index: int
     op_name: str
+    operands: tuple[Operand, ...]
     output: Element
     sum: Sum | None
     sources: tuple[Element, ...]
@@ -69,6 +72,7 @@ class Explanation:
             "profile": self.profile,
             "kernel_of": self.kernel_of,
             "op": {"index": self.op_index, "name": self.op_name},
+            "operands": [operand.to_json() for operand in self.operands],
             "output": self.output.to_json(),
             "sum": None if self.sum is None else self.sum.to_json(),
             "sources": [source.to_json() for source in self.sources],
@@ -84,7 +88,8 @@ class Explanation:
         """Return the element and where it comes from, in one line."""
         kernel = "" if self.kernel_of == self.profile else f" (kernel of {self.kernel_of})"
         where = f"op {self.op_index} {self.op_name} of {self.model} under {self.profile}{kernel}"
-        return f"{self.output.place} = {self.output.value}, {where}"
+        index = ", ".join(map(str, self.output.index))
+        return f"{self.output.tensor}[{index}] = {self.output.value}, {where}"
 
     def __str__(self) -> str:
         """Return the whole story as text; long sums are abbreviated in the middle."""

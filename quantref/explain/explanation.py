@@ -10,6 +10,40 @@ Scalar: TypeAlias = "int | float | bool | str"
 
 
 @dataclass(frozen=True, slots=True)
+class Operand:
+    """A tensor that the op reads or gives.
+
+    Attributes
+    ----------
+    role
+        What it is to the op: ``"input"``, ``"filter"`` ..., ``"output"``.
+    tensor
+        Its name.
+    dtype, shape
+        Element type, in lower case, and shape.
+    quantization
+        Scale and zero point in a few words, or empty.
+
+    """
+
+    role: str
+    tensor: str
+    dtype: str
+    shape: tuple[int, ...]
+    quantization: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "role": self.role,
+            "tensor": self.tensor,
+            "dtype": self.dtype,
+            "shape": list(self.shape),
+            "quantization": self.quantization,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Element:
     """One element of a tensor, or of a stage.
 

@@ -20,9 +20,10 @@ from quantref.explain import alternatives
 from quantref.explain.alternatives import Requantized
 from quantref.explain.derivation import Scales, derive, derive_fixed, role
 from quantref.explain.document import Explanation
-from quantref.explain.explanation import Element, Step, Sum
+from quantref.explain.explanation import Element, Operand, Step, Sum
 from quantref.explain.sources import Trial, sources_of, sum_of
-from quantref.explain.steps import place_in, scalar, steps_of, terms_at
+from quantref.explain.steps import INPUTS, at_time, place_in, scalar, steps_of, terms_at
+from quantref.inspect import in_words
 from quantref.names import tensor_keys
 from quantref.parameters import holders
 from quantref.recording import Recorder, Stage
@@ -125,7 +126,7 @@ def explain_element(done: Operation, number: int, index: Sequence[int]) -> Expla
     values = done.outputs[slot]
     at = _checked(index, values.shape)
     element = _element(done.graph.subgraph, number, "output", values[at], at)
-    steps = list(steps_of(done.stages, values.shape, at))
+    steps = list(steps_of(*at_time(done.stages, values, at)))
     if not steps or steps[-1].value != element.value:
         steps.append(Step("output", element.value))
     scales = Scales.of(done.view, at[-1] if at else 0)
@@ -138,15 +139,28 @@ def explain_element(done: Operation, number: int, index: Sequence[int]) -> Expla
         kernel_of=registry.profile_running(done.view, profile).name,
         op_index=done.index,
         op_name=done.operator.name,
+        operands=_operands(done, number),
         output=element,
         sum=summed,
-        sources=() if summed else _sources(done, slot, at),
+        sources=() if summed and _lists_inputs(summed) else _sources(done, slot, at),
         steps=tuple(_derived(step, scales) for step in steps),
         constants=tuple(_constants(done.prepared, scales)),
         unrounded=None if requantized is None else requantized.accumulator * requantized.real_multiplier,
         regimes=() if requantized is None else alternatives.regimes(requantized, regime),
         profiles=alternatives.profiles(done.view, done.inputs, slot, at, profile, element.value),
     )
+
+
+def _operands(done: Operation, number: int) -> tuple[Operand, ...]:
+    tensors = done.graph.subgraph.tensors
+    read = [(role(done.view, slot), given) for slot, given in enumerate(done.operator.inputs) if given >= 0]
+    keys = tensor_keys(done.graph.subgraph)
+    found = []
+    for name, given in (*read, ("output", number)):
+        tensor, value = tensors[given], done.graph.values[given]
+        shape = tensor.shape if value is None or given == number else value.shape
+        found.append(Operand(name, keys[given], tensor.dtype.name.lower(), shape, in_words(tensor.quant)))
+    return tuple(found)
 
 
 def _checked(index: Sequence[int], shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -177,6 +191,12 @@ def _sum(done: Operation, at: tuple[int, ...]) -> Sum | None:
         return _source(done, source, where)
 
     return sum_of(products, partial(_array, done), scalar(stage.value[place]), element)
+
+
+def _lists_inputs(summed: Sum) -> bool:
+    """Whether a sum lists elements of the op's inputs, as they are or quantized, and not what was made of them."""
+    factors = summed.products[0].factors if summed.products else ()
+    return all(factor.role in INPUTS or factor.tensor != factor.role for factor in factors)
 
 
 def _array(done: Operation, source: int | str) -> Array | None:

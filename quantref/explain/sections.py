@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from quantref.explain.explanation import Alternative, Element, Product, Scalar, Step, Sum
+from quantref.explain.explanation import Alternative, Element, Operand, Product, Scalar, Step, Sum
 from quantref.explain.render import Section, Table
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def sections(explained: Explanation) -> list[Section]:
 
 
 def _sections(explained: Explanation) -> Iterator[Section]:
+    yield Section("The op", table=_operands(explained.operands))
     if explained.sum:
         yield _sum(explained.sum)
     if explained.sources:
@@ -34,7 +35,8 @@ def _sections(explained: Explanation) -> Iterator[Section]:
     if explained.constants or multiplier:
         steps = (*explained.constants, *multiplier)
         yield Section("From scales to multipliers", tuple(line for step in steps for line in step_lines(step)))
-    rest = [step for step in explained.steps if step not in multiplier and not _idle(step, explained)]
+    shown = explained.sum.stage if explained.sum else None
+    rest = [step for step in explained.steps if step not in multiplier and step.stage != shown]
     yield Section("Step by step", tuple(line for step in rest for line in step_lines(step)))
     yield Section("In real numbers", tuple(_real_numbers(explained)))
     if explained.regimes:
@@ -48,6 +50,14 @@ def number(value: Scalar) -> str:
     return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
+def _operands(operands: Sequence[Operand]) -> Table:
+    rows = tuple(
+        (operand.role, operand.dtype, str(list(operand.shape)), operand.quantization, operand.tensor)
+        for operand in operands
+    )
+    return Table(("", "type", "shape", "scale, zero point", "tensor"), rows)
+
+
 # --- Sums and sources ---------------------------------------------------------------------------------------------
 
 
@@ -57,36 +67,37 @@ def _sum(summed: Sum) -> Section:
     if len(rows) > SHOWN:
         middle = products[AT_EITHER_END:-AT_EITHER_END]
         empty = ("",) * (len(rows[0]) - 2)
-        between = (f"... {len(middle)} more ...", *empty, number(_total(middle)))
+        between = (f"... {len(middle)} more ...", *empty, _total(middle) if summed.fold == "sum" else "")
         rows = [*rows[:AT_EITHER_END], between, *rows[-AT_EITHER_END:]]
     count = f"{len(products)} products" if products and len(products[0].factors) == 2 else f"{len(products)} elements"
-    padding = f", {summed.padding} more lie in the padding and contribute nothing" if summed.padding else ""
-    sign = "=" if summed.exact else "~"
-    lines = (f"{summed.stage} of {count}{padding} {sign} {number(summed.value)}",)
-    return Section("What is summed", lines, Table(_product_head(products), tuple(rows)) if rows else None)
+    padding = f"; {summed.padding} more lie in the padding and contribute nothing" if summed.padding else ""
+    what = "sum" if summed.fold == "sum" else "largest"
+    name = "" if summed.stage == what else f"{summed.stage}: "
+    line = f"{name}{what} of {count} {'=' if summed.exact else '~'} {number(summed.value)}{padding}"
+    title = "What is summed" if summed.fold == "sum" else "What the largest is chosen of"
+    return Section(title, (line,), Table(_product_head(products), tuple(rows)) if rows else None)
 
 
-def _total(products: Iterable[Product]) -> Scalar:
-    return sum(product.value for product in products if not isinstance(product.value, str))
+def _total(products: Iterable[Product]) -> str:
+    return number(sum(product.value for product in products if not isinstance(product.value, str)))
 
 
 def _product_head(products: Sequence[Product]) -> tuple[str, ...]:
     if not products:
         return ()
     head: list[str] = []
-    for factor in products[0].factors:
-        head += [factor.tensor, "code>" if factor.scale is not None else "value>"]
-        head += ["less zero point>"] if factor.scale is not None else []
-    return (*head, "product>" if len(products[0].factors) == 2 else "summed>")
+    for factor, offset in zip(products[0].factors, products[0].offsets, strict=True):
+        head += [factor.role, "value>", *([f"less {offset}>"] if offset else [])]
+    return (*head, "product>") if len(products[0].factors) == 2 else tuple(head)
 
 
 def _product_row(product: Product) -> tuple[str, ...]:
     cells: list[str] = []
     for factor, offset in zip(product.factors, product.offsets, strict=True):
         cells += [str(list(factor.index)), number(factor.value)]
-        if factor.scale is not None:
-            cells.append(number(factor.value - offset) if not isinstance(factor.value, str) else "")
-    return (*cells, number(product.value))
+        if offset and not isinstance(factor.value, str):
+            cells.append(number(factor.value - offset))
+    return (*cells, number(product.value)) if len(product.factors) == 2 else tuple(cells)
 
 
 def _sources(sources: Sequence[Element]) -> Section:
@@ -108,12 +119,6 @@ def _source_row(source: Element) -> tuple[str, ...]:
 
 
 # --- Steps --------------------------------------------------------------------------------------------------------
-
-
-def _idle(step: Step, explained: Explanation) -> bool:
-    """Whether a step is a shift by no bits, or the sum that was shown before."""
-    shifts_nothing = step.numbers.endswith((" * 2**0", "half_away(", "/ 2**0)"))
-    return shifts_nothing or (explained.sum is not None and step.stage == explained.sum.stage)
 
 
 def step_lines(step: Step) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
@@ -16,6 +17,8 @@ from quantref.recording import Stage
 
 #: Stages that hold an op's input, not what becomes of it: they are not laid out as the output.
 INPUTS = ("quantized input",)
+#: Names of the stages of recurrent ops.
+_STEP = re.compile(r"step (\d+): (.*)")
 #: Functions that round to an integer.
 _ROUNDING = {"half_up", "half_away", "half_even", "toward_zero", "floor"}
 
@@ -54,6 +57,25 @@ def scalar(value: Array) -> Scalar:
     return item if isinstance(item, int | float | bool) else str(item)
 
 
+def at_time(
+    stages: tuple[Stage, ...], output: Array, index: tuple[int, ...]
+) -> tuple[tuple[Stage, ...], tuple[int, ...], tuple[int, ...]]:
+    """Return the stages of the time step that an element belongs to, and the shape and index without the time axis.
+
+    Recurrent ops name their stages ``step 0: ...``; others are returned as they are.
+    """
+    named = [(match, stage) for stage in stages if (match := _STEP.match(stage.name))]
+    times = 1 + max((int(match[1]) for match, _ in named), default=-1)
+    for axis in range(output.ndim - 1):
+        if times and output.ndim == 3 and output.shape[axis] == times:
+            last = {int(match[1]): stage.value for match, stage in named if match[2] == "output"}
+            if all(np.array_equal(np.take(output, time, axis), value) for time, value in last.items()):
+                kept = (stage for match, stage in named if int(match[1]) == index[axis])
+                shape, rest = (tuple(np.delete(numbers, axis).tolist()) for numbers in (output.shape, index))
+                return tuple(kept), shape, rest
+    return stages, output.shape, index
+
+
 def values_of(stages: Iterable[Stage], shape: tuple[int, ...], index: tuple[int, ...]) -> Iterator[Array]:
     """Yield what each stage holds of one output element."""
     for stage in stages:
@@ -80,14 +102,14 @@ def step_at(stage: Stage, at: tuple[int, ...]) -> Step:
         formula, result = parse(stage.rule), exact(value)
         if not formula.gives(result, terms):
             return Step(stage.name, value)
-    except IncalculableError:
+    except (IncalculableError, ValueError):  # a term may not broadcast to its stage
         return Step(stage.name, value)
     formula, remark = _without_idle_wrap(formula, result, terms)
     cut = _cut(formula.tree, terms)
-    bits = cut_bits(*cut) if cut else ""
-    if cut:
+    bits = cut_bits(*cut) if cut and cut[0] else ""
+    if cut and cut[0]:
         number, shift = cut
-        remark = remark or f"{number} / 2**{shift} = {float(Number(number, 1 << shift)):.9g}, {remainder(*cut)}"
+        remark = remark or f"{number} / 2**{shift} = {float(Number(number, 1 << shift)):.12g}, {remainder(*cut)}"
     elif stage.value.dtype == np.float32 and formula.text.startswith("float32"):
         bits = float32_bits(float(value))
     numbers = formula.with_numbers(terms)
