@@ -91,10 +91,10 @@ class AveragePool2D(Prepared):
     def _quotients(self, counts: Int64Array) -> Callable[[Array], Array]:
         """Return the division of sums by ``counts``, as a table: one run of all sums for each number of elements."""
         sizes = np.unique(counts)
-        runs = [np.arange(self.dtype.min * size, self.dtype.max * size + 1) for size in sizes]
-        starts = np.cumsum([0, *map(len, runs)])
+        starts = np.cumsum([0, *((self.dtype.max - self.dtype.min) * sizes + 1)])
         if starts[-1] > MAX_TABLE:
             return lambda sums: divide_sums(sums, counts, self)
+        runs = [np.arange(self.dtype.min * size, self.dtype.max * size + 1) for size in sizes]
         table = np.concatenate([divide_sums(run, size, self) for run, size in zip(runs, sizes, strict=True)])
         base = starts[np.searchsorted(sizes, counts)] - self.dtype.min * counts
         return lambda sums: table.take(sums + base)
