@@ -137,13 +137,15 @@ class PlainBinary(Prepared):
     function
         The op.
     activation
-        What to clamp to; None for ops without a fused activation. The runtime clamps floats even to no activation,
-        which leaves infinities as the largest numbers.
+        What to clamp to; None for ops without a fused activation.
+    finite
+        Whether floats are clamped even to no activation, which leaves infinities as the largest numbers.
 
     """
 
     function: Callable[[Array, Array], Array]
     activation: Activation | None = None
+    finite: bool = True
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Apply the function and clamp."""
@@ -151,8 +153,11 @@ class PlainBinary(Prepared):
             x1, x2 = given(inputs, 0), given(inputs, 1)
             result = np.asarray(self.function(x1, x2))
             note("result", result, plain_rule(self.function, result.dtype), x1=x1, x2=x2)
-        return (result if self.activation is None else clamp_plain(result, self.activation),)
+        return (result if self.activation is None else clamp_plain(result, self.activation, finite=self.finite),)
 
+
+#: Whether elementwise ops on floats clamp to finite numbers.
+FINITE: Rules[bool] = Rules("elementwise ops on floats", {LITERT_REFERENCE: True, XNNPACK: False})
 
 #: What plain functions compute, in ``x1`` and ``x2``; floats are rounded to their type.
 _PLAIN_RULES: dict[str, str] = {
@@ -176,16 +181,23 @@ def plain_rule(function: Callable[..., Array], dtype: np.dtype[Any]) -> str:
     return rule
 
 
-def clamp_plain(values: Array, activation: Activation) -> Array:
+def clamp_plain(values: Array, activation: Activation, *, finite: bool = True) -> Array:
     """Clamp floats or plain integers to what a fused activation allows.
+
+    NaN stays, but for float16 in XNNPACK, which makes it the lower bound.
 
     Source: ``tflite/kernels/kernel_util.h`` (CalculateActivationRange).
     """
     lower, upper = activation.bounds
     if np.issubdtype(values.dtype, np.floating):
+        if not finite and lower is None and upper is None:
+            return values
         limits = np.finfo(values.dtype)
         low = limits.min if lower is None else values.dtype.type(lower)
-        high = limits.max if upper is None else values.dtype.type(upper)
+        highest = limits.max if finite else values.dtype.type(np.inf)
+        high = highest if upper is None else values.dtype.type(upper)
+        if values.dtype == np.float16 and not finite:
+            return np.asarray(np.fmin(np.fmax(values, low), high))
         return np.asarray(np.clip(values, low, high))
     if lower is None:
         return values
