@@ -17,6 +17,7 @@ from qmath.errors import (  # noqa: E402
     UnsupportedError,
 )
 from quantref.api import run  # noqa: E402
+from quantref.explain import Explanation, explain  # noqa: E402
 from quantref.interpreter import Interpreter, load  # noqa: E402
 from quantref.quantizer import QuantizationPlan, Recipe, Rule, Statistics, quantize  # noqa: E402
 from quantref.trace import Trace, trace  # noqa: E402
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "PROFILES",
+    "Explanation",
     "InputError",
     "Interpreter",
     "Model",
@@ -41,6 +43,7 @@ __all__ = [
     "Trace",
     "UnsupportedError",
     "VerifyResult",
+    "explain",
     "load",
     "quantize",
     "run",

@@ -63,12 +63,16 @@ class Requantized:
             return None
 
 
-def regimes(done: Requantized, used: Regime | None) -> tuple[Alternative, ...]:
-    """Return what each regime gives for the same accumulator."""
-    return tuple(
-        Alternative(words(type(regime).__name__), done.under(regime), how, used=type(regime) is type(used))
-        for regime, how in REGIMES.items()
-    )
+def regimes(done: Requantized, used: Regime, value: Scalar) -> tuple[Alternative, ...]:
+    """Return what each regime gives for the same accumulator; ``value`` is what the one used has given."""
+    found = []
+    if type(used) not in {type(regime) for regime in REGIMES}:
+        first = (type(used).__doc__ or "").partition(".")[0].strip()
+        found.append(Alternative(words(type(used).__name__), value, first[:1].lower() + first[1:], used=True))
+    for regime, how in REGIMES.items():
+        same = type(regime) is type(used)
+        found.append(Alternative(words(type(regime).__name__), value if same else done.under(regime), how, used=same))
+    return tuple(found)
 
 
 def profiles(

@@ -130,7 +130,7 @@ def explain_element(done: Operation, number: int, index: Sequence[int]) -> Expla
     if not steps or steps[-1].value != element.value:
         steps.append(Step("output", element.value))
     scales = Scales.of(done.view, at[-1] if at else 0)
-    requantized, regime = _requantized(done, values.shape, at)
+    regime, requantized = _requantized(done, values.shape, at) or (None, None)
     summed = _sum(done, at) if slot == 0 else None
     profile = done.graph.session.profile
     return Explanation(
@@ -146,7 +146,9 @@ def explain_element(done: Operation, number: int, index: Sequence[int]) -> Expla
         steps=tuple(_derived(step, scales) for step in steps),
         constants=tuple(_constants(done.prepared, scales)),
         unrounded=None if requantized is None else requantized.accumulator * requantized.real_multiplier,
-        regimes=() if requantized is None else alternatives.regimes(requantized, regime),
+        regimes=()
+        if requantized is None or regime is None
+        else alternatives.regimes(requantized, regime, element.value),
         profiles=alternatives.profiles(done.view, done.inputs, slot, at, profile, element.value),
     )
 
@@ -244,29 +246,22 @@ def _constants(prepared: Prepared, scales: Scales) -> list[Step]:
     return found
 
 
-def _requantized(
-    done: Operation, shape: tuple[int, ...], at: tuple[int, ...]
-) -> tuple[Requantized | None, Regime | None]:
-    """Return the one requantization that the op ends with; None if it has another form."""
+def _requantized(done: Operation, shape: tuple[int, ...], at: tuple[int, ...]) -> tuple[Regime, Requantized] | None:
+    """Return the one requantization that the op ends with, and how it rounds; None if it has another form."""
     held = list(holders(done.prepared, Requantize).values())
     by_name = {stage.name: stage for stage in done.stages}
     names = list(by_name)
-    after = names.index("real multiplier") + 1 if "real multiplier" in by_name else len(names)
-    scaled = next((by_name[name] for name in names[after:] if "accumulator" in by_name[name].terms), None)
-    if len(held) != 1 or scaled is None or "real multiplier 2" in by_name or "clamped" not in by_name:
-        return None, None
-    place, real = place_in(scaled.value, shape, at), by_name["real multiplier"]
-    channel = place_in(real.value, shape, at)
-    if place is None or channel is None:
-        return None, None
+    if len(held) != 1 or names.count("real multiplier") != 1 or "clamped" not in names:
+        return None
+    after = names[names.index("real multiplier") + 1 :]
+    scaled = next((by_name[name] for name in after if "accumulator" in by_name[name].terms), None)
+    place = None if scaled is None else place_in(scaled.value, shape, at)
+    real = by_name["real multiplier"].value
+    channel = place_in(real, shape, at)
+    if scaled is None or place is None or channel is None:
+        return None
     added, clamped = (terms_at(by_name[name], place) for name in ("zero point added", "clamped"))
-    return (
-        Requantized(
-            int(terms_at(scaled, place)["accumulator"]),
-            float(real.value[channel]),
-            int(added["zero_point"]),
-            int(clamped["low"]),
-            int(clamped["high"]),
-        ),
-        held[0].regime,
-    )
+    accumulator, zero_point = terms_at(scaled, place)["accumulator"], added["zero_point"]
+    low, high = clamped["low"], clamped["high"]
+    found = Requantized(int(accumulator), float(real[channel]), int(zero_point), int(low), int(high))
+    return held[0].regime, found
