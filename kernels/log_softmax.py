@@ -26,8 +26,9 @@ from kernels.engine.elementwise import expect_right_shift, float32_scale
 from kernels.engine.registry import Kernel
 from kernels.engine.taps import Products, Reads, row
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import LITERT_OPTIMIZED, LITERT_REFERENCE, Profile, Rules
 from kernels.softmax import DIFFERENCE_BITS, SUM_BITS, ScaledDifferences, below_maximum, powers_and_terms
+from kernels.softmax_tables import log_of_float_table
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import (
     log_x_for_x_greater_than_or_equal_to_1,
@@ -166,19 +167,20 @@ def float_log_softmax(x: Float32Array, note: Note = silent) -> Float32Array:
         return np.asarray(difference - np.log(total))
 
 
-#: From the input to a prepared LOG_SOFTMAX of 8-bit codes.
-EightBit: TypeAlias = Callable[[TensorView], Prepared]
+#: From input and output to a prepared LOG_SOFTMAX of 8-bit codes.
+EightBit: TypeAlias = Callable[[TensorView, TensorView], Prepared]
 
 
-def fixed_point(x: TensorView) -> Prepared:
+def fixed_point(x: TensorView, y: TensorView) -> Prepared:
     """Prepare :class:`FixedPointLogSoftmax`."""
+    del y
     scaling = ScaledDifferences.of(1.0, float(float32_scale(x)))
     shift, multiplier = int(scaling.factor.shift), int(scaling.factor.multiplier)
     unscaling = expect_right_shift(quantize_multiplier(2.0 ** (31 - shift) / multiplier), "the inverse of the scale")
     return FixedPointLogSoftmax(scaling, unscaling, x.dtype)
 
 
-EIGHT_BIT: Rules[EightBit] = Rules("LOG_SOFTMAX", {LITERT_REFERENCE: fixed_point})
+EIGHT_BIT: Rules[EightBit] = Rules("LOG_SOFTMAX", {LITERT_REFERENCE: fixed_point, LITERT_OPTIMIZED: log_of_float_table})
 
 
 def prepare(op: OpView, profile: Profile) -> Prepared:
@@ -201,7 +203,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         found = scale_of(y), zero_point_of(y)
         fits = found == (1 / 16, x.dtype.max)
         expect(fits, f"output scale 1/16 and zero point {x.dtype.max}, found {found}")
-        return EIGHT_BIT[profile](x)
+        return EIGHT_BIT[profile](x, y)
     raise unsupported(op, "; ".join(KERNELS[0].covers))
 
 

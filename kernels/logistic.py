@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from kernels.engine import elementwise
+from kernels.engine import delegate, elementwise
 from kernels.engine.contract import (
     expect,
     expect_count,
@@ -24,11 +25,13 @@ from kernels.engine.contract import (
     unsupported,
 )
 from kernels.engine.elementwise import PlainUnary, expect_zero_points_of_zero, exponent_of, float32_scale
-from kernels.engine.lookup import TO_CODES, eight_bit
+from kernels.engine.lookup import TO_CODES, Tabulated, ToCodes, eight_bit
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
-from qmath.fixed_point import wrap_int32
+from kernels.logistic_fixed_point import eight_bit_sigmoid
+from kernels.profiles import LITERT_OPTIMIZED, LITERT_REFERENCE, TFLM, XNNPACK, XNNPACK_ARM64, Profile, Rules
+from qmath import fixed_point
+from qmath.fixed_point import saturating_left_shift, wrap_int32
 from qmath.lookup import logistic_int16, tanh_int16
 from qmath.rounding import float_to_int32_x86
 from qmath.stages import Note, ruled, silent
@@ -109,7 +112,64 @@ def interpolated(name: str, x: TensorView) -> Prepared:
     return InterpolatedSigmoid(function, multiplier, shift)
 
 
-SIXTEEN_BIT: Rules[Prepare16] = Rules("LOGISTIC and TANH", {LITERT_REFERENCE: interpolated})
+@dataclass(frozen=True, slots=True)
+class FixedPointSigmoid(Prepared):
+    """A prepared LOGISTIC or TANH of int16 whose scale is a power of two.
+
+    Attributes
+    ----------
+    is_logistic
+        Whether it is LOGISTIC.
+    left_shift
+        What brings a code to 3 integer bits: 0 or 1.
+
+    """
+
+    is_logistic: bool
+    left_shift: int
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`fixed_point_sigmoid`."""
+        return (fixed_point_sigmoid(given(inputs, 0), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Tabulate every code, once it pays."""
+        del constants
+        return elementwise.unary(partial(fixed_point_sigmoid, op=self), DType.INT16)
+
+
+def fixed_point_sigmoid(x: Array, op: FixedPointSigmoid, note: Note = silent) -> Array:
+    """Compute LOGISTIC or TANH in 16-bit fixed point.
+
+    1. argument: the code, shifted left, saturated to 16 bits; 3 integer bits.
+    2. :func:`qmath.fixed_point.logistic` or :func:`qmath.fixed_point.tanh`.
+    """
+    argument = saturating_left_shift(x, op.left_shift, 16)
+    rule = "clamp(x * 2**left_shift, -2**15, 2**15 - 1)"
+    note("argument", argument, rule, x=x, left_shift=op.left_shift)
+    function = fixed_point.logistic if op.is_logistic else fixed_point.tanh
+    value = function(argument, INTEGER_BITS, 16)
+    of_real = "1 / (1 + exp(-argument / 2**12))" if op.is_logistic else "tanh(argument / 2**12)"
+    return note("function value", value, f"~ 2**15 * {of_real}", argument=argument).astype(np.int16)
+
+
+def fixed_point_if_power_of_two(name: str, x: TensorView) -> Prepared:
+    """Prepare :class:`FixedPointSigmoid` where a code needs no more than a shift, else :class:`InterpolatedSigmoid`.
+
+    Quirk: Optimized int16 LOGISTIC and TANH of power-of-two scales (4096 codes a unit, for TANH also 2048) take
+    another algorithm than the reference, up to 12 codes away.
+
+    """
+    exponent = exponent_of(float32_scale(x))
+    left = None if exponent is None else 15 - INTEGER_BITS + exponent
+    if left is not None and left in ({0} if name == "LOGISTIC" else {0, 1}):
+        return FixedPointSigmoid(name == "LOGISTIC", left)
+    return interpolated(name, x)
+
+
+SIXTEEN_BIT: Rules[Prepare16] = Rules(
+    "LOGISTIC and TANH", {LITERT_REFERENCE: interpolated, LITERT_OPTIMIZED: fixed_point_if_power_of_two}
+)
 
 
 # --- 8 bits and floats --------------------------------------------------------------------------------------------
@@ -126,6 +186,33 @@ def float32_logistic(x: Float64Array) -> Float64Array:
 def tanh(x: Float64Array) -> Float64Array:
     """Compute tanh."""
     return np.asarray(np.tanh(x))
+
+
+@ruled("float32(exp(x) / (1 + exp(x)))")
+def float64_logistic(x: Float64Array) -> Float64Array:
+    """Compute e**x / (1 + e**x) in float64; 0 and 1 beyond -100 and 100."""
+    power = np.exp(np.clip(x, -100, 100))
+    return np.where(x > 100, 1.0, np.where(x < -100, 0.0, power / (1 + power)))
+
+
+#: From an op's name, input and output to a prepared LOGISTIC or TANH of 8-bit codes.
+Prepare8: TypeAlias = Callable[[str, TensorView, TensorView], Prepared]
+
+
+def tabulated(name: str, x: TensorView, y: TensorView, *, logistic: Tabulated, to_codes: ToCodes) -> Prepared:
+    """Prepare :class:`~kernels.engine.lookup.EightBitFunction`."""
+    return eight_bit(logistic if name == "LOGISTIC" else tanh, x, y, to_codes)
+
+
+EIGHT_BIT: Rules[Prepare8] = Rules(
+    "LOGISTIC and TANH",
+    {
+        LITERT_REFERENCE: partial(tabulated, logistic=float32_logistic, to_codes=TO_CODES[LITERT_REFERENCE]),
+        XNNPACK: partial(tabulated, logistic=float64_logistic, to_codes=TO_CODES[XNNPACK]),
+        XNNPACK_ARM64: partial(tabulated, logistic=float64_logistic, to_codes=TO_CODES[XNNPACK_ARM64]),
+        TFLM: eight_bit_sigmoid,
+    },
+)
 
 
 def plain_logistic(x: Array) -> Array:
@@ -158,7 +245,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     if x.dtype in {DType.INT8, DType.UINT8}:
         if is_logistic:
             expect(scale_of(y) == 1 / 256, f"output scale 1/256, found {scale_of(y)}")
-        return eight_bit(float32_logistic if is_logistic else tanh, x, y, TO_CODES[profile])
+        return EIGHT_BIT[profile](op.name, x, y)
     if x.dtype is DType.INT16:
         expect_zero_points_of_zero(x, y)
         exact = scale_of(y) == 1 / 32768 or (not is_logistic and exponent_of(float32_scale(y)) == -15)
@@ -167,4 +254,12 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     raise unsupported(op, "; ".join(KERNELS[0].covers))
 
 
-KERNELS = tuple(Kernel(name, prepare, covers=("int8", "uint8", "int16", "float32")) for name in ("LOGISTIC", "TANH"))
+KERNELS = tuple(
+    Kernel(
+        name,
+        prepare,
+        covers=("int8", "uint8", "int16", "float32"),
+        refusal={XNNPACK: delegate.unary(delegate.NUMBERS)},
+    )
+    for name in ("LOGISTIC", "TANH")
+)

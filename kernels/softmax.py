@@ -6,6 +6,7 @@ Source: ``tflite/kernels/activations.cc``, ``tflite/kernels/internal/reference/s
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from kernels.engine import elementwise
+from kernels.engine import delegate, elementwise
 from kernels.engine.contract import (
     expect,
     expect_count,
@@ -29,7 +30,8 @@ from kernels.engine.elementwise import expect_zero_points_of_zero, float32_scale
 from kernels.engine.registry import Kernel
 from kernels.engine.taps import Products, Reads, row
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import LITERT_OPTIMIZED, LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
+from kernels.softmax_tables import float_table, short_table_to_8_bits
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import (
     count_leading_zeros,
@@ -222,18 +224,52 @@ def _one_over_one_plus(x: Float64Array) -> Float64Array:
     return np.asarray(1 / (1 + x))
 
 
+def _one_over_one_plus_float32(x: Float64Array) -> Float64Array:
+    real = np.asarray(x, np.float32)
+    return np.asarray(np.float32(1) / (np.float32(1) + real)).astype(np.float64)
+
+
+class FloatType(enum.Enum):
+    """A floating-point type."""
+
+    FLOAT32 = np.float32
+    FLOAT64 = np.float64
+
+
+@dataclass(frozen=True, slots=True)
+class TablePrecision:
+    """Types in which int16 SOFTMAX is prepared.
+
+    Attributes
+    ----------
+    tables
+        Of the steps that make both tables.
+    product
+        Of the input scale times beta.
+
+    """
+
+    tables: FloatType
+    product: FloatType
+
+
+LITERT_TABLES = TablePrecision(FloatType.FLOAT64, FloatType.FLOAT32)
+MICRO_TABLES = TablePrecision(FloatType.FLOAT32, FloatType.FLOAT64)
+
+
 @cache
-def exp_table() -> Int16Array:
-    """Tabulate e**x for x from -10 to 0, in float64; 32767 stands for 1."""
+def exp_table(precision: FloatType = FloatType.FLOAT64) -> Int16Array:
+    """Tabulate e**x for x from -10 to 0; 32767 stands for 1."""
     source, target = AffineMap(10 / _CODES, DType.INT16.max), AffineMap(2 / _CODES, 0)
-    return interpolation_table(_exp, source, target, np.float64)
+    return interpolation_table(_exp, source, target, precision.value)
 
 
 @cache
-def reciprocal_table() -> Int16Array:
-    """Tabulate 1 / (1 + x) for x from 0 to 1, in float64; 32767 stands for 1."""
+def reciprocal_table(precision: FloatType = FloatType.FLOAT64) -> Int16Array:
+    """Tabulate 1 / (1 + x) for x from 0 to 1; 32767 stands for 1."""
     source, target = AffineMap(1 / _CODES, DType.INT16.min), AffineMap(2 / _CODES, 0)
-    return interpolation_table(_one_over_one_plus, source, target, np.float64)
+    function = _one_over_one_plus_float32 if precision is FloatType.FLOAT32 else _one_over_one_plus
+    return interpolation_table(function, source, target, precision.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +278,7 @@ class TableSoftmax(Prepared):
 
     regime: Regime
     factor: Factor
+    precision: TablePrecision = LITERT_TABLES
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`table_softmax`."""
@@ -260,7 +297,7 @@ class TableSoftmax(Prepared):
         def run(inputs: Inputs) -> Outputs:
             difference = below_maximum(given(inputs, 0))
             (powers,) = powers_of([(difference + below).astype(np.int16)])
-            return (_normalized(powers),)
+            return (_normalized(powers, self),)
 
         return run
 
@@ -283,24 +320,24 @@ def table_softmax(x: Int16Array, op: TableSoftmax, note: Note = silent) -> Int16
     5. share: power times reciprocal, shifted right, ties up; clamp to 0 ... 32767.
 
     """
-    return _normalized(_power(below_maximum(x, note), op, note), note)
+    return _normalized(_power(below_maximum(x, note), op, note), op, note)
 
 
 def _power(difference: Int64Array, op: TableSoftmax, note: Note = silent) -> Int16Array:
     scaled = op.regime.apply(difference, op.factor, note)
     code = saturate(wrap_int32(scaled + DType.INT16.max), 16)
     note("place in the table", code, "clamp(scaled + 32767, -32768, 32767)", scaled=scaled)
-    powers = interpolate(code, exp_table())
+    powers = interpolate(code, exp_table(op.precision.tables))
     return note("power", powers, f"~ 32767 * exp((code - 32767) * 10 / {_CODES:.0f})", code=code)
 
 
-def _normalized(powers: Int16Array, note: Note = silent) -> Int16Array:
+def _normalized(powers: Int16Array, op: TableSoftmax, note: Note = silent) -> Int16Array:
     """Divide powers by their sum (steps 3 to 5 of :func:`table_softmax`)."""
     wide = powers.astype(np.int64)
     total = note("sum of powers", wrap_int32(wide.sum(axis=-1, keepdims=True)))
     headroom = note("headroom", count_leading_zeros(total & 0xFFFFFFFF))
     one_up_to_two = ((total << np.maximum(headroom - 1, 0)) + (1 << 13)) >> 14
-    fraction = interpolate(saturate(one_up_to_two - (1 << 15) - (1 << 16), 16), reciprocal_table())
+    fraction = interpolate(saturate(one_up_to_two - (1 << 15) - (1 << 16), 16), reciprocal_table(op.precision.tables))
     note("reciprocal", fraction, "~ 32767 * 2**(31 - headroom) / total", headroom=headroom, total=total)
     right = np.maximum(31 - headroom, 0)
     share = shift_right_half_up(wide * fraction, right)
@@ -361,7 +398,16 @@ def fixed_point(x: TensorView, y: TensorView, beta: float) -> Prepared:
     return FixedPointSoftmax(ScaledDifferences.of(beta, float(float32_scale(x))), x.dtype, y.dtype)
 
 
-EIGHT_BIT: Rules[EightBit] = Rules("SOFTMAX", {LITERT_REFERENCE: fixed_point})
+EIGHT_BIT: Rules[EightBit] = Rules(
+    "SOFTMAX",
+    {
+        LITERT_REFERENCE: fixed_point,
+        LITERT_OPTIMIZED: float_table,
+        LITERT_OPTIMIZED_ARM64: short_table_to_8_bits,
+    },
+)
+#: The precision of the tables of int16 SOFTMAX, and of the product of scale and beta.
+PRECISION: Rules[TablePrecision] = Rules("SOFTMAX of int16", {LITERT_REFERENCE: LITERT_TABLES, TFLM: MICRO_TABLES})
 REGIME: Rules[Regime] = Rules("SOFTMAX", {LITERT_REFERENCE: DOUBLE_ROUNDING})
 
 _EIGHT_BIT_PAIRS = {
@@ -398,9 +444,10 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     if types == (DType.INT16, DType.INT16):
         _expect_output(y, 0, 1 / 32768)
         expect_zero_points_of_zero(x, y)
+        regime, precision = REGIME[profile], PRECISION[profile]
         with np.errstate(over="ignore"):
-            real = np.float64(float32_scale(x) * np.float32(beta)) / (10 / _CODES)
-        return TableSoftmax(REGIME[profile], REGIME[profile].encode(np.asarray(real)))
+            real = np.float64(precision.product.value(float32_scale(x)) * precision.product.value(beta)) / (10 / _CODES)
+        return TableSoftmax(regime, regime.encode(np.asarray(real)), precision)
     raise unsupported(op, "; ".join(KERNELS[0].covers))
 
 
@@ -412,6 +459,13 @@ def _expect_output(y: TensorView, zero_point: int, scale: float) -> None:
 
 KERNELS = (
     Kernel(
-        "SOFTMAX", prepare, covers=("int8 to int8 and int16", "uint8 to uint8 and int16", "int16", "float32", "float16")
+        "SOFTMAX",
+        prepare,
+        covers=("int8 to int8 and int16", "uint8 to uint8 and int16", "int16", "float32", "float16"),
+        refusal={
+            XNNPACK: delegate.all_of(
+                delegate.options("beta", lambda beta: beta == 1, "1"), delegate.unary(delegate.FLOATS)
+            )
+        },
     ),
 )

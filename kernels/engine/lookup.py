@@ -15,7 +15,7 @@ from kernels.engine import elementwise
 from kernels.engine.contract import zero_point_of
 from kernels.engine.elementwise import float32_scale
 from kernels.engine.types import Inputs, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_REFERENCE, Rules
+from kernels.profiles import LITERT_REFERENCE, XNNPACK, XNNPACK_ARM64, Rules
 from qmath.lookup import AffineMap, RealFunction, interpolate, interpolation_table
 from qmath.rounding import round_half_away_from_zero
 from qmath.stages import Note, Ruled, ruled, silent
@@ -32,7 +32,27 @@ def half_away_then_zero_point(value: Float32Array, inverse_scale: Float32Array, 
     return np.asarray(steps + np.float32(zero_point))
 
 
-TO_CODES: Rules[ToCodes] = Rules("tabulated functions", {LITERT_REFERENCE: half_away_then_zero_point})
+@ruled("half_even(float32(float32(value * inverse_scale) + zero_point))")
+def zero_point_then_half_even(value: Float32Array, inverse_scale: Float32Array, zero_point: int) -> Float32Array:
+    """Add the zero point to the product, both in float32, then round half to even."""
+    return np.asarray(np.rint(np.asarray(value * inverse_scale) + np.float32(zero_point)))
+
+
+@ruled("half_even(float32(value * inverse_scale + zero_point))")
+def fused_then_half_even(value: Float32Array, inverse_scale: Float32Array, zero_point: int) -> Float32Array:
+    """Multiply and add with one rounding to float32, then round half to even."""
+    exact = value.astype(np.float64) * inverse_scale.astype(np.float64) + float(zero_point)
+    return np.asarray(np.rint(exact.astype(np.float32)))
+
+
+TO_CODES: Rules[ToCodes] = Rules(
+    "tabulated functions",
+    {
+        LITERT_REFERENCE: half_away_then_zero_point,
+        XNNPACK: zero_point_then_half_even,
+        XNNPACK_ARM64: fused_then_half_even,
+    },
+)
 
 #: A real function with its rule in ``x``.
 Tabulated: TypeAlias = Ruled[[Float64Array], Float64Array]
