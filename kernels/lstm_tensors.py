@@ -20,6 +20,7 @@ import numpy as np
 
 from kernels.engine.contract import expect, expect_dtype, expect_rank, input_tensor, option, optional_input
 from kernels.engine.types import Inputs, OpView, TensorView
+from qmath.errors import UnsupportedError
 from qmath.types import Array, DType
 
 #: From an input (batch, features), output state, cell state and the number of the step to both new states.
@@ -200,6 +201,8 @@ def check_layout(op: OpView, slots: Slots, features: int, types: Types) -> Layou
     ------
     ModelError
         Tensors are missing or there without their companions, or shapes or types do not fit.
+    UnsupportedError
+        Weights are sparse.
 
     """
     expect_rank(weights := input_tensor(op, slots.weights + Gate.OUTPUT), 2)
@@ -255,6 +258,8 @@ def _check_norm(op: OpView, slots: Slots, cells: int, gates: tuple[Gate, ...], t
 
 
 def _expect(tensor: TensorView, shape: tuple[int, ...], dtype: DType) -> None:
+    if tensor.sparsity is not None:
+        raise UnsupportedError(f"weights {tensor.name!r} of an LSTM are sparse, which is not covered")
     expect(tensor.shape == shape, f"tensor {tensor.name!r} of shape {shape}, found {tensor.shape}")
     expect_dtype(tensor, dtype)
 

@@ -51,10 +51,12 @@ class Variant:
 
     @property
     def op(self) -> str:
+        """Name of the op."""
         return "UNIDIRECTIONAL_SEQUENCE_LSTM" if self.sequence else "LSTM"
 
     @property
     def gates(self) -> tuple[int, ...]:
+        """Gates that have weights."""
         return tuple(GATES)[1:] if self.cifg else tuple(GATES)
 
     def shape(self, size: int) -> tuple[int, ...]:
@@ -70,7 +72,7 @@ class Variant:
         return {**common, "time_major": self.time_major} if self.sequence else common
 
 
-def integer_cases(cell: str, sequence: bool, rng: np.random.Generator) -> Iterator[Case]:  # noqa: FBT001
+def integer_cases(cell: str, sequence: bool, rng: np.random.Generator) -> Iterator[Case]:
     """Yield cases with 16-bit gates."""
     while True:
         v = Variant.draw(rng, sequence=sequence)
