@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from kernels.engine import compile as fast
+from kernels.engine import delegate
 from kernels.engine.activation import Activation
 from kernels.engine.contract import choice, expect, expect_dtype, input_tensor, option, output_tensor
 from kernels.engine.movement import (
@@ -27,7 +28,7 @@ from kernels.engine.movement import (
 )
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
 from qmath.rounding import TieRule, float_to_int32_x86, round_to_integer
 from qmath.stages import Note, silent
 from qmath.types import Array, DType
@@ -176,4 +177,4 @@ JOINED = (
     DType.FLOAT32,
 )
 
-KERNELS = (Kernel("CONCATENATION", prepare, covers=in_words(JOINED)),)
+KERNELS = (Kernel("CONCATENATION", prepare, covers=in_words(JOINED), refusal={XNNPACK: delegate.concatenation}),)

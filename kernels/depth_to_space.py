@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from kernels.engine import delegate
 from kernels.engine.contract import expect, expect_count, expect_dtype, expect_rank, input_tensor, option, output_tensor
 from kernels.engine.movement import (
     Movement,
@@ -15,7 +16,7 @@ from kernels.engine.movement import (
 )
 from kernels.engine.registry import Kernel
 from kernels.engine.types import OpView, Prepared
-from kernels.profiles import Profile
+from kernels.profiles import XNNPACK, Profile
 from qmath.types import Array, DType
 
 
@@ -63,6 +64,6 @@ def prepare_depth(op: OpView, profile: Profile) -> Prepared:
 DEPTHS = (DType.INT8, DType.UINT8, DType.INT32, DType.INT64, DType.FLOAT32)
 
 KERNELS = (
-    Kernel("SPACE_TO_DEPTH", prepare_depth, covers=in_words(DEPTHS)),
-    Kernel("DEPTH_TO_SPACE", prepare_depth, covers=in_words(DEPTHS)),
+    Kernel("SPACE_TO_DEPTH", prepare_depth, covers=in_words(DEPTHS), refusal={XNNPACK: delegate.space_to_depth}),
+    Kernel("DEPTH_TO_SPACE", prepare_depth, covers=in_words(DEPTHS), refusal={XNNPACK: delegate.depth_to_space}),
 )

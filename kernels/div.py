@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from kernels.engine import elementwise
+from kernels.engine import delegate, elementwise
 from kernels.engine.activation import Activation, quantized_range
 from kernels.engine.contract import (
     choice,
@@ -25,6 +25,7 @@ from kernels.engine.contract import (
     zero_point_of,
 )
 from kernels.engine.elementwise import (
+    FINITE,
     PlainBinary,
     clamp_plain,
     expect_broadcast,
@@ -35,7 +36,7 @@ from kernels.engine.elementwise import (
 from kernels.engine.registry import Kernel
 from kernels.engine.shifts import divide_by_power_of_two_x86
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
 from qmath.errors import ModelError
 from qmath.fixed_point import (
     count_leading_zeros,
@@ -178,7 +179,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     expect_dtype(y, dtype)
     activation = choice(op, "fused_activation_function", Activation)
     if dtype is DType.FLOAT32:
-        return PlainBinary(np.divide, activation)
+        return PlainBinary(np.divide, activation, finite=FINITE[profile])
     if dtype is DType.INT32:
         return IntegerDiv(activation)
     if dtype not in _QUANTIZED:
@@ -191,4 +192,11 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     return Div(zero_points, factor, DIVIDE[profile], quantized_range(activation, y), dtype)
 
 
-KERNELS = (Kernel("DIV", prepare, covers=("int8", "uint8", "int16", "int32", "float32")),)
+KERNELS = (
+    Kernel(
+        "DIV",
+        prepare,
+        covers=("int8", "uint8", "int16", "int32", "float32"),
+        refusal={XNNPACK: delegate.binary(delegate.FLOATS)},
+    ),
+)

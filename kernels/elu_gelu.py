@@ -12,12 +12,13 @@ import math
 
 import numpy as np
 
+from kernels.engine import delegate
 from kernels.engine.contract import expect_count, expect_dtype, input_tensor, option, output_tensor, unsupported
 from kernels.engine.elementwise import PlainUnary
 from kernels.engine.lookup import TO_CODES, eight_bit, sixteen_bit
 from kernels.engine.registry import Kernel
 from kernels.engine.types import OpView, Prepared
-from kernels.profiles import Profile
+from kernels.profiles import XNNPACK, Profile
 from qmath.stages import ruled
 from qmath.types import Array, DType, Float64Array
 
@@ -116,6 +117,13 @@ def prepare_gelu(op: OpView, profile: Profile) -> Prepared:
     raise unsupported(op, "; ".join(GELU.covers))
 
 
-ELU = Kernel("ELU", prepare_elu, covers=("int8", "float32"))
-GELU = Kernel("GELU", prepare_gelu, covers=("int8", "uint8", "int16", "float32"))
+ELU = Kernel(
+    "ELU", prepare_elu, covers=("int8", "float32"), refusal={XNNPACK: delegate.unary(delegate.FLOATS | {DType.INT8})}
+)
+GELU = Kernel(
+    "GELU",
+    prepare_gelu,
+    covers=("int8", "uint8", "int16", "float32"),
+    refusal={XNNPACK: delegate.unary(delegate.FLOATS)},
+)
 KERNELS = (ELU, GELU)

@@ -9,12 +9,13 @@ from functools import partial
 
 import numpy as np
 
+from kernels.engine import delegate
 from kernels.engine.contract import expect_count, expect_dtype, input_tensor, output_tensor, unsupported, zero_point_of
 from kernels.engine.elementwise import PlainUnary, expect_zero_points_of_zero, float32_scale
 from kernels.engine.lookup import TO_CODES, eight_bit, sixteen_bit
 from kernels.engine.registry import Kernel
 from kernels.engine.types import OpView, Prepared
-from kernels.profiles import Profile
+from kernels.profiles import XNNPACK, Profile
 from qmath.stages import Ruled, ruled
 from qmath.types import DType, Float32Array, Float64Array
 
@@ -61,4 +62,6 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
 
 
 _COVERS = ("int8", "int16", "float32")
-KERNELS = tuple(Kernel(name, prepare, covers=_COVERS) for name in ("EXP", "LOG"))
+KERNELS = tuple(
+    Kernel(name, prepare, covers=_COVERS, refusal={XNNPACK: delegate.unary(delegate.FLOATS)}) for name in ("EXP", "LOG")
+)

@@ -12,11 +12,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from kernels.engine import delegate
 from kernels.engine.contract import expect_count, expect_dtype, input_tensor, output_tensor, unsupported
 from kernels.engine.elementwise import PlainUnary
 from kernels.engine.registry import Kernel
 from kernels.engine.types import OpView, Prepared
-from kernels.profiles import Profile
+from kernels.profiles import XNNPACK, Profile
 from qmath.types import Array, DType
 
 
@@ -67,4 +68,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     return PlainUnary(function)
 
 
-KERNELS = tuple(Kernel(name, prepare, tuple(t.name.lower() for t in types)) for name, (_, types) in _OPS.items())
+KERNELS = tuple(
+    Kernel(name, prepare, tuple(t.name.lower() for t in types), refusal={XNNPACK: delegate.unary(delegate.FLOATS)})
+    for name, (_, types) in _OPS.items()
+)

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from kernels.engine import elementwise
+from kernels.engine import delegate, elementwise
 from kernels.engine.contract import (
     expect,
     expect_count,
@@ -24,7 +24,7 @@ from kernels.engine.elementwise import PlainUnary, float32_scale
 from kernels.engine.registry import Kernel
 from kernels.engine.shifts import divide_by_power_of_two_16
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
-from kernels.profiles import Profile
+from kernels.profiles import XNNPACK, Profile
 from qmath.errors import ModelError
 from qmath.fixed_point import saturate, saturating_left_shift, saturating_rounding_doubling_high_mul, wrap
 from qmath.multiplier import quantize_multiplier
@@ -179,4 +179,8 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     return HardSwish(zero_point_of(x), zero_point_of(y), output, reluish, x.dtype)
 
 
-KERNELS = (Kernel("HARD_SWISH", prepare, covers=("int8", "uint8", "float32")),)
+KERNELS = (
+    Kernel(
+        "HARD_SWISH", prepare, covers=("int8", "uint8", "float32"), refusal={XNNPACK: delegate.unary(delegate.FLOATS)}
+    ),
+)

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from kernels.engine import elementwise
+from kernels.engine import delegate, elementwise
 from kernels.engine.contract import (
     expect,
     expect_count,
@@ -24,12 +24,13 @@ from kernels.engine.contract import (
 from kernels.engine.elementwise import expect_zero_points_of_zero, float32_scale, less_zero_point
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
 from qmath.requantize import DOUBLE_ROUNDING, Factor, Regime, to_codes
+from qmath.requantize_vector import EIGHT_BIT_MULTIPLIER
 from qmath.stages import Note, silent, under
 from qmath.types import ActivationRange, Array, DType, Float32Array
 
-REGIME: Rules[Regime] = Rules("LEAKY_RELU", {LITERT_REFERENCE: DOUBLE_ROUNDING})
+REGIME: Rules[Regime] = Rules("LEAKY_RELU", {LITERT_REFERENCE: DOUBLE_ROUNDING, XNNPACK: EIGHT_BIT_MULTIPLIER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,4 +149,24 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     return LeakyRelu(regime, *factors, -1 if alpha < 0 else 1, zero_point_of(x), zero_point_of(y), x.dtype)
 
 
-KERNELS = (Kernel("LEAKY_RELU", prepare, covers=("int8", "uint8", "int16", "float32")),)
+def _left(op: OpView) -> str | None:
+    """Return why XNNPACK leaves a LEAKY_RELU: 8-bit multipliers hold ratios of scales from 2**-8 to 2**7."""
+    ratio, alpha = delegate.ratio_of(op), float(np.float32(op.options.get("alpha", 0)))
+    if not np.isfinite(alpha) or abs(alpha) < np.finfo(np.float32).tiny:
+        return f"XNNPACK expects a normal number as alpha, found {alpha}"
+    if ratio is None:
+        return None
+    negative = float(np.float32(ratio) * np.float32(alpha))
+    if abs(negative) < 2.0**-8:
+        return f"XNNPACK expects alpha times input scale over output scale of at least 1/256, found {negative:g}"
+    return delegate.outside(ratio, 2.0**-8, 2.0**7) or delegate.outside(negative, -127.99609375, 2.0**7)
+
+
+KERNELS = (
+    Kernel(
+        "LEAKY_RELU",
+        prepare,
+        covers=("int8", "uint8", "int16", "float32"),
+        refusal={XNNPACK: delegate.all_of(delegate.unary(delegate.NUMBERS), _left)},
+    ),
+)

@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 
+from kernels.engine import delegate
 from kernels.engine.contract import (
     checked_shape,
     choice,
@@ -31,7 +32,7 @@ from kernels.engine.movement import (
 )
 from kernels.engine.registry import Kernel
 from kernels.engine.types import OpView, Prepared, TensorView
-from kernels.profiles import Profile
+from kernels.profiles import XNNPACK, Profile
 from qmath.types import Array, DType
 
 #: Most dimensions that PAD takes.
@@ -169,7 +170,7 @@ PADDED = (
 )
 
 KERNELS = (
-    Kernel("PAD", prepare_pad, covers=in_words(PADDED)),
+    Kernel("PAD", prepare_pad, covers=in_words(PADDED), refusal={XNNPACK: delegate.padding}),
     Kernel("PADV2", prepare_pad, covers=in_words(PADDED)),
     Kernel("MIRROR_PAD", prepare_mirror_pad, covers=in_words(COPIED)),
 )

@@ -20,6 +20,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from kernels.engine import delegate
 from kernels.engine.activation import Activation, clamp_float, quantized_range
 from kernels.engine.contract import (
     choice,
@@ -37,7 +38,7 @@ from kernels.engine.movement import Movement
 from kernels.engine.registry import Kernel
 from kernels.engine.taps import Fold, Products, Reads, indices
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
 from qmath.fixed_point import wrap_int32
 from qmath.rounding import divide_half_away
 from qmath.stages import Note, Ruled, silent
@@ -331,7 +332,7 @@ _FLOAT_POOLS = {
 COVERS = ("int8", "uint8", "int16", "float32")
 
 KERNELS = (
-    Kernel("AVERAGE_POOL_2D", prepare, covers=COVERS),
-    Kernel("MAX_POOL_2D", prepare, covers=COVERS),
+    Kernel("AVERAGE_POOL_2D", prepare, covers=COVERS, refusal={XNNPACK: delegate.pool(delegate.FLOATS)}),
+    Kernel("MAX_POOL_2D", prepare, covers=COVERS, refusal={XNNPACK: delegate.pool(delegate.NUMBERS - {DType.FLOAT16})}),
     Kernel("L2_POOL_2D", prepare, covers=("float32",)),
 )

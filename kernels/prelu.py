@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from kernels.engine import elementwise
+from kernels.engine import delegate, elementwise
 from kernels.engine.contract import (
     expect,
     expect_count,
@@ -23,7 +23,7 @@ from kernels.engine.contract import (
 from kernels.engine.elementwise import PlainBinary, expect_broadcast, float32_scale, less_zero_point
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
 from qmath.fixed_point import wrap_int32
 from qmath.requantize import DOUBLE_ROUNDING, Factor, Regime, to_codes
 from qmath.stages import Note, silent, under
@@ -149,4 +149,11 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     return Prelu(regime, regime.encode(identity), regime.encode(slope), *zero_points, x.dtype)
 
 
-KERNELS = (Kernel("PRELU", prepare, covers=("int8", "uint8", "int16 with slopes of int8", "float32")),)
+KERNELS = (
+    Kernel(
+        "PRELU",
+        prepare,
+        covers=("int8", "uint8", "int16 with slopes of int8", "float32"),
+        refusal={XNNPACK: delegate.all_of(delegate.binary(delegate.FLOATS), delegate.constants(1))},
+    ),
+)

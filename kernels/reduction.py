@@ -14,6 +14,7 @@ from functools import cache, partial
 
 import numpy as np
 
+from kernels.engine import delegate
 from kernels.engine.contract import expect, scale_of, unsupported, zero_point_of
 from kernels.engine.exact import EXACT_FLOAT64, Reach
 from kernels.engine.movement import expect_zero_point_zero
@@ -22,7 +23,7 @@ from kernels.engine.registry import Kernel
 from kernels.engine.steps import StepForm, quick_form
 from kernels.engine.taps import Products
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
 from qmath.multiplier import scale_ratio
@@ -305,6 +306,6 @@ PLAIN = (DType.FLOAT32, DType.INT32, DType.INT64)
 COVERS = ("int8", "uint8", "int16", "float32", "int32", "int64")
 
 KERNELS = (
-    Kernel("MEAN", prepare_mean, covers=COVERS),
-    Kernel("SUM", prepare_sum, covers=("uint8", "float32", "int32", "int64")),
+    Kernel("MEAN", prepare_mean, covers=COVERS, refusal={XNNPACK: delegate.reduction}),
+    Kernel("SUM", prepare_sum, covers=COVERS, refusal={XNNPACK: delegate.reduction}),
 )

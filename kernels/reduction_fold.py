@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kernels.engine import delegate
 from kernels.engine.contract import expect, scale_of, unsupported, zero_point_of
 from kernels.engine.movement import expect_covered, expect_same_quant, expect_zero_point_zero, in_words
 from kernels.engine.reducing import Reduction, reduction_operands
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
 from qmath.requantize import REDUCED_64, Regime
 from qmath.stages import Note
 from qmath.types import Array, DType, Float64Array
@@ -210,8 +211,8 @@ def prepare_logical(op: OpView, profile: Profile) -> Prepared:
 ORDERED = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.INT64, DType.FLOAT32, DType.BOOL)
 
 KERNELS = (
-    Kernel("REDUCE_MAX", prepare_extremum, covers=in_words(ORDERED)),
-    Kernel("REDUCE_MIN", prepare_extremum, covers=in_words(ORDERED)),
+    Kernel("REDUCE_MAX", prepare_extremum, covers=in_words(ORDERED), refusal={XNNPACK: delegate.reduction}),
+    Kernel("REDUCE_MIN", prepare_extremum, covers=in_words(ORDERED), refusal={XNNPACK: delegate.reduction}),
     Kernel("REDUCE_PROD", prepare_product, covers=in_words(ORDERED)),
     Kernel("REDUCE_ANY", prepare_logical, covers=("bool",)),
     Kernel("REDUCE_ALL", prepare_logical, covers=("bool",)),

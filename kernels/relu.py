@@ -10,12 +10,12 @@ from functools import partial
 
 import numpy as np
 
-from kernels.engine import elementwise
+from kernels.engine import delegate, elementwise
 from kernels.engine.contract import expect_count, expect_dtype, input_tensor, output_tensor, unsupported, zero_point_of
 from kernels.engine.elementwise import expect_zero_points_of_zero, float32_scale, less_zero_point
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
 from qmath.fixed_point import wrap_int32
 from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize
 from qmath.rounding import float_to_int32_x86, round_half_away_from_zero
@@ -145,4 +145,12 @@ def _covers(name: str) -> tuple[str, ...]:
     return (*integers, "float32")
 
 
-KERNELS = tuple(Kernel(name, prepare, covers=_covers(name)) for name in BOUNDS)
+KERNELS = tuple(
+    Kernel(
+        name,
+        prepare,
+        covers=_covers(name),
+        refusal={} if name == "RELU_0_TO_1" else {XNNPACK: delegate.unary(delegate.FLOATS)},
+    )
+    for name in BOUNDS
+)

@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from kernels.engine import delegate
 from kernels.engine.contract import (
     checked_shape,
     expect,
@@ -33,7 +34,7 @@ from kernels.engine.movement import (
 )
 from kernels.engine.registry import Kernel
 from kernels.engine.types import OpView, Prepared
-from kernels.profiles import Profile
+from kernels.profiles import XNNPACK, Profile
 from qmath.types import Array, DType
 
 #: Element types that keep their bytes: sub-byte ones too.
@@ -241,7 +242,7 @@ def prepare_bitcast(op: OpView, profile: Profile) -> Prepared:
 
 
 KERNELS = (
-    Kernel("RESHAPE", prepare_reshape, covers=in_words(KEPT)),
+    Kernel("RESHAPE", prepare_reshape, covers=in_words(KEPT), refusal={XNNPACK: delegate.reshaping}),
     Kernel("SQUEEZE", prepare_squeeze, covers=in_words(KEPT)),
     Kernel("EXPAND_DIMS", prepare_expand_dims, covers=in_words(KEPT)),
     Kernel("SHAPE", prepare_shape, covers=("int32", "int64")),

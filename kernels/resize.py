@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from kernels.engine import delegate
 from kernels.engine.contract import (
     checked_shape,
     expect,
@@ -30,7 +31,7 @@ from kernels.engine.contract import (
 from kernels.engine.movement import COPIED, expect_covered, in_words, integers
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
 from qmath.rounding import divide_toward_zero, round_half_away_from_zero, shift_right_half_away
@@ -314,6 +315,11 @@ def prepare_nearest(op: OpView, profile: Profile) -> Prepared:
 CHOSEN = tuple(dtype for dtype in COPIED if dtype.bits <= 32)
 
 KERNELS = (
-    Kernel("RESIZE_BILINEAR", prepare_bilinear, covers=("int8", "uint8", "int16", "float32")),
+    Kernel(
+        "RESIZE_BILINEAR",
+        prepare_bilinear,
+        covers=("int8", "uint8", "int16", "float32"),
+        refusal={XNNPACK: delegate.resizing},
+    ),
     Kernel("RESIZE_NEAREST_NEIGHBOR", prepare_nearest, covers=in_words(CHOSEN)),
 )

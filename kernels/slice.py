@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from kernels.engine import delegate
 from kernels.engine.contract import expect, expect_count, expect_dtype, expect_rank, input_tensor, output_tensor
 from kernels.engine.movement import COPIED, Movement, expect_covered, in_words, integers
 from kernels.engine.registry import Kernel
 from kernels.engine.types import OpView, Prepared
-from kernels.profiles import Profile
+from kernels.profiles import XNNPACK, Profile
 from qmath.types import Array, DType
 
 #: Element types that the kernels copy: one of 4 bits too.
@@ -104,6 +105,6 @@ def prepare_dynamic_update_slice(op: OpView, profile: Profile) -> Prepared:
 
 
 KERNELS = (
-    Kernel("SLICE", prepare_slice, covers=in_words(SLICED)),
+    Kernel("SLICE", prepare_slice, covers=in_words(SLICED), refusal={XNNPACK: delegate.slicing}),
     Kernel("DYNAMIC_UPDATE_SLICE", prepare_dynamic_update_slice, covers=in_words(SLICED)),
 )

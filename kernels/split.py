@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kernels.engine import delegate
 from kernels.engine.contract import expect, expect_count, expect_dtype, expect_rank, input_tensor, option
 from kernels.engine.movement import (
     Movement,
@@ -20,7 +21,7 @@ from kernels.engine.movement import (
 )
 from kernels.engine.registry import Kernel
 from kernels.engine.types import OpView, Outputs, Prepared
-from kernels.profiles import Profile
+from kernels.profiles import XNNPACK, Profile
 from qmath.types import Array, DType
 
 
@@ -100,6 +101,6 @@ def prepare_split_v(op: OpView, profile: Profile) -> Prepared:
 SPLIT = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.INT64, DType.FLOAT32)
 
 KERNELS = (
-    Kernel("SPLIT", prepare_split, covers=in_words(SPLIT)),
+    Kernel("SPLIT", prepare_split, covers=in_words(SPLIT), refusal={XNNPACK: delegate.splitting}),
     Kernel("SPLIT_V", prepare_split_v, covers=in_words(SPLIT)),
 )

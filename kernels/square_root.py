@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from kernels.engine import elementwise
+from kernels.engine import delegate, elementwise
 from kernels.engine.contract import (
     expect,
     expect_count,
@@ -25,7 +25,7 @@ from kernels.engine.lookup import SixteenBitFunction, sixteen_bit
 from kernels.engine.registry import Kernel
 from kernels.engine.shifts import divide_by_power_of_two_x86
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import Profile
+from kernels.profiles import XNNPACK, Profile
 from qmath.errors import ModelError
 from qmath.fixed_point import inverse_square_root, saturating_rounding_doubling_high_mul, wrap_int32
 from qmath.multiplier import quantize_multiplier
@@ -259,4 +259,7 @@ def _rsqrt(x: TensorView, y: TensorView) -> Prepared:
 
 
 _COVERS = ("int8", "int16", "float32")
-KERNELS = tuple(Kernel(name, prepare, covers=_COVERS) for name in ("SQRT", "RSQRT"))
+KERNELS = tuple(
+    Kernel(name, prepare, covers=_COVERS, refusal={XNNPACK: delegate.unary(delegate.FLOATS)})
+    for name in ("SQRT", "RSQRT")
+)

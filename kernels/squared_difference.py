@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from kernels.engine import elementwise
+from kernels.engine import delegate, elementwise
 from kernels.engine.contract import expect_count, expect_dtype, input_tensor, output_tensor, unsupported, zero_point_of
 from kernels.engine.elementwise import (
     PlainBinary,
@@ -23,7 +23,7 @@ from kernels.engine.elementwise import (
 from kernels.engine.registry import Kernel
 from kernels.engine.scaling import InputScaling, to_common_scale, twice_larger_scale
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
 from qmath.fixed_point import wrap_int32
 from qmath.multiplier import quantize_multiplier
 from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize
@@ -121,4 +121,11 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     return SquaredDifference(first, second, output)
 
 
-KERNELS = (Kernel("SQUARED_DIFFERENCE", prepare, covers=("int8", "int32", "float32")),)
+KERNELS = (
+    Kernel(
+        "SQUARED_DIFFERENCE",
+        prepare,
+        covers=("int8", "int32", "float32"),
+        refusal={XNNPACK: delegate.binary(delegate.FLOATS)},
+    ),
+)

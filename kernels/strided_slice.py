@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kernels.engine import delegate
 from kernels.engine.contract import (
     expect,
     expect_count,
@@ -21,7 +22,7 @@ from kernels.engine.contract import (
 from kernels.engine.movement import COPIED, Movement, expect_covered, in_words, integers
 from kernels.engine.registry import Kernel
 from kernels.engine.types import OpView, Prepared
-from kernels.profiles import Profile
+from kernels.profiles import XNNPACK, Profile
 from qmath.types import Array, DType
 
 #: Bits of a mask: one entry of begin, end and strides each.
@@ -213,4 +214,4 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     return Movement(lambda x, begin, end, strides: strided_slice(x, begin, end, strides, masks))
 
 
-KERNELS = (Kernel("STRIDED_SLICE", prepare, covers=in_words(COPIED)),)
+KERNELS = (Kernel("STRIDED_SLICE", prepare, covers=in_words(COPIED), refusal={XNNPACK: delegate.strided_slicing}),)

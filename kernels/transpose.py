@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kernels.engine import delegate
 from kernels.engine.contract import (
     expect,
     expect_count,
@@ -17,7 +18,7 @@ from kernels.engine.contract import (
 from kernels.engine.movement import COPIED, Movement, expect_covered, in_words, integers, resolve_axis
 from kernels.engine.registry import Kernel
 from kernels.engine.types import OpView, Prepared
-from kernels.profiles import Profile
+from kernels.profiles import XNNPACK, Profile
 from qmath.types import Array, DType
 
 #: Most dimensions that the runtime permutes.
@@ -63,4 +64,6 @@ def prepare_transpose(op: OpView, profile: Profile) -> Prepared:
 
 TRANSPOSED = (*COPIED, DType.INT4, DType.UINT4)
 
-KERNELS = (Kernel("TRANSPOSE", prepare_transpose, covers=in_words(TRANSPOSED)),)
+KERNELS = (
+    Kernel("TRANSPOSE", prepare_transpose, covers=in_words(TRANSPOSED), refusal={XNNPACK: delegate.transposing}),
+)

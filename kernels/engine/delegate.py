@@ -235,6 +235,108 @@ def reduction(op: OpView) -> str | None:
     return None
 
 
+def concatenation(op: OpView) -> str | None:
+    """Check a concatenation: 2 to 5 inputs; of uint8 with the scale and zero point of the output."""
+    reason = all_of(counts(range(2, 6)), all_inputs(NUMBERS), types([], NUMBERS))(op)
+    if reason is not None:
+        return reason
+    axis = int(op.options.get("axis", 0))
+    if any(axis >= len(_input(op, slot).shape) for slot in range(len(op.inputs))):
+        return "XNNPACK does not concatenate along a new dimension"
+    return same_scale_and_zero_point(op) if op.outputs[0].dtype is DType.UINT8 else None
+
+
+depth_to_space = all_of(
+    counts({1}), types([NUMBERS], NUMBERS), options("block_size", lambda size: size > 1, "greater than 1")
+)
+
+
+def space_to_depth(op: OpView) -> str | None:
+    """Check SPACE_TO_DEPTH: rows and columns divisible by the block size."""
+    block = options("block_size", lambda size: size > 1, "greater than 1")
+    reason = all_of(counts({1}), types([NUMBERS - {DType.FLOAT16}], NUMBERS), dims([0], 4, 4), block)(op)
+    if reason is not None:
+        return reason
+    shape, size = _input(op, 0).shape, op.options.get("block_size", 1)
+    fits = shape[1] % size == 0 and shape[2] % size == 0
+    return None if fits else f"XNNPACK expects rows and columns divisible by {size}, not {shape[1:3]}"
+
+
+def padding(op: OpView) -> str | None:
+    """Check PAD: constant paddings, none of them negative."""
+    reason = all_of(
+        counts({2}),
+        types([NUMBERS, {DType.INT32}], NUMBERS),
+        dims([0], 1),
+        constants(1),
+        constant_values(1, lambda amount: amount >= 0, "from 0 up"),
+    )(op)
+    if reason is not None:
+        return reason
+    found, expected = _input(op, 1).shape, (len(_input(op, 0).shape), 2)
+    return None if found == expected else f"XNNPACK expects paddings of shape {expected}, not {found}"
+
+
+def reshaping(op: OpView) -> str | None:
+    """Check RESHAPE: a constant shape, and the same quantization before and after."""
+    reason = all_of(counts({1, 2}), types([NUMBERS, {DType.INT32}], NUMBERS), dims([0]), same_scale_and_zero_point)(op)
+    if reason is None and len(op.inputs) == 2:
+        reason = all_of(constants(1), dims([1], 1))(op)
+    if reason is not None:
+        return reason
+    shape = _input(op, 1).data if len(op.inputs) == 2 else np.asarray(op.options.get("new_shape", ()))
+    if shape is not None and shape.size == 1 and int(shape.ravel()[0]) in {0, -1}:
+        return "XNNPACK does not take the old form of a scalar's shape"
+    if len(op.outputs[0].shape) > MAX_DIMS or 0 in op.outputs[0].shape:
+        return f"XNNPACK does not take the shape {op.outputs[0].shape}"
+    return None
+
+
+resizing = all_of(
+    counts({2}),
+    types([NUMBERS - {DType.FLOAT16}, {DType.INT32}], NUMBERS),
+    dims([0], 4, 4),
+    dims([1], 1, 1),
+    constants(1),
+    constant_values(1, lambda size: size > 0, "greater than 0"),
+)
+
+
+def slicing(op: OpView) -> str | None:
+    """Check SLICE: constant begin and size, sizes given outright."""
+    integers = {DType.INT32, DType.INT64}
+    return all_of(
+        counts({3}),
+        types([NUMBERS, integers, integers], NUMBERS),
+        dims([1, 2], 1, 1),
+        constants(1, 2),
+        constant_values(2, lambda size: size > 0, "greater than 0"),
+    )(op)
+
+
+splitting = all_of(counts({2}, range(2, 5)), types([{DType.INT32}, NUMBERS], NUMBERS), constants(0))
+
+transposing = all_of(counts({2}), types([NUMBERS], NUMBERS), dims([0], 1), constants(1))
+
+
+def strided_slicing(op: OpView) -> str | None:
+    """Check STRIDED_SLICE: constants, strides of 1, no mask that adds or drops dimensions."""
+    masks = ("ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
+    reason = all_of(
+        *(options(name, lambda mask: mask == 0, "0") for name in masks),
+        counts({4}),
+        types([NUMBERS, *[{DType.INT32}] * 3], NUMBERS),
+        dims([1, 2, 3], 1, 1),
+        constants(1, 2, 3),
+        constant_values(3, lambda stride: stride == 1, "equal to 1"),
+    )(op)
+    if reason is not None:
+        return reason
+    rank = len(_input(op, 0).shape)
+    lengths = [_input(op, slot).shape[0] for slot in (1, 2, 3)]
+    return None if lengths == [rank] * 3 else f"XNNPACK expects {rank} begins, ends and strides, not {lengths}"
+
+
 def _input(op: OpView, slot: int) -> TensorView:
     """Return an input that :func:`counts` has seen."""
     tensor = op.inputs[slot]
