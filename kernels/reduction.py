@@ -8,7 +8,7 @@ Source: ``tflite/kernels/reduce.cc``, ``internal/reference/reduce.h`` (Quantized
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -149,6 +149,11 @@ class QuantizedReduction(Prepared):
             return (step(sums[..., None])[..., 0].reshape(reduction.output_shape),)
 
         return run
+
+    def requantizations(self, inputs: Inputs) -> Mapping[str, Requantize]:
+        """Return that of the number of elements that make one output."""
+        reduction = Reduction.of(given(inputs, 0).shape, given(inputs, 1), keep_dims=self.keep_dims)
+        return {"requantize": self.requantize(reduction.count)} if reduction.count else {}
 
     def requantize(self, count: int) -> Requantize:
         """Return the requantization of a sum of ``count`` elements."""

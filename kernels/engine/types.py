@@ -16,6 +16,7 @@ from qmath.types import Array, DType, QuantParams
 
 if TYPE_CHECKING:
     from kernels.engine.taps import Products
+    from qmath.requantize import Requantize
 
 #: What an op reads: one array an input slot, ``None`` where an optional input is absent.
 Inputs: TypeAlias = Sequence[Array | None]
@@ -140,6 +141,11 @@ class Prepared(abc.ABC):
         """Return which products make one element of the first output, or None if the op does not sum products."""
         del inputs, index
         return None
+
+    def requantizations(self, inputs: Inputs) -> Mapping[str, Requantize]:
+        """Return requantizations that are made for the shapes and constants at hand, by name; others are fields."""
+        del inputs
+        return {}
 
     def compile(self, constants: Inputs) -> Runner:
         """Return a faster form that equals :meth:`evaluate` on every input.

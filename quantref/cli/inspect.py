@@ -11,13 +11,37 @@ from quantref.cli.common import common_options, console, example, model_argument
 
 if TYPE_CHECKING:
     from quantref.inspect import Inspection, SubgraphInfo
+    from quantref.multipliers import MultiplierTable
 
 
-@click.command("inspect", epilog=example("inspect model.tflite", "inspect model.tflite --json"))
+@click.command(
+    "inspect",
+    epilog=example(
+        "inspect model.tflite",
+        "inspect model.tflite --json",
+        "inspect model.tflite --multipliers --profile tflm --c-array > multipliers.h",
+    ),
+)
 @model_argument
+@click.option(
+    "--multipliers",
+    "of_multipliers",
+    is_flag=True,
+    help="Show each op's multipliers, shifts, offsets and activation range instead.",
+)
+@click.option("--csv", "as_csv", is_flag=True, help="Print the multipliers as comma-separated values.")
+@click.option("--c-array", "as_c", is_flag=True, help="Print the multipliers as C arrays.")
+@click.option("--profile", help="Arithmetic of the multipliers.  [default: litert-reference]")
 @common_options
-def command(model: Path, *, as_json: bool) -> int:
+def command(model: Path, profile: str | None, *, of_multipliers: bool, as_csv: bool, as_c: bool, as_json: bool) -> int:
     """Show tensors, ops, quantization and sizes, and what validation finds odd."""
+    if not of_multipliers and (as_csv or as_c or profile):
+        raise click.UsageError("--csv, --c-array and --profile need --multipliers")
+    if as_csv + as_c + as_json > 1:
+        raise click.UsageError("expected one of --csv, --c-array and --json, found several")
+    if of_multipliers:
+        _multipliers(model, profile or "litert-reference", as_csv=as_csv, as_c=as_c, as_json=as_json)
+        return 0
     from quantref.inspect import inspect  # noqa: PLC0415 - keeps --help quick
 
     result = inspect(model)
@@ -26,6 +50,40 @@ def command(model: Path, *, as_json: bool) -> int:
     else:
         show(result)
     return 0
+
+
+def _multipliers(model: Path, profile: str, *, as_csv: bool, as_c: bool, as_json: bool) -> None:
+    from quantref.multipliers import multipliers  # noqa: PLC0415 - keeps --help quick
+
+    result = multipliers(model, profile)
+    if as_json:
+        print_json(result.to_json())
+    elif as_csv or as_c:
+        click.echo(result.to_csv() if as_csv else result.to_c(), nl=False)
+    else:
+        show_multipliers(result)
+
+
+def show_multipliers(result: MultiplierTable) -> None:
+    """Print a table with a row for every multiplier and channel, and the summary."""
+    from rich.text import Text  # noqa: PLC0415 - keeps --help quick
+
+    out = console()
+    table = _table(
+        "op>", "", "", "channel>", "real multiplier>", "multiplier>", "shift>", "offsets>", "clamp>", "regime"
+    )
+    before = ("", "")
+    for row in result.rows():
+        op, name, _, place, channel, real, multiplier, shift, *offsets, low, high, regime = row
+        again = (op, place) == before
+        before = op, place
+        clamp = f"{low} to {high}" if low else ""
+        head = ("", "", "") if again else (op, name, place)
+        numbers = (channel, f"{float(real):.9g}" if real else "", multiplier, shift)
+        _row(table, *head, *numbers, *(("", "", "") if again else (", ".join(filter(None, offsets)), clamp, regime)))
+    out.print(table)
+    out.print(Text("offsets: minus the zero points of inputs and filter, then the output's zero point"))
+    out.print(Text(result.summary()), soft_wrap=True)
 
 
 def show(result: Inspection) -> None:

@@ -16,22 +16,11 @@ import numpy as np
 from kernels.engine.types import OpView, TensorView
 from qmath.errors import SpecError
 from qmath.multiplier import quantize_multiplier
-from qmath.types import DType, FixedPointMultiplier
+from qmath.types import FixedPointMultiplier
 from quantref.explain.explanation import Step
 from quantref.formulas import Number, exact, parse
+from quantref.roles import INDICES, role
 
-#: What the inputs of an op are called; others are ``input``, or ``input_1``, ``input_2`` ...
-_INDICES = frozenset({DType.INT32, DType.INT64, DType.BOOL, DType.STRING})
-_ROLES: Mapping[str, tuple[str, ...]] = {
-    "CONV_2D": ("input", "filter", "bias"),
-    "DEPTHWISE_CONV_2D": ("input", "filter", "bias"),
-    "TRANSPOSE_CONV": ("shape", "filter", "input", "bias"),
-    "FULLY_CONNECTED": ("input", "weights", "bias"),
-    "SVDF": ("input", "feature_weights", "time_weights", "bias", "state"),
-    "PRELU": ("input", "slope"),
-    "MEAN": ("input", "axes"),
-    "SUM": ("input", "axes"),
-}
 #: Formulas of one scale and of two; the first that fits is shown.
 _ONE = (
     "float64({a} / output_scale)",
@@ -67,7 +56,7 @@ class Scales:
         """Read the scales of an op; biases and other wide integers are left out."""
         found: dict[str, Number] = {}
         for slot, tensor in enumerate(op.inputs):
-            if tensor is not None and tensor.dtype not in _INDICES:
+            if tensor is not None and tensor.dtype not in INDICES:
                 scale = _scale(tensor, channel)
                 if scale is not None:
                     found[f"{role(op, slot)}_scale"] = scale
@@ -79,17 +68,6 @@ class Scales:
     def terms(self) -> dict[str, Number]:
         """All scales, and options that are real numbers, by name."""
         return dict(self.options) | dict(self.inputs) | ({} if self.output is None else {"output_scale": self.output})
-
-
-def role(op: OpView, slot: int) -> str:
-    """Return what an input of an op is called in formulas."""
-    roles = _ROLES.get(op.name, ())
-    if slot < len(roles):
-        return roles[slot]
-    data = [number for number, tensor in enumerate(op.inputs) if tensor is not None and tensor.dtype not in _INDICES]
-    if slot in data:
-        return "input" if len(data) == 1 else f"input_{slot + 1}"
-    return f"argument_{slot + 1}"
 
 
 def _scale(tensor: TensorView, channel: int) -> Number | None:

@@ -18,7 +18,7 @@ from quantref.control_flow import HANDLERS
 from quantref.execution import Graph
 from quantref.explain import alternatives
 from quantref.explain.alternatives import Requantized
-from quantref.explain.derivation import Scales, derive, derive_fixed, role
+from quantref.explain.derivation import Scales, derive, derive_fixed
 from quantref.explain.document import Explanation
 from quantref.explain.explanation import Element, Operand, Step, Sum
 from quantref.explain.sources import Trial, sources_of, sum_of
@@ -27,6 +27,7 @@ from quantref.inspect import in_words
 from quantref.names import tensor_keys
 from quantref.parameters import holders
 from quantref.recording import Recorder, Stage
+from quantref.roles import role
 
 #: A sum of more elements than this is not listed where nobody says which products it has.
 MAX_SOURCES = 1 << 12
