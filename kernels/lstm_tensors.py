@@ -210,9 +210,9 @@ def check_layout(op: OpView, slots: Slots, features: int, types: Types) -> Layou
     cells, outputs = weights.shape[0], recurrent.shape[1]
     gates = tuple(Gate) if optional_input(op, slots.weights) is not None else tuple(Gate)[1:]
     for gate in gates:
-        _expect(input_tensor(op, slots.weights + gate), (cells, features), types.weights)
-        _expect(input_tensor(op, slots.recurrent + gate), (cells, outputs), types.weights)
-        _expect(input_tensor(op, slots.bias + gate), (cells,), types.bias)
+        expect_parameter(input_tensor(op, slots.weights + gate), (cells, features), types.weights)
+        expect_parameter(input_tensor(op, slots.recurrent + gate), (cells, outputs), types.weights)
+        expect_parameter(input_tensor(op, slots.bias + gate), (cells,), types.bias)
     if Gate.INPUT not in gates:
         unwanted = [slots.recurrent, slots.bias, slots.peephole, *([] if slots.norm is None else [slots.norm])]
         found = [slot for slot in unwanted if optional_input(op, slot) is not None]
@@ -233,7 +233,7 @@ def _check_peephole(op: OpView, slots: Slots, cells: int, gates: tuple[Gate, ...
     there = [tensor for slot in wanted if (tensor := optional_input(op, slot)) is not None]
     expect(len(there) in {0, len(wanted)}, f"peephole weights of all gates or none, found {len(there)}")
     for tensor in there:
-        _expect(tensor, (cells,), types.peephole)
+        expect_parameter(tensor, (cells,), types.peephole)
     return bool(there)
 
 
@@ -243,9 +243,9 @@ def _check_projection(op: OpView, slots: Slots, shape: tuple[int, int], types: T
         expect(bias is None, "no projection bias without projection weights")
         expect(shape[0] == shape[1], f"as many outputs as cells without a projection, found {shape[0]} and {shape[1]}")
         return False
-    _expect(weights, shape, types.weights)
+    expect_parameter(weights, shape, types.weights)
     if bias is not None:
-        _expect(bias, shape[:1], types.bias)
+        expect_parameter(bias, shape[:1], types.bias)
     return True
 
 
@@ -253,11 +253,21 @@ def _check_norm(op: OpView, slots: Slots, cells: int, gates: tuple[Gate, ...], t
     if slots.norm is None or optional_input(op, slots.norm + Gate.FORGET) is None:
         return False
     for gate in gates:
-        _expect(input_tensor(op, slots.norm + gate), (cells,), types.norm)
+        expect_parameter(input_tensor(op, slots.norm + gate), (cells,), types.norm)
     return True
 
 
-def _expect(tensor: TensorView, shape: tuple[int, ...], dtype: DType) -> None:
+def expect_parameter(tensor: TensorView, shape: tuple[int, ...], dtype: DType) -> None:
+    """Check shape, type and storage of a constant of an LSTM.
+
+    Raises
+    ------
+    ModelError
+        Shape or type do not fit.
+    UnsupportedError
+        It is sparse.
+
+    """
     if tensor.sparsity is not None:
         raise UnsupportedError(f"weights {tensor.name!r} of an LSTM are sparse, which is not covered")
     expect(tensor.shape == shape, f"tensor {tensor.name!r} of shape {shape}, found {tensor.shape}")
