@@ -16,6 +16,7 @@ import numpy as np
 
 from kernels.engine import delegate
 from kernels.engine.contract import expect, scale_of, unsupported, zero_point_of
+from kernels.engine.elementwise import float32_scale
 from kernels.engine.exact import EXACT_FLOAT64, Reach
 from kernels.engine.movement import expect_zero_point_zero
 from kernels.engine.reducing import Reduction, folded, reduction_operands
@@ -23,7 +24,15 @@ from kernels.engine.registry import Kernel
 from kernels.engine.steps import StepForm, quick_form
 from kernels.engine.taps import Products
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
+from kernels.profiles import LITERT_OPTIMIZED, LITERT_REFERENCE, TFLM, XNNPACK, XNNPACK_ARM64, Profile, Rules
+from kernels.reduction_float import (
+    OPTIMIZED_SUM,
+    XNNPACK_ARM_SCALE,
+    XNNPACK_SCALE,
+    FloatScale,
+    FloatScaledReduction,
+    SpatialMean,
+)
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
 from qmath.multiplier import scale_ratio
@@ -95,8 +104,22 @@ SOUND_SUM = SumRule(DOUBLE_ROUNDING, QUANTIZED)
 #: SUM of BUILTIN_REF: its kernel is instantiated for uint8 whatever the tensor holds.
 SUM_OF_UINT8 = SumRule(DOUBLE_ROUNDING, (DType.UINT8,))
 
-SUM: Rules[SumRule] = Rules("SUM", {LITERT_REFERENCE: SUM_OF_UINT8})
-MEAN: Rules[Callable[[int], Regime]] = Rules("MEAN", {LITERT_REFERENCE: partial(Averaging, DOUBLE_ROUNDING)})
+SUM: Rules[SumRule | FloatScale] = Rules(
+    "SUM",
+    {
+        LITERT_REFERENCE: SUM_OF_UINT8,
+        LITERT_OPTIMIZED: OPTIMIZED_SUM,
+        XNNPACK: XNNPACK_SCALE,
+        XNNPACK_ARM64: XNNPACK_ARM_SCALE,
+        TFLM: SOUND_SUM,
+    },
+)
+AVERAGING = partial(Averaging, DOUBLE_ROUNDING)
+MEAN: Rules[Callable[[int], Regime] | FloatScale] = Rules(
+    "MEAN", {LITERT_REFERENCE: AVERAGING, XNNPACK: XNNPACK_SCALE, XNNPACK_ARM64: XNNPACK_ARM_SCALE}
+)
+#: Whether the MEAN of 8-bit images over height and width has a kernel of its own.
+SPATIAL_MEAN: Rules[bool] = Rules("MEAN", {LITERT_REFERENCE: False, LITERT_OPTIMIZED: True, XNNPACK: False})
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +281,13 @@ def prepare_mean(op: OpView, profile: Profile) -> Prepared:
         return PlainReduction(keep_dims, average=True)
     if x.dtype not in QUANTIZED:
         raise unsupported(op, ", ".join(COVERS))
-    return _quantized(x, y, MEAN[profile], keep_dims=keep_dims)
+    rule = MEAN[profile]
+    if isinstance(rule, FloatScale):
+        return _float_scaled(x, y, rule, keep_dims=keep_dims, average=True)
+    general = _quantized(x, y, rule, keep_dims=keep_dims)
+    if SPATIAL_MEAN[profile] and keep_dims and x.dtype is not DType.INT16:
+        return SpatialMean(float32_scale(x), float32_scale(y), zero_point_of(x), zero_point_of(y), x.dtype, general)
+    return general
 
 
 def prepare_sum(op: OpView, profile: Profile) -> Prepared:
@@ -277,7 +306,10 @@ def prepare_sum(op: OpView, profile: Profile) -> Prepared:
         return PlainReduction(keep_dims, average=False)
     if x.dtype not in QUANTIZED:
         raise unsupported(op, ", ".join(COVERS))
-    return quantized_sum(x, y, SUM[profile], profile, keep_dims=keep_dims)
+    rule = SUM[profile]
+    if isinstance(rule, FloatScale):
+        return _float_scaled(x, y, rule, keep_dims=keep_dims, average=False)
+    return quantized_sum(x, y, rule, profile, keep_dims=keep_dims)
 
 
 def quantized_sum(
@@ -297,6 +329,16 @@ def quantized_sum(
             f"({profile.runtime}) reads the codes as {' or '.join(dtype.name for dtype in rule.types)}"
         )
     return _quantized(x, y, lambda _: rule.regime, keep_dims=keep_dims)
+
+
+def _float_scaled(
+    x: TensorView, y: TensorView, form: FloatScale, *, keep_dims: bool, average: bool
+) -> FloatScaledReduction:
+    if x.dtype is DType.INT16:
+        expect_zero_point_zero(x, y)
+    with np.errstate(over="ignore"):
+        ratio = np.asarray(float32_scale(x) / float32_scale(y))
+    return FloatScaledReduction(keep_dims, average, form, ratio, zero_point_of(x), zero_point_of(y), x.dtype)
 
 
 def _quantized(x: TensorView, y: TensorView, regime: Callable[[int], Regime], *, keep_dims: bool) -> QuantizedReduction:

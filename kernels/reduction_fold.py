@@ -15,12 +15,19 @@ from kernels.engine.movement import expect_covered, expect_same_quant, expect_ze
 from kernels.engine.reducing import Reduction, reduction_operands
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, given
-from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
+from kernels.profiles import LITERT_OPTIMIZED, LITERT_REFERENCE, XNNPACK, Profile, Rules
+from qmath.errors import UnsupportedError
 from qmath.requantize import REDUCED_64, Regime
 from qmath.stages import Note
 from qmath.types import Array, DType, Float64Array
 
 PRODUCT: Rules[Regime] = Rules("REDUCE_PROD", {LITERT_REFERENCE: REDUCED_64})
+#: Whether a product of single elements is a copy of their codes.
+COPIES_SINGLES: Rules[bool] = Rules("REDUCE_PROD", {LITERT_REFERENCE: False, LITERT_OPTIMIZED: True})
+#: Whether REDUCE_MAX and REDUCE_MIN take booleans.
+EXTREMUM_OF_BOOL: Rules[bool] = Rules(
+    "REDUCE_MAX and REDUCE_MIN", {LITERT_REFERENCE: True, LITERT_OPTIMIZED: False, XNNPACK: False}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +40,21 @@ class Fold(Prepared):
         Of the op.
     keep_dims
         Whether reduced axes stay, with size 1.
+    copies_only
+        Whether the runtime has no form for the type but to copy elements along axes of size 1.
 
     """
 
     name: str
     keep_dims: bool
+    copies_only: bool = False
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`fold`."""
         x = given(inputs, 0)
         reduction = Reduction.of(x.shape, given(inputs, 1), keep_dims=self.keep_dims)
+        if self.copies_only and x.size and reduction.count > 1:
+            raise UnsupportedError(f"{self.name} of bool is refused by the optimized kernels along axes longer than 1")
         return (note("folded", fold(x, reduction, self.name)).reshape(reduction.output_shape),)
 
 
@@ -94,6 +106,8 @@ class QuantizedProduct(Prepared):
         Codes of the real value 0.
     dtype
         Of input and output.
+    copies_singles
+        Whether a product of one factor is its code, not rescaled.
 
     """
 
@@ -104,6 +118,7 @@ class QuantizedProduct(Prepared):
     input_zero_point: int
     output_zero_point: int
     dtype: DType
+    copies_singles: bool = False
 
     def real_multiplier(self, count: int) -> Float64Array:
         """Return what each of ``count`` products is scaled by: input scale over the count-th root of output scale."""
@@ -124,8 +139,12 @@ def multiply_codes(x: Array, axes: Array, op: QuantizedProduct, note: Note) -> A
     3. rescaled: once more, so that as many rescalings as factors were made.
     4. clamped: after the output zero point is added.
 
+    Quirk: Optimized REDUCE_PROD along axes of size 1 copies codes without rescaling them.
+
     """
     reduction = Reduction.of(x.shape, axes, keep_dims=op.keep_dims)
+    if op.copies_singles and reduction.count == 1:
+        return note("copied", x.reshape(reduction.output_shape))
     if 0 in reduction.output_shape:
         return np.zeros(reduction.output_shape, x.dtype)
     # The runtime would leave its output unwritten.
@@ -156,14 +175,13 @@ def prepare_extremum(op: OpView, profile: Profile) -> Prepared:
         The element type is not covered.
 
     """
-    del profile
     x, y, keep_dims = reduction_operands(op)
     expect_covered(op, x, ORDERED)
     if x.dtype in {DType.INT8, DType.UINT8, DType.INT16}:
         expect_same_quant(x, y)
     if x.dtype is DType.INT16:
         expect_zero_point_zero(x, y)
-    return Fold(op.name, keep_dims)
+    return Fold(op.name, keep_dims, copies_only=x.dtype is DType.BOOL and not EXTREMUM_OF_BOOL[profile])
 
 
 def prepare_product(op: OpView, profile: Profile) -> Prepared:
@@ -187,7 +205,14 @@ def prepare_product(op: OpView, profile: Profile) -> Prepared:
         raise unsupported(op, "quantized int8 and int16; other types without quantization")
     expect(scale_of(y) > 0, f"a positive scale on {y.name!r}, found {scale_of(y)}")
     return QuantizedProduct(
-        keep_dims, PRODUCT[profile], scale_of(x), scale_of(y), zero_point_of(x), zero_point_of(y), x.dtype
+        keep_dims,
+        PRODUCT[profile],
+        scale_of(x),
+        scale_of(y),
+        zero_point_of(x),
+        zero_point_of(y),
+        x.dtype,
+        COPIES_SINGLES[profile],
     )
 
 
