@@ -206,6 +206,11 @@ class FloatConv2D(Prepared):
         x, filter_ = padded(given(inputs, 0), window, 0), given(inputs, 1)[:, taps[0], taps[1]]
         return self._finish(convolve_in_order(x, filter_, window, self.groups), inputs, note)
 
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return the filter times the input under one window."""
+        pixels, taps, padding = of_convolution(self.window, self.groups, given(inputs, 1).shape, index)
+        return Products((Reads(0, pixels), Reads(1, taps)), padding)
+
     def compile(self, constants: Inputs) -> Runner:
         """Lay windows out as matrices, if the filter is constant, and multiply in the same order."""
         filter_ = constants[1]

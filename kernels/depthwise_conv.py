@@ -207,6 +207,12 @@ class FloatDepthwiseConv2D(Prepared):
         sums = note("sum", depthwise_convolve(x, filter_, window))
         return (finished(sums, optional_array(inputs, BIAS), self.activation, note),)
 
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return the filter times one channel of the input under one window."""
+        multiplier = given(inputs, 1).shape[3] // given(inputs, 0).shape[3]
+        pixels, taps, padding = of_depthwise(self.window, multiplier, index)
+        return Products((Reads(0, pixels), Reads(1, taps)), padding)
+
     def compile(self, constants: Inputs) -> Runner:
         """Convolve in one pass, which adds in the same order if channels are its innermost loop."""
         filter_ = constants[1]

@@ -37,6 +37,7 @@ from kernels.engine.contract import (
 from kernels.engine.float_sums import matmul_in_order
 from kernels.engine.registry import Kernel
 from kernels.engine.rows import Rows
+from kernels.engine.taps import Products, Reads
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.fully_connected_hybrid import HYBRID_WEIGHTS, prepare_hybrid
 from kernels.fully_connected_integer import BIAS, INTEGER_TYPES, prepare_integer
@@ -66,6 +67,11 @@ class FloatFullyConnected(Prepared):
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`float_fully_connected`."""
         return (float_fully_connected(given(inputs, 0), given(inputs, 1).T, _float_bias(inputs), self, note),)
+
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return one row of the weights times one row of the input."""
+        _, elements, weights = self.rows.products(given(inputs, 0).shape, index)
+        return Products((Reads(0, elements), Reads(1, weights)))
 
     def compile(self, constants: Inputs) -> Runner:
         """Lay constant weights out once."""

@@ -62,11 +62,11 @@ class HybridFullyConnected(Prepared):
 
     def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
         """Return one row of the weights times the codes of one row of the input."""
-        x, depth = given(inputs, 0), np.arange(self.rows.depth)
-        row = int(np.ravel_multi_index(index[:-1], self.rows.output_shape(x.shape)[:-1])) if index[:-1] else 0
+        x = given(inputs, 0)
+        row, _, weights = self.rows.products(x.shape, index)
         zero_point = 0 if self.sparse else int(self.quantize(self.rows.of(x)).zero_point[row])
-        codes = Reads("quantized input", indices(row, depth), zero_point)
-        return Products((codes, Reads(1, indices(index[-1], depth))), stage="accumulator")
+        codes = Reads("quantized input", indices(row, np.arange(self.rows.depth)), zero_point)
+        return Products((codes, Reads(1, weights)), stage="accumulator")
 
     def compile(self, constants: Inputs) -> Runner:
         """Lay constant weights out once."""

@@ -27,7 +27,7 @@ from kernels.engine.contract import (
 )
 from kernels.engine.convolution import fits, with_bias
 from kernels.engine.rows import Rows
-from kernels.engine.taps import Products, Reads, indices, unravelled
+from kernels.engine.taps import Products, Reads
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
@@ -116,10 +116,8 @@ class FullyConnected(Prepared):
 
     def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
         """Return one row of the weights times one row of the input."""
-        shape, depth = given(inputs, 0).shape, np.arange(self.rows.depth)
-        row = int(np.ravel_multi_index(index[:-1], self.rows.output_shape(shape)[:-1])) if index[:-1] else 0
-        reads = Reads(0, unravelled(row * self.rows.depth + depth, shape), self.input_zero_point)
-        return Products((reads, Reads(1, indices(index[-1], depth), self.weights_zero_point)))
+        _, elements, weights = self.rows.products(given(inputs, 0).shape, index)
+        return Products((Reads(0, elements, self.input_zero_point), Reads(1, weights, self.weights_zero_point)))
 
     def compile(self, constants: Inputs) -> Runner:
         """Sum by BLAS and requantize by a proven step function, if weights and bias are constants."""

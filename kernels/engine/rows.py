@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from kernels.engine.contract import checked_shape
-from qmath.types import Array
+from kernels.engine.taps import indices, unravelled
+from qmath.types import Array, Int64Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,13 @@ class Rows:
         """Return ``x`` as (rows, depth); what does not fill a row is dropped."""
         rows = x.size // self.depth
         return x.reshape(-1)[: rows * self.depth].reshape(rows, self.depth)
+
+    def products(self, input_shape: tuple[int, ...], index: tuple[int, ...]) -> tuple[int, Int64Array, Int64Array]:
+        """Return the row of one output, where its elements are in the input, and where those of the weights are."""
+        leading = self.output_shape(input_shape)[:-1]
+        row = int(np.ravel_multi_index(index[:-1], leading)) if leading else 0
+        depth = np.arange(self.depth)
+        return row, unravelled(row * self.depth + depth, input_shape), indices(index[-1], depth)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the output."""

@@ -109,7 +109,8 @@ def step_at(stage: Stage, at: tuple[int, ...]) -> Step:
     bits = cut_bits(*cut) if cut and cut[0] else ""
     if cut and cut[0]:
         number, shift = cut
-        remark = remark or f"{number} / 2**{shift} = {float(Number(number, 1 << shift)):.12g}, {remainder(*cut)}"
+        quotient = f"{number} / 2**{shift} = {float(Number(number, 1 << shift)):.12g}, {remainder(*cut)}"
+        remark = quotient if not remark or remark.endswith("a tie") else f"{quotient}; {remark}"
     elif stage.value.dtype == np.float32 and formula.text.startswith("float32"):
         bits = float32_bits(float(value))
     numbers = formula.with_numbers(terms)
@@ -123,18 +124,20 @@ def terms_at(stage: Stage, at: tuple[int, ...]) -> Mapping[str, Number]:
 
 
 def _without_idle_wrap(formula: Formula, result: Number, terms: Mapping[str, Number]) -> tuple[Formula, str]:
-    """Leave out an outermost wrap that changes nothing; say so if it, or a clamp, changes something."""
+    """Leave out an outermost wrap that changes nothing, and say what the outermost function did."""
     call = formula.tree
     if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
         return formula, ""
-    if call.func.id == "wrap":
-        inside = Formula(ast.unparse(call.args[0]).replace(" ** ", "**"), call.args[0])
-        if inside.value(terms) == result:
-            return inside, ""
-        return formula, f"{inside.value(terms)} does not fit, the lowest bits remain"
-    if call.func.id == "clamp":
-        inside = Formula("", call.args[0])
-        return formula, "clamped" if inside.value(terms) != result else ""
+    name, inside = call.func.id, Formula(ast.unparse(call.args[0]).replace(" ** ", "**"), call.args[0])
+    before = inside.value(terms)
+    if name == "wrap":
+        return (inside, "") if before == result else (formula, f"{before} does not fit, the lowest bits remain")
+    if name == "clamp":
+        return formula, "clamped" if before != result else ""
+    if name in {"float32", "float64"} and before != result:
+        return formula, f"{float(before):.12g} before it is rounded to {name}"
+    if name in _ROUNDING and (2 * before).denominator == 1 and before.denominator == 2:
+        return formula, f"{float(before):.12g} is a tie"
     return formula, ""
 
 

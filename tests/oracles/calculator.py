@@ -1,0 +1,50 @@
+"""A pocket calculator: computes the formulas that explanations print, on Python's fractions."""
+
+from __future__ import annotations
+
+import ast
+import math
+from fractions import Fraction
+from typing import Any
+
+from tests.oracles import rational
+
+
+def _real(function: Any) -> Any:
+    return lambda x: Fraction(function(float(x)))
+
+
+def _wrap(x: Fraction, bits: Fraction = Fraction(32)) -> Fraction:
+    assert x.denominator == 1
+    return Fraction(rational.wrap(int(x), int(bits)))
+
+
+_KEYS: dict[str, Any] = {
+    "half_up": rational.half_up,
+    "half_away": rational.half_away,
+    "half_even": rational.half_even,
+    "toward_zero": rational.toward_zero,
+    "floor": math.floor,
+    "clamp": lambda x, low, high: min(max(x, low), high),
+    "wrap": _wrap,
+    "float32": lambda x: rational.to_float(Fraction(x), 24),
+    "float64": lambda x: rational.to_float(Fraction(x), 53),
+    "abs": abs,
+    "min": min,
+    "max": max,
+    **{name: _real(getattr(math, name)) for name in ("sqrt", "exp", "log", "tanh", "erf")},
+}
+
+
+class _Exact(ast.NodeTransformer):
+    """Makes a fraction of every number: a decimal stands for the float64 that it names."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        return ast.Call(ast.Name("Fraction", ast.Load()), [node], [])
+
+
+def press(keys: str) -> Fraction:
+    """Return what the calculator shows."""
+    tree = ast.fix_missing_locations(_Exact().visit(ast.parse(keys, mode="eval")))
+    shown = eval(compile(tree, keys, "eval"), {"__builtins__": {}, "Fraction": Fraction, **_KEYS})  # noqa: S307 - ours
+    return Fraction(shown)
