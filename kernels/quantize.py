@@ -6,13 +6,14 @@ Source: ``tflite/kernels/quantize.cc``, ``tflite/kernels/internal/reference/quan
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 
-from kernels.engine import elementwise
+from kernels.engine import delegate, elementwise
 from kernels.engine.contract import (
     expect,
     expect_count,
@@ -26,11 +27,13 @@ from kernels.engine.contract import (
 from kernels.engine.elementwise import expect_zero_points_of_zero, float32_scale, less_zero_point
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.engine.vector import InBlocksUnary
+from kernels.profiles import LITERT_OPTIMIZED, LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
 from qmath.affine import along_quantized_dimension
 from qmath.multiplier import scale_ratio
-from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize, to_codes
-from qmath.rounding import float_to_int32_x86, round_half_away_from_zero
+from qmath.requantize import DOUBLE_ROUNDING, DOUBLE_ROUNDING_HALF_UP, Regime, Requantize, to_codes
+from qmath.requantize_vector import EIGHT_BIT_MULTIPLIER
+from qmath.rounding import float_to_int32_saturating, float_to_int32_x86, round_half_away_from_zero
 from qmath.stages import Note, Ruled, ruled, silent
 from qmath.types import ActivationRange, Array, DType, Float32Array, Int64Array, QuantParams
 
@@ -52,9 +55,95 @@ def float64_product(x: Array, scale: Float32Array, zero_point: Int64Array) -> Fl
     return np.asarray(scale.astype(np.float64) * (x.astype(np.int64) - zero_point)).astype(np.float32)
 
 
-STEPS: Rules[Steps] = Rules("QUANTIZE", {LITERT_REFERENCE: divided_half_away})
-REGIME: Rules[Regime] = Rules("QUANTIZE", {LITERT_REFERENCE: DOUBLE_ROUNDING})
-REAL: Rules[Real] = Rules("DEQUANTIZE", {LITERT_REFERENCE: float64_product})
+@ruled("half_even(float32(x * float32(1 / scale)))")
+def times_inverse_half_even(x: Float32Array, scale: Float32Array) -> Float32Array:
+    """Multiply by the inverse of the scale, both in float32, and round half to even."""
+    return np.asarray(np.rint(np.asarray(x * np.asarray(np.float32(1) / scale))), np.float32)
+
+
+@ruled("float32(float32(x * scale) + float32(-zero_point * scale))")
+def product_then_sum(x: Array, scale: Float32Array, zero_point: Int64Array) -> Float32Array:
+    """Multiply the code by the scale, then add what stands for the zero point, each rounded to float32."""
+    return np.asarray(x.astype(np.float32) * scale + _offset(scale, zero_point))
+
+
+@ruled("float32(x * scale + float32(-zero_point * scale))")
+def fused_product_and_sum(x: Array, scale: Float32Array, zero_point: Int64Array) -> Float32Array:
+    """Multiply the code by the scale and add what stands for the zero point with one rounding to float32."""
+    return np.asarray(x.astype(np.float64) * scale + _offset(scale, zero_point)).astype(np.float32)
+
+
+def _offset(scale: Float32Array, zero_point: Int64Array) -> Float32Array:
+    return np.asarray(-zero_point * scale.astype(np.float64)).astype(np.float32)
+
+
+#: From floats that are integers to int32.
+Conversion: TypeAlias = Ruled[[Float32Array], Int64Array]
+
+
+@ruled("steps")
+def to_int32_x86(steps: Float32Array) -> Int64Array:
+    """Convert as x86 does: what does not fit becomes the lowest int32."""
+    return float_to_int32_x86(steps)
+
+
+@ruled("clamp(steps, -2**31, 2**31 - 1)")
+def to_int32_arm(steps: Float32Array) -> Int64Array:
+    """Convert as Arm does: what does not fit saturates."""
+    return float_to_int32_saturating(steps)
+
+
+@ruled("clamp(steps, -2**30, 2**30)")
+def to_far_codes(steps: Float32Array) -> Int64Array:
+    """Keep what lies beyond every code there; NaN is beyond the highest."""
+    return np.nan_to_num(np.clip(steps, -(2.0**30), 2.0**30), nan=2.0**30).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSteps:
+    """Vector code for whole blocks of elements; scalar code, the reference's, does the rest.
+
+    Attributes
+    ----------
+    block
+        Elements that it takes at once.
+    steps
+        What it computes.
+
+    """
+
+    block: int
+    steps: Steps
+
+
+STEPS: Rules[Steps | VectorSteps] = Rules(
+    "QUANTIZE",
+    {
+        LITERT_REFERENCE: divided_half_away,
+        LITERT_OPTIMIZED: VectorSteps(8, times_inverse_half_even),
+        XNNPACK: times_inverse_half_even,
+    },
+)
+#: How steps that do not fit int32 are converted.
+CONVERSION: Rules[Conversion] = Rules(
+    "QUANTIZE", {LITERT_REFERENCE: to_int32_x86, LITERT_OPTIMIZED_ARM64: to_int32_arm, XNNPACK: to_far_codes}
+)
+#: The regime of codes to codes, and the one of vector code for whole blocks of 16 elements of 8 bits.
+REGIME: Rules[Regime] = Rules("QUANTIZE", {LITERT_REFERENCE: DOUBLE_ROUNDING, XNNPACK: EIGHT_BIT_MULTIPLIER})
+VECTOR_REGIME: Rules[Regime | None] = Rules(
+    "QUANTIZE", {LITERT_REFERENCE: None, LITERT_OPTIMIZED: DOUBLE_ROUNDING_HALF_UP, XNNPACK: None}
+)
+REAL: Rules[Real] = Rules("DEQUANTIZE", {LITERT_REFERENCE: float64_product, XNNPACK: float64_product})
+#: What vector code computes for whole blocks of 8 elements.
+VECTOR_REAL: Rules[Real | None] = Rules(
+    "DEQUANTIZE",
+    {
+        LITERT_REFERENCE: None,
+        LITERT_OPTIMIZED: product_then_sum,
+        LITERT_OPTIMIZED_ARM64: fused_product_and_sum,
+        XNNPACK: None,
+    },
+)
 
 #: Steps from here on do not fit int32.
 INT32_STEPS = np.float32(2.0**31)
@@ -67,6 +156,10 @@ _REQUANTIZE = {
     DType.INT16: (DType.INT8, DType.INT16, DType.INT32),
     DType.INT32: (DType.INT8, DType.INT16),
 }
+#: Types to which runtimes requantize beyond those.
+MORE_TARGETS: Rules[Mapping[DType, tuple[DType, ...]]] = Rules(
+    "QUANTIZE", {LITERT_REFERENCE: {}, XNNPACK: {}, TFLM: {DType.INT8: (DType.INT32,)}}
+)
 _DEQUANTIZE = (DType.INT2, DType.INT4, DType.UINT4, DType.UINT8, DType.INT8, DType.INT16)
 _DEQUANTIZE_PER_AXIS = (DType.INT2, DType.INT4, DType.UINT4, DType.UINT8, DType.INT8)
 
@@ -79,6 +172,7 @@ class Quantize(Prepared):
     """A prepared QUANTIZE of float32; scale and zero point broadcast against the tensor."""
 
     steps: Steps
+    convert: Conversion
     scale: Float32Array
     zero_point: Int64Array
     dtype: DType
@@ -137,7 +231,7 @@ def quantize(x: Float32Array, op: Quantize, note: Note = silent) -> Array:
     """
     with np.errstate(over="ignore", invalid="ignore"):
         steps = note("steps", op.steps(x, op.scale), op.steps.rule, x=x, scale=op.scale)
-    integer = note("integer", float_to_int32_x86(steps), "steps", steps=steps)
+    integer = note("integer", op.convert(steps), op.convert.rule, steps=steps)
     return to_codes(integer, op.zero_point, ActivationRange.of(op.dtype), op.dtype, note)
 
 
@@ -191,15 +285,35 @@ def prepare_quantize(op: OpView, profile: Profile) -> Prepared:
         if y.dtype not in (_FLOAT_TO_PER_AXIS if params.per_axis else _FLOAT_TO):
             raise unsupported(op, "; ".join(QUANTIZE.covers))
         scale, zero_point = _per_axis(params, x)
-        return Quantize(STEPS[profile], scale, zero_point, y.dtype)
-    if y.dtype not in _REQUANTIZE.get(x.dtype, ()):
+        return _from_float(profile, scale, zero_point, y.dtype, per_axis=params.per_axis)
+    if y.dtype not in (*_REQUANTIZE.get(x.dtype, ()), *MORE_TARGETS[profile].get(x.dtype, ())):
         raise unsupported(op, "; ".join(QUANTIZE.covers))
     if x.dtype is DType.INT16 and y.dtype is DType.INT16:
         expect_zero_points_of_zero(x, y)
     real_multiplier = scale_ratio(float32_scale(x), np.float32(1), float32_scale(y))
     everything = ActivationRange(y.dtype.min, y.dtype.max)
-    output = Requantize(REGIME[profile], real_multiplier, zero_point_of(y), everything, y.dtype)
-    return RequantizeCodes(x.dtype, zero_point_of(x), output)
+
+    def form(regime: Regime) -> RequantizeCodes:
+        output = Requantize(regime, real_multiplier, zero_point_of(y), everything, y.dtype)
+        return RequantizeCodes(x.dtype, zero_point_of(x), output)
+
+    vector = VECTOR_REGIME[profile]
+    if vector is None or not {x.dtype, y.dtype} <= {DType.INT8, DType.UINT8}:
+        return form(REGIME[profile])
+    return InBlocksUnary(16, form(vector), form(REGIME[profile]))
+
+
+def _from_float(
+    profile: Profile, scale: Float32Array, zero_point: Int64Array, dtype: DType, *, per_axis: bool
+) -> Prepared:
+    """Prepare the forms of float32 to codes; per-axis ones, and those of 4 bits, are scalar code everywhere."""
+    rule, convert = STEPS[profile], CONVERSION[profile]
+    if not isinstance(rule, VectorSteps):
+        return Quantize(rule, convert, scale, zero_point, dtype)
+    scalar = Quantize(divided_half_away, convert, scale, zero_point, dtype)
+    if per_axis or dtype.bits < 8:
+        return scalar
+    return InBlocksUnary(rule.block, Quantize(rule.steps, convert, scale, zero_point, dtype), scalar)
 
 
 # --- DEQUANTIZE ---------------------------------------------------------------------------------------------------
@@ -241,6 +355,13 @@ def dequantize(x: Array, op: Dequantize, note: Note = silent) -> Float32Array:
 
 
 @dataclass(frozen=True, slots=True)
+class DequantizeInBlocks(InBlocksUnary):
+    """A DEQUANTIZE in whole blocks by vector code, after them by scalar code."""
+
+    runs_once = True
+
+
+@dataclass(frozen=True, slots=True)
 class Widen(Prepared):
     """A prepared DEQUANTIZE of float16."""
 
@@ -279,7 +400,10 @@ def prepare_dequantize(op: OpView, profile: Profile) -> Prepared:
     if x.dtype is DType.INT16:
         expect_zero_points_of_zero(x)
     scale, zero_point = _per_axis(params, x)
-    return Dequantize(REAL[profile], scale, zero_point, x.dtype)
+    scalar, vector = Dequantize(REAL[profile], scale, zero_point, x.dtype), VECTOR_REAL[profile]
+    if vector is None or params.per_axis or x.dtype.bits < 8:
+        return scalar
+    return DequantizeInBlocks(8, Dequantize(vector, scale, zero_point, x.dtype), scalar)
 
 
 def _per_axis(params: QuantParams, x: TensorView) -> tuple[Float32Array, Int64Array]:
@@ -294,6 +418,22 @@ def _per_axis(params: QuantParams, x: TensorView) -> tuple[Float32Array, Int64Ar
     return scale, zero_point
 
 
+def _left_of_quantize(op: OpView) -> str | None:
+    """Return why XNNPACK leaves a QUANTIZE: codes to codes of another type, or of a scale too different."""
+    x, y = input_tensor(op, 0), output_tensor(op)
+    if x.dtype in delegate.BYTES and y.dtype is not x.dtype:
+        return f"XNNPACK does not take QUANTIZE from {x.dtype.name} to {y.dtype.name}"
+    return delegate.scale_ratio(0, 2.0**-8, 2.0**7, inclusive=True)(op)
+
+
+def _left_of_dequantize(op: OpView) -> str | None:
+    """Return why XNNPACK leaves a DEQUANTIZE; constants of int8 and float16 it unpacks itself."""
+    x = op.inputs[0] if len(op.inputs) == 1 else None
+    if x is not None and x.data is not None and x.dtype in {DType.INT8, DType.FLOAT16}:
+        return None
+    return delegate.unary(delegate.BYTES, delegate.FLOATS)(op)
+
+
 QUANTIZE = Kernel(
     "QUANTIZE",
     prepare_quantize,
@@ -304,10 +444,12 @@ QUANTIZE = Kernel(
         "int16 to int8, int16 and int32",
         "int32 to int8 and int16",
     ),
+    refusal={XNNPACK: delegate.all_of(delegate.unary(delegate.NUMBERS), _left_of_quantize)},
 )
 DEQUANTIZE = Kernel(
     "DEQUANTIZE",
     prepare_dequantize,
     covers=("int2, int4, uint4, int8 and uint8, per-tensor and per-axis", "int16", "float16"),
+    refusal={XNNPACK: _left_of_dequantize},
 )
 KERNELS = (QUANTIZE, DEQUANTIZE)
