@@ -15,6 +15,8 @@ from quantref.quantizer.op_table import AFFINE_OPS
 _CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 #: Codes that are further from the real value than this many steps stand for something else.
 _STEPS = 2
+#: Scales of biases may differ by this much from the product of the others: they are rounded to float32.
+_SCALE_TOLERANCE = 1e-5
 
 
 def find_faults(graph: FloatGraph, layout: Layout, quantized: fbs.Subgraph) -> list[str]:
@@ -35,7 +37,7 @@ def find_faults(graph: FloatGraph, layout: Layout, quantized: fbs.Subgraph) -> l
             continue
         op = fbs.view(quantized, operator)
         results = [op.outputs[n] for n, tensor in enumerate(operator.outputs) if tensor in read]
-        faults = [_mixed(op, results), _several_scales(op, results), _weights(op), _narrow_bias(op)]
+        faults = [_mixed(op, results), _several_scales(op, results), _weights(op), _narrow_bias(op), _bias_scale(op)]
         found += [f"op {number} ({op.name}): {fault}" for fault in faults if fault]
     return found
 
@@ -80,6 +82,21 @@ def _narrow_bias(op: fbs.OpView) -> str | None:
     slot = AFFINE_OPS[op.name].bias
     bias = op.inputs[slot] if slot < len(op.inputs) else None
     return "its bias is int32, the kernel takes int64" if bias is not None and bias.dtype is DType.INT32 else None
+
+
+def _bias_scale(op: fbs.OpView) -> str | None:
+    """Return that a bias has another scale than the accumulator that it is added to, or None."""
+    affine = AFFINE_OPS.get(op.name)
+    if affine is None or affine.bias >= len(op.inputs):
+        return None
+    source, weights, bias = (op.inputs[slot] for slot in (affine.input, affine.weights, affine.bias))
+    params = [None if tensor is None else tensor.quant for tensor in (source, weights, bias)]
+    if params[0] is None or params[1] is None or params[2] is None or params[2].dtype is DType.FLOAT32:
+        return None
+    product = params[0].scale.astype(np.float64) * params[1].scale
+    if np.allclose(params[2].scale, product, rtol=_SCALE_TOLERANCE, atol=0):
+        return None
+    return "its bias has another scale than its accumulator"
 
 
 def _misrepresented(graph: FloatGraph, layout: Layout) -> list[str]:

@@ -107,6 +107,9 @@ class Layout:
         By operator: why it is not quantized as was asked.
     version
         Gives every operator its version, from its tensors and options.
+    shares_versions
+        Whether all operators of one name get the highest of their versions, as tools do that keep one operator code
+        a name.
 
     """
 
@@ -118,3 +121,4 @@ class Layout:
     intermediates: dict[int, tuple[Params | None, ...]] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
     version: Versioner = schema_version
+    shares_versions: bool = False

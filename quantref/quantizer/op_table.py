@@ -158,6 +158,7 @@ OLD_DYNAMIC_VERSIONS: Mapping[str, int] = {
     "DEPTHWISE_CONV_2D": 6,
     "BATCH_MATMUL": 4,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": 3,
+    "DEQUANTIZE": 2,
 }
 
 # --- AI Edge Quantizer ------------------------------------------------------------------------------------------------

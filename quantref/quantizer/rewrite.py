@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import fbs
 from qmath.types import DType
 from quantref.quantizer.graph import FloatGraph, Use
-from quantref.quantizer.layout import Form, Layout, Versioner
+from quantref.quantizer.layout import Form, Layout
 from quantref.quantizer.params import Params
 
 
@@ -92,7 +92,7 @@ class _Rewriter:
         subgraph = dataclasses.replace(
             graph.subgraph, tensors=tuple(self._tensors), operators=tuple(self._operators), outputs=outputs
         )
-        subgraph = _versioned(subgraph, layout.version)
+        subgraph = _versioned(subgraph, layout)
         compact, number = _without_unused_tensors(subgraph)
         renumbered = _Renumbered(
             {tensor: number[tensor] for tensor in graph.subgraph.inputs},
@@ -227,12 +227,18 @@ def _stored(params: Params | None) -> fbs.Quantization | None:
     return None if params is None else fbs.Quantization.of(params.stored())
 
 
-def _versioned(subgraph: fbs.Subgraph, version: Versioner) -> fbs.Subgraph:
-    operators = []
-    for operator in subgraph.operators:
-        code = dataclasses.replace(operator.code, version=version(fbs.view(subgraph, operator)))
-        operators.append(dataclasses.replace(operator, code=code))
-    return dataclasses.replace(subgraph, operators=tuple(operators))
+def _versioned(subgraph: fbs.Subgraph, layout: Layout) -> fbs.Subgraph:
+    versions = [layout.version(fbs.view(subgraph, operator)) for operator in subgraph.operators]
+    if layout.shares_versions:
+        highest: dict[str, int] = {}
+        for operator, version in zip(subgraph.operators, versions, strict=True):
+            highest[operator.name] = max(version, highest.get(operator.name, 1))
+        versions = [highest[operator.name] for operator in subgraph.operators]
+    operators = tuple(
+        dataclasses.replace(operator, code=dataclasses.replace(operator.code, version=version))
+        for operator, version in zip(subgraph.operators, versions, strict=True)
+    )
+    return dataclasses.replace(subgraph, operators=operators)
 
 
 def _without_unused_tensors(subgraph: fbs.Subgraph) -> tuple[fbs.Subgraph, dict[int, int]]:

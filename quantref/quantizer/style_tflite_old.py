@@ -226,6 +226,10 @@ class _OldQuantizer:
         tensor = operator.inputs[affine.bias]
         if not self.graph.is_constant(tensor):
             return
+        earlier = [use for use in self.biases if self.graph.operators[use.op].inputs[use.slot] == tensor]
+        if earlier:  # a shared bias keeps the scale of the first operator, wrong as it is for this one
+            self.biases[Use(op, affine.bias)] = self.biases[earlier[0]]
+            return
         source, weights = (self._read_params(Use(op, slot)) for slot in (affine.input, affine.weights))
         params = bias_scale(source, weights, self.settings.bias_dtype)
         self.biases[Use(op, affine.bias)] = _Constant(params, tflite_bias(self.graph.constant(tensor), params))
@@ -254,17 +258,16 @@ class _OldQuantizer:
         requantizes = any(step is not None for steps in self.conversions.values() for step in steps)
         layout = Layout(placement=placement, reasons=self.reasons, version=_versioner(requantizes=requantizes))
         main: dict[int, Form] = {}
+        biases: dict[int, Form] = {}
         for tensor in range(len(graph.tensors)):
             if tensor in self.constants:
-                held = self.constants[tensor]
-                main[tensor] = Form(tensor, held.params.dtype, held.params, values=held.codes)
+                main[tensor] = _form(tensor, self.constants[tensor])
             elif graph.is_float(tensor) and not graph.is_constant(tensor):
                 layout.given[tensor], main[tensor] = self._given(tensor)
         for op in range(len(graph.operators)):
             for use, tensor in graph.float_inputs(op):
                 if use in self.biases:
-                    held = self.biases[use]
-                    layout.reads[use] = Form(tensor, held.params.dtype, held.params, values=held.codes)
+                    layout.reads[use] = biases.setdefault(tensor, _form(tensor, self.biases[use]))
                 elif tensor in main:
                     layout.reads[use] = self._read(main[tensor], use)
             if graph.operators[op].name == tflite_lstm.NAME:
@@ -293,6 +296,10 @@ class _OldQuantizer:
     def _lstm_intermediate(self, op: int) -> Params:
         output = self.graph.operators[op].outputs[0]
         return self._own(output) if self.settings.dtype is DType.INT16 else self.params[output]
+
+
+def _form(tensor: int, held: _Constant) -> Form:
+    return Form(tensor, held.params.dtype, held.params, values=held.codes)
 
 
 def _options(name: str, settings: OldSettings) -> dict[str, object]:

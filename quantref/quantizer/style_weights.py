@@ -63,6 +63,8 @@ class WeightRules:
         Gives operators their versions.
     eager
         Whether DEQUANTIZE ops stand at the front.
+    shares_versions
+        Whether operators of one name share their version.
 
     """
 
@@ -74,11 +76,14 @@ class WeightRules:
     asymmetric_inputs: frozenset[str] = frozenset()
     version: Versioner = schema_version
     eager: bool = True
+    shares_versions: bool = False
 
 
 def lay_out_weights(graph: FloatGraph, rules: WeightRules, keep_float: KeepFloat) -> Layout:
     """Lay out a graph whose weights become codes, by some rules."""
-    layout = Layout(placement=Placement(eager=rules.eager), version=rules.version)
+    layout = Layout(
+        placement=Placement(eager=rules.eager), version=rules.version, shares_versions=rules.shares_versions
+    )
     forms: dict[tuple[int, Params], Form] = {}
     for op, operator in enumerate(graph.operators):
         chosen = [(use, tensor, axis) for use, tensor, axis in _weights(graph, op, rules)]
@@ -179,6 +184,7 @@ def tflite_dynamic(*, per_channel: bool = True) -> WeightRules:
         keeps_float=frozenset({"GATHER"}),
         smallest=1024,
         asymmetric_inputs=TFLITE_ASYMMETRIC_INPUTS,
+        shares_versions=True,
     )
 
 

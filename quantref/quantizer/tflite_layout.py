@@ -65,7 +65,7 @@ class TFLiteLayout:
         graph = self._graph
         placement = Placement(eager=True, outputs_last=self._output_type is DType.UINT8)
         reasons = {op: reason for op, reason in self._reasons.items() if reason is not None}
-        layout = Layout(placement=placement, reasons=reasons)
+        layout = Layout(placement=placement, reasons=reasons, shares_versions=True)
         for tensor in range(len(graph.tensors)):
             if graph.is_float(tensor) and not graph.is_constant(tensor):
                 self._activations[tensor] = self._activation(tensor)
@@ -266,9 +266,14 @@ def push_down_dequantize(graph: FloatGraph, layout: Layout) -> None:
             layout.reads[use] = form.source
             old, codes = layout.given.get(result, Form(result)), given_as(result, form.source.params)
             floats = codes.dequantized()
-            readers[floats] = readers.get(old, 0)
             layout.given[result] = codes
+            for reader in graph.uses[result]:
+                layout.reads.setdefault(reader, old)
+            for position, output in enumerate(graph.subgraph.outputs):
+                if output == result:
+                    layout.outputs.setdefault(position, old)
             _replace(layout, {old: floats})
+            readers[floats] = sum(found is floats for found in (*layout.reads.values(), *layout.outputs.values()))
             break
 
 
