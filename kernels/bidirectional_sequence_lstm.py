@@ -26,10 +26,11 @@ from kernels.engine.contract import (
     unsupported,
 )
 from kernels.engine.registry import Kernel
+from kernels.engine.sequences import Order
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner
 from kernels.lstm_float import FloatLSTM
 from kernels.lstm_float_prepare import WEIGHTS, prepare_float, types_of
-from kernels.lstm_tensors import INPUT, Gate, Layout, Order, Slots, check_layout, expect_parameter
+from kernels.lstm_tensors import INPUT, Gate, Layout, Slots, check_layout, expect_parameter
 from kernels.profiles import Profile
 from qmath.errors import UnsupportedError
 from qmath.stages import Note, under

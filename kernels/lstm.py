@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from kernels.engine.contract import expect_count, expect_rank, input_tensor, option, output_tensor, unsupported
 from kernels.engine.registry import Kernel
+from kernels.engine.sequences import Order
 from kernels.engine.types import OpView, Prepared
 from kernels.lstm_basic import COVERS as BASIC_COVERS
 from kernels.lstm_basic import prepare_basic
 from kernels.lstm_float_prepare import WEIGHTS, prepare_float, types_of
 from kernels.lstm_integer_prepare import TYPES, prepare_integer
 from kernels.lstm_narrow_prepare import INTERMEDIATES, prepare_narrow
-from kernels.lstm_tensors import INPUT, SLOTS, Gate, Order, Slots, check_layout
+from kernels.lstm_tensors import INPUT, SLOTS, Gate, Slots, check_layout
 from kernels.profiles import Profile
 from qmath.types import DType
 

@@ -17,8 +17,9 @@ from kernels.engine.activation import Activation, activate_float
 from kernels.engine.float_sums import add_in_order
 from kernels.engine.hybrid import QuantizeRows
 from kernels.engine.products import Matrix, Operand, float_matrix, operand, scaled_matrix
+from kernels.engine.sequences import Order
 from kernels.engine.types import Inputs, Outputs, Prepared, Runner, given
-from kernels.lstm_tensors import INPUT, PEEPHOLES, Gate, Layout, Order, Parameters, Slots, parameters, run_steps
+from kernels.lstm_tensors import INPUT, PEEPHOLES, Gate, Layout, Parameters, Slots, parameters, run_steps
 from qmath.errors import ModelError
 from qmath.stages import Note, silent, under
 from qmath.types import Array, BoolArray, Float32Array
@@ -191,7 +192,7 @@ class Vectors:
     @classmethod
     def of(cls, x: Float32Array, second: Float32Array | None, output: Float32Array, lstm: FloatLSTM) -> Vectors:
         """Quantize each once for all four gates, if weights are integers."""
-        ready = partial(operand, quantize=lstm.quantize)
+        ready = partial(operand, quantize=lstm.quantize, separate=lstm.order is Order.BATCH_MAJOR)
         return cls(ready(x), None if second is None else ready(second), ready(output))
 
 
@@ -254,7 +255,7 @@ def float_step(
     start = np.zeros((len(cell), lstm.layout.outputs), np.float32)
     if weights.projection_bias is not None:
         start += weights.projection_bias
-    output = weights.projection.add_to(start, operand(hidden, lstm.quantize))
+    output = weights.projection.add_to(start, operand(hidden, lstm.quantize, separate=lstm.order is Order.BATCH_MAJOR))
     if lstm.projection_clip > 0:
         output = np.clip(output, np.float32(-lstm.projection_clip), np.float32(lstm.projection_clip))
     return note("output", output), cell

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from kernels.engine.activation import Activation
 from kernels.engine.contract import choice, input_tensor, option, scale_of
 from kernels.engine.hybrid import quantize_asymmetric, quantize_symmetric
+from kernels.engine.sequences import Order
 from kernels.engine.types import OpView
 from kernels.lstm_float import FloatLSTM, Scales
-from kernels.lstm_tensors import INPUT, PEEPHOLES, Gate, Layout, Order, Slots, Types, check_states, clip_option
+from kernels.lstm_tensors import INPUT, PEEPHOLES, Gate, Layout, Slots, Types, check_states, clip_option
 from qmath.errors import UnsupportedError
 from qmath.types import DType
 

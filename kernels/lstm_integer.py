@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 
 from kernels.engine import exact
+from kernels.engine.sequences import Order
 from kernels.engine.types import Inputs, Outputs, Prepared, Runner, given
 from kernels.lstm_integer_gate import (
     GATE_BITS,
@@ -24,7 +25,7 @@ from kernels.lstm_integer_gate import (
     ZeroPoints,
     normalized,
 )
-from kernels.lstm_tensors import INPUT, Gate, Layout, Order, Slots, parameters, run_steps
+from kernels.lstm_tensors import INPUT, Gate, Layout, Slots, parameters, run_steps
 from qmath.fixed_point import rounding_divide_by_power_of_two, saturate, wrap, wrap_int32
 from qmath.requantize import Regime
 from qmath.stages import Note, silent, under

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernels.engine.contract import expect, input_tensor, output_tensor, scale_of, zero_point_of
+from kernels.engine.sequences import Order
 from kernels.engine.types import OpView, TensorView
 from kernels.lstm_integer import IntegerLSTM
 from kernels.lstm_integer_gate import IntegerGate, Norm, ZeroPoints
-from kernels.lstm_tensors import INPUT, PEEPHOLES, Gate, Layout, Order, Slots, Types, check_states, clip_option
+from kernels.lstm_tensors import INPUT, PEEPHOLES, Gate, Layout, Slots, Types, check_states, clip_option
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.multiplier import quantize_multiplier

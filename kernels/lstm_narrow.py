@@ -16,8 +16,9 @@ import numpy as np
 
 from kernels.engine import exact
 from kernels.engine.float_sums import add_in_order
+from kernels.engine.sequences import Order
 from kernels.engine.types import Inputs, Outputs, Prepared, Runner, given
-from kernels.lstm_tensors import INPUT, Gate, Layout, Order, Parameters, Slots, parameters, run_steps
+from kernels.lstm_tensors import INPUT, Gate, Layout, Parameters, Slots, parameters, run_steps
 from qmath.errors import ModelError
 from qmath.fixed_point import rounding_divide_by_power_of_two, saturate, wrap, wrap_int32
 from qmath.requantize import Regime

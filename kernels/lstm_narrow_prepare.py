@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.engine.contract import expect, input_tensor, output_tensor, scale_of, zero_point_of
+from kernels.engine.sequences import Order
 from kernels.engine.types import OpView
 from kernels.lstm_narrow import GATES, Branch, NarrowGate, NarrowLSTM
-from kernels.lstm_tensors import INPUT, Gate, Layout, Order, Slots, check_states, clip_option
+from kernels.lstm_tensors import INPUT, Gate, Layout, Slots, check_states, clip_option
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.multiplier import quantize_multiplier

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from kernels.engine.contract import expect_count, expect_rank, input_tensor, option
 from kernels.engine.registry import Kernel
+from kernels.engine.sequences import Order
 from kernels.engine.types import OpView, Prepared
 from kernels.lstm import COVERS, prepare_cell
-from kernels.lstm_tensors import INPUT, SLOTS, Order
+from kernels.lstm_tensors import INPUT, SLOTS
 from kernels.profiles import Profile
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -17,11 +17,28 @@ from qmath.types import Array, Float32Array
 Operand: TypeAlias = Float32Array | QuantizedRows | None
 
 
-def operand(x: Float32Array, quantize: QuantizeRows | None) -> Operand:
-    """Make rows (batch, depth) ready: once for all the matrices that they are multiplied with."""
+def operand(x: Float32Array, quantize: QuantizeRows | None, *, separate: bool = False) -> Operand:
+    """Make rows ready, once for all the matrices that they are multiplied with.
+
+    Parameters
+    ----------
+    x
+        float32, shape (batch, depth).
+    quantize
+        How rows are quantized; None for float32 weights.
+    separate
+        Whether the runtime computes each row on its own, and so leaves out the product of a row that is zero. It gets
+        the scale -0 here: adding its product changes nothing then, not even the sign of a zero.
+
+    """
     if quantize is None:
         return x
-    return quantize(x) if x.any() else None
+    if not x.any():
+        return None
+    rows = quantize(x)
+    if not separate:
+        return rows
+    return replace(rows, scale=np.where(x.any(axis=1), rows.scale, np.float32(-0.0)))
 
 
 class Matrix(abc.ABC):
