@@ -150,7 +150,11 @@ _OLD_ROWS: tuple[tuple[str, OldOp], ...] = (
 OLD_OPS: Mapping[str, OldOp] = {name: op for names, op in _OLD_ROWS for name in names.split()}
 
 #: Its dynamic range: operands that become int8, and their channel axis.
-OLD_DYNAMIC: Mapping[tuple[str, int], int | None] = {**TFLITE_DYNAMIC, ("FULLY_CONNECTED", 1): None}
+OLD_DYNAMIC: Mapping[tuple[str, int], int | None] = {
+    **TFLITE_DYNAMIC,
+    ("FULLY_CONNECTED", 1): None,
+    ("TRANSPOSE_CONV", 1): None,
+}
 #: Its dynamic range: versions that ops get, whether they have int8 weights or not.
 OLD_DYNAMIC_VERSIONS: Mapping[str, int] = {
     "FULLY_CONNECTED": 9,

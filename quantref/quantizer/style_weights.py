@@ -7,7 +7,7 @@ Follows ``tensorflow/compiler/mlir/lite/transforms/prepare_quantize_dynamic_rang
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -61,8 +61,8 @@ class WeightRules:
         Ops that are told to quantize their activations asymmetrically when they run.
     version
         Gives operators their versions.
-    eager
-        Whether DEQUANTIZE ops stand at the front.
+    placement
+        Where DEQUANTIZE ops stand.
     shares_versions
         Whether operators of one name share their version.
 
@@ -75,15 +75,13 @@ class WeightRules:
     smallest: int = 0
     asymmetric_inputs: frozenset[str] = frozenset()
     version: Versioner = schema_version
-    eager: bool = True
+    placement: Placement = field(default_factory=Placement)
     shares_versions: bool = False
 
 
 def lay_out_weights(graph: FloatGraph, rules: WeightRules, keep_float: KeepFloat) -> Layout:
     """Lay out a graph whose weights become codes, by some rules."""
-    layout = Layout(
-        placement=Placement(eager=rules.eager), version=rules.version, shares_versions=rules.shares_versions
-    )
+    layout = Layout(placement=rules.placement, version=rules.version, shares_versions=rules.shares_versions)
     forms: dict[tuple[int, Params], Form] = {}
     for op, operator in enumerate(graph.operators):
         chosen = [(use, tensor, axis) for use, tensor, axis in _weights(graph, op, rules)]
@@ -184,12 +182,13 @@ def tflite_dynamic(*, per_channel: bool = True) -> WeightRules:
         keeps_float=frozenset({"GATHER"}),
         smallest=1024,
         asymmetric_inputs=TFLITE_ASYMMETRIC_INPUTS,
+        placement=Placement(eager=True),
         shares_versions=True,
     )
 
 
 def tflite_old_dynamic() -> WeightRules:
-    """Return the rules of the converter's older dynamic range quantization: FULLY_CONNECTED has one scale."""
+    """Return the rules of the converter's older dynamic range quantization: one scale in more ops."""
 
     def version(op: fbs.OpView) -> int:
         return max(op.version, OLD_DYNAMIC_VERSIONS.get(op.name, 1))
@@ -201,6 +200,7 @@ def tflite_old_dynamic() -> WeightRules:
         keeps_float=frozenset({"TRANSPOSE_CONV", "GATHER"}),
         smallest=1024,
         asymmetric_inputs=TFLITE_ASYMMETRIC_INPUTS,
+        placement=Placement(outputs_last=True),
         version=version,
     )
 
@@ -221,7 +221,6 @@ def aeq_weight_rules(dtype: DType, *, weight_only: bool) -> WeightRules:
         codes=aeq_codes,
         keeps_float=covered if weight_only else frozenset(),
         version=_as_they_are,
-        eager=False,
     )
 
 
@@ -243,7 +242,6 @@ def quantref_weight_rules(dtype: DType, *, weight_only: bool, per_channel: bool 
         keeps_float=names if weight_only else frozenset({"GATHER"}),
         smallest=0 if weight_only or dtype is DType.INT4 else 1024,
         asymmetric_inputs=frozenset() if weight_only else TFLITE_ASYMMETRIC_INPUTS,
-        eager=False,
     )
 
 
