@@ -85,11 +85,14 @@ class Recorder:
     ----------
     keep_terms
         Whether to keep the terms of rules, too.
+    keep_rules
+        Whether to keep rules, and count what met an end.
 
     """
 
-    def __init__(self, *, keep_terms: bool) -> None:
+    def __init__(self, *, keep_terms: bool, keep_rules: bool = True) -> None:
         self._keep_terms = keep_terms
+        self._keep_rules = keep_rules
         self._names: dict[str, int] = {}
         self._stages: list[Stage] = []
 
@@ -102,6 +105,9 @@ class Recorder:
         """Keep a copy of a stage; definitions may go on to change the array."""
         count = self._names[stage] = self._names.get(stage, 0) + 1
         name = stage if count == 1 else f"{stage} {count}"
+        if not self._keep_rules:
+            self._stages.append(Stage(name, np.array(value)))
+            return value
         arrays = {term: np.asarray(given) for term, given in terms.items()}
         ends = count_ends(parse(rule), np.asarray(value), arrays) if rule else Ends()
         kept = {term: array.copy() for term, array in arrays.items()} if self._keep_terms else {}

@@ -31,6 +31,8 @@ FLOAT_SUM = 1e-5
 MAX_FOUND = 64
 #: Elements of an op's inputs up to which a search is made, and blocks of them that it looks at.
 MAX_SEARCHED, MAX_BLOCKS = 1 << 16, 400
+#: Evaluations of the op after which its elements are not looked for any longer.
+MAX_LOOKS = 600
 #: Random replacements that a guess has to stand.
 TRIALS = 6
 #: Types whose elements may be anything, so that they can be replaced; others are indices, axes, shapes.
@@ -75,18 +77,36 @@ def _makes(results: Array, value: int | float, fold: Fold) -> bool:
     return abs(float(results.sum(dtype=np.float64)) - value) <= FLOAT_SUM * magnitude
 
 
-@dataclass(frozen=True)
+@dataclass
 class Trial:
-    """One op on its real inputs, and the output element that is looked at."""
+    """One op on its real inputs, and the output element that is looked at.
+
+    Attributes
+    ----------
+    prepared, inputs
+        The op.
+    output, index
+        Which output, and which of its elements.
+    looks
+        How often the op was evaluated.
+
+    """
 
     prepared: Prepared
     inputs: Inputs
     output: int
     index: tuple[int, ...]
+    looks: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the op was evaluated so often that it should be let be."""
+        return self.looks >= MAX_LOOKS
 
     def look(self, inputs: Inputs) -> tuple[object, ...] | None:
         """Return the element and its stages for some inputs; None if the op does not take them."""
-        recorder = Recorder(keep_terms=False)
+        recorder = Recorder(keep_terms=False, keep_rules=False)
+        self.looks += 1
         try:
             with np.errstate(all="ignore"):
                 value = self.prepared.evaluate(inputs, recorder)[self.output]
@@ -97,7 +117,7 @@ class Trial:
 
 
 def sources_of(trial: Trial) -> list[tuple[int, BoolArray]]:
-    """Return for each input slot that the element comes from which of its elements do."""
+    """Return for each input slot that the element comes from which of its elements do; nothing if that takes long."""
     rng = np.random.default_rng(0)
     before = trial.look(trial.inputs)
     if before is None:
@@ -107,6 +127,8 @@ def sources_of(trial: Trial) -> list[tuple[int, BoolArray]]:
         if array is None or array.dtype.type not in _FREE or array.size == 0:
             continue
         for kept in _guesses(trial, slot, array):
+            if trial.is_over:
+                return []
             if _stands(trial, slot, array, kept, before, rng):
                 if kept.any():
                     found.append((slot, kept))
@@ -122,7 +144,7 @@ def _stands(
         return True
     conclusive = 0
     for _ in range(2 * TRIALS):
-        changed = np.where(kept, array, _random(rng, array)).astype(array.dtype)
+        changed = np.where(kept, array, _random(rng, array))
         after = trial.look(_with(trial.inputs, slot, changed))
         if after is not None and after != before:
             return False
@@ -135,9 +157,9 @@ def _stands(
 def _random(rng: np.random.Generator, array: Array) -> Array:
     if array.dtype.kind == "f":
         spread = float(np.abs(array[np.isfinite(array)]).max(initial=0)) or 1.0
-        return rng.normal(0, spread, array.shape)
+        return rng.uniform(-spread, spread, array.shape).astype(array.dtype)
     info = np.iinfo(array.dtype)
-    return rng.integers(info.min, info.max + 1, array.shape)
+    return rng.integers(info.min, info.max, array.shape, array.dtype, endpoint=True)
 
 
 def _guesses(trial: Trial, slot: int, array: Array) -> Iterator[BoolArray]:
@@ -203,7 +225,7 @@ def _searched(trial: Trial, slot: int, array: Array) -> BoolArray | None:
     while blocks:
         start, stop = blocks.pop()
         searched += 1
-        if searched > MAX_BLOCKS:
+        if searched > MAX_BLOCKS or trial.is_over:
             return None
         if not any(_matters(trial, slot, array, (start, stop), before, rng) for _ in range(TRIALS)):
             continue
@@ -228,7 +250,7 @@ def _matters(
     """Whether other elements in a block make another output element, or other stages of it."""
     changed = array.copy()
     part = changed.reshape(-1)[slice(*block)]
-    part[:] = _random(rng, part).astype(array.dtype)
+    part[:] = _random(rng, part)
     after = trial.look(_with(trial.inputs, slot, changed))
     return after is not None and after != before
 

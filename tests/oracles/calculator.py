@@ -19,6 +19,16 @@ def _wrap(x: Fraction, bits: Fraction = Fraction(32)) -> Fraction:
     return Fraction(rational.wrap(int(x), int(bits)))
 
 
+def _float(precision: int, lowest: int) -> Any:
+    def rounded(x: Fraction) -> Fraction:
+        if abs(x) >= rational.power_of_two(lowest):
+            return rational.to_float(Fraction(x), precision)
+        unit = rational.power_of_two(lowest - precision + 1)
+        return rational.half_even(Fraction(x) / unit) * unit
+
+    return rounded
+
+
 _KEYS: dict[str, Any] = {
     "half_up": rational.half_up,
     "half_away": rational.half_away,
@@ -27,8 +37,8 @@ _KEYS: dict[str, Any] = {
     "floor": math.floor,
     "clamp": lambda x, low, high: min(max(x, low), high),
     "wrap": _wrap,
-    "float32": lambda x: rational.to_float(Fraction(x), 24),
-    "float64": lambda x: rational.to_float(Fraction(x), 53),
+    "float32": _float(24, -126),
+    "float64": _float(53, -1022),
     "abs": abs,
     "min": min,
     "max": max,

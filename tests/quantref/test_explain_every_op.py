@@ -7,6 +7,7 @@ import pkgutil
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache, reduce
 from itertools import islice
@@ -15,6 +16,7 @@ from operator import mul
 import numpy as np
 import pytest
 
+import fbs
 import quantref as qr
 from kernels.engine.registry import registry
 from qmath.errors import QuantrefError
@@ -26,8 +28,6 @@ from tests.oracles.calculator import press
 
 #: Cells of an op that are looked at, and how many cases of a cell may be refused or empty before it is given up.
 CELLS_OF_AN_OP, PATIENCE = 3, 12
-#: Stages that follow from no other: a choice, a sum that is listed apart, something that a table gave.
-LENGTH_OF_A_TALE = 1
 
 
 @cache
@@ -45,13 +45,24 @@ def generators() -> dict[str, list[tuple[str, Generator]]]:
 def runnable(cell: str, generator: Generator) -> Iterator[tuple[Case, Array]]:
     """Yield cases that the reference profile runs, with their first output, if it has elements."""
     for case in islice(generator(np.random.default_rng(zlib.crc32(cell.encode()))), PATIENCE):
+        model = with_shapes_of(case)
         try:
-            outputs = qr.run(case.model, case.samples[0])
+            outputs = qr.run(model, case.samples[0])
         except QuantrefError:
             continue
         value = next(iter(outputs.values()))
         if value.size and value.dtype.kind in "iufb":
-            yield case, value
+            yield replace(case, model=model), value
+
+
+def with_shapes_of(case: Case) -> fbs.Model:
+    """Give the inputs of a model the shapes of its first sample."""
+    (graph, *others), sample = case.model.subgraphs, case.samples[0]
+    tensors = tuple(
+        replace(tensor, shape=sample[tensor.name].shape) if number in graph.inputs else tensor
+        for number, tensor in enumerate(graph.tensors)
+    )
+    return replace(case.model, subgraphs=(replace(graph, tensors=tensors), *others))
 
 
 @pytest.mark.parametrize("op", sorted(registry()))
