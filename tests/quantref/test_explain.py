@@ -14,6 +14,8 @@ from qmath.affine import dequantize
 from qmath.errors import InputError, UnsupportedError
 from qmath.types import DType
 from quantref.runtimes import LiteRT, litert_installed
+from tests.meta.documents import blocks
+from tests.meta.house import ROOT
 from tests.oracles.calculator import press
 from tests.quantref.small_models import custom_op, float_layer, two_layers, with_state
 
@@ -233,3 +235,11 @@ def test_each_input_of_an_elementwise_op_has_its_element() -> None:
     (real,) = (step for step in explanation.steps if step.stage == "real multiplier")
     assert real.rule == "float32(float32(input_1_scale * input_2_scale) / output_scale)"
     assert press(real.numbers) == real.value
+
+
+def test_the_document_shows_what_is_printed() -> None:
+    printed = "\n".join(f"{explain_riddle(profile)}\n" for profile in ("litert-reference", "xnnpack"))
+    shown = [block for block in blocks(ROOT / "docs/explain.md") if block.language == "text"]
+    assert len(shown) == 3
+    for block in shown:
+        assert block.text in printed
