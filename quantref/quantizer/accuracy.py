@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import math
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from quantref.quantizer.noise import Error, plain
+from quantref.quantizer.tables import html_page, text_table
 
 #: RMSE in steps where nothing but rounding goes wrong: that of a uniform distribution, 1 / sqrt(12).
 IDEAL_RMSE = 12**-0.5
@@ -187,10 +187,7 @@ class AccuracyReport:
 
     def summary(self) -> str:
         """Return the outcome and the table as text."""
-        headings, rows = self.rows()
-        widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-        lines = ["  ".join(map(str.ljust, cells, widths)).rstrip() for cells in (headings, *rows)]
-        return "\n".join([*self.headlines, *lines])
+        return "\n".join([*self.headlines, text_table(*self.rows())])
 
     def to_csv(self) -> str:
         """Return the ops' own errors in the columns of TFLite's QuantizationDebugger."""
@@ -207,11 +204,7 @@ class AccuracyReport:
 
     def _repr_html_(self) -> str:
         """Return a table for notebooks."""
-        headings, rows = self.rows()
-        head = "".join(f"<th>{heading}</th>" for heading in headings)
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>" for cells in rows)
-        lines = "<br>".join(html.escape(line) for line in self.headlines)
-        return f"<p>{lines}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return html_page(self.headlines, *self.rows())
 
 
 def _own_sqnr(row: TensorAccuracy) -> float:
