@@ -33,7 +33,7 @@ from kernels.engine.contract import (
 )
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, TensorView, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import CMSIS_NN, LITERT_REFERENCE, TFLM, Profile, Rules
 from kernels.svdf_float import prepare_float
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap, wrap_int32
@@ -56,16 +56,24 @@ class Arithmetic:
         Whether state and time weights may be INT8; they are INT16 otherwise.
     relu_only
         Whether the fused activation must be RELU. It is not applied in any case.
+    newest_wraps
+        Whether the newest entries of an INT8 state saturate to INT16 and then wrap.
 
     """
 
     regime: Regime
     int8_state: bool
     relu_only: bool
+    newest_wraps: bool = False
 
 
 ARITHMETIC: Rules[Arithmetic] = Rules(
-    "SVDF", {LITERT_REFERENCE: Arithmetic(DOUBLE_ROUNDING, int8_state=False, relu_only=True)}
+    "SVDF",
+    {
+        LITERT_REFERENCE: Arithmetic(DOUBLE_ROUNDING, int8_state=False, relu_only=True),
+        TFLM: Arithmetic(DOUBLE_ROUNDING, int8_state=True, relu_only=False),
+        CMSIS_NN: Arithmetic(DOUBLE_ROUNDING, int8_state=True, relu_only=False, newest_wraps=True),
+    },
 )
 
 
@@ -109,6 +117,8 @@ def svdf(
 
     Quirk: Integer SVDF ignores the zero points of its weights.
 
+    Quirk: CMSIS-NN's SVDF with INT8 state lets the newest entries of the state wrap where TFLite Micro's saturate.
+
     Parameters
     ----------
     x
@@ -136,7 +146,7 @@ def svdf(
     Notes
     -----
     1. feature sums: sum of ``features * (x - input_zero_point)``; int32.
-    2. Requantize to the state's type, add the state's zero point.
+    2. Requantize to the state's type (or to int16, and wrap), add the state's zero point.
     3. The state forgets the oldest entry of each filter and takes that as its newest.
     4. time sums: sum of ``times * (state - state_zero_point)`` over the memory; int32, wrapping.
     5. accumulator: sum over the ``rank`` filters of a unit, plus bias; int32, wrapping.
@@ -220,12 +230,13 @@ def _prepare_integer(op: OpView, rank: int, arithmetic: Arithmetic) -> SVDF:
         activation = choice(op, "fused_activation_function", Activation)
         expect(activation is Activation.RELU, f"the fused activation RELU, found {activation.name}")
     state_zero_point = zero_point_of(state) if state.dtype is DType.INT8 else 0
+    newest = DType.INT16 if arithmetic.newest_wraps else state.dtype
     return SVDF(
         rank,
         zero_point_of(x),
         state_zero_point,
-        Requantize(arithmetic.regime, _ratio(x, features, state), 0, _range(state), state.dtype),
-        Requantize(arithmetic.regime, _ratio(state, times, y), zero_point_of(y), _range(y), y.dtype),
+        Requantize(arithmetic.regime, _ratio(x, features, state), 0, _range(newest), newest),
+        Requantize(arithmetic.regime, _ratio(state, times, y), zero_point_of(y), _range(y.dtype), y.dtype),
     )
 
 
@@ -236,14 +247,19 @@ def _ratio(first: TensorView, second: TensorView, result: TensorView) -> Float64
         return np.asarray(scales[0] * scales[1] / scales[2], np.float64)
 
 
-def _range(tensor: TensorView) -> ActivationRange:
-    return ActivationRange(tensor.dtype.min, tensor.dtype.max)
+def _range(dtype: DType) -> ActivationRange:
+    return ActivationRange(dtype.min, dtype.max)
 
 
 KERNELS = (
     Kernel(
         "SVDF",
         prepare,
-        covers=("int8, state and time weights int16", "float32 x int8 or uint8 (hybrid)", "float32"),
+        covers=(
+            "int8, state and time weights int16",
+            "the same with int8 in TFLite Micro",
+            "float32 x int8 or uint8 (hybrid)",
+            "float32",
+        ),
     ),
 )
