@@ -34,6 +34,7 @@ from kernels.engine.float_sums import matmul_in_order
 from kernels.engine.registry import Kernel
 from kernels.engine.sides import Sides
 from kernels.engine.steps import quick_form
+from kernels.engine.taps import Products, Reads
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.profiles import LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
@@ -83,6 +84,11 @@ class BatchMatMul(Prepared):
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`batch_matmul`."""
         return (batch_matmul(given(inputs, 0), given(inputs, 1), self, note),)
+
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return a row of the left side times a column of the right."""
+        left, right = self.sides.products(given(inputs, 0).shape, given(inputs, 1).shape, index)
+        return Products((Reads(0, left, self.zero_points[0]), Reads(1, right, self.zero_points[1])))
 
     def compile(self, constants: Inputs) -> Runner:
         """Sum by BLAS and requantize by the form that costs nothing to derive; lay a constant right side out once."""
@@ -162,8 +168,13 @@ class RawBatchMatMul(Prepared):
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Sum products of codes; int32, wrapping."""
-        sums = exact.matmul(*self.sides.of(given(inputs, 0), given(inputs, 1)))
-        return (note("accumulator", wrap_int32(sums)).astype(np.int32),)
+        sums = note("sum", exact.matmul(*self.sides.of(given(inputs, 0), given(inputs, 1))))
+        return (note("accumulator", wrap_int32(sums), "wrap(sum)", sum=sums).astype(np.int32),)
+
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return a row of the left side times a column of the right."""
+        left, right = self.sides.products(given(inputs, 0).shape, given(inputs, 1).shape, index)
+        return Products((Reads(0, left), Reads(1, right)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +192,12 @@ class FloatBatchMatMul(Prepared):
         right = np.broadcast_to(right, (*batch, *right.shape[-2:]))
         for index in np.ndindex(*batch):
             out[index] = matmul_in_order(left[index], right[index])
-        return (note("accumulator", out),)
+        return (note("sum", out),)
+
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return a row of the left side times a column of the right."""
+        left, right = self.sides.products(given(inputs, 0).shape, given(inputs, 1).shape, index)
+        return Products((Reads(0, left), Reads(1, right)))
 
 
 def prepare(op: OpView, profile: Profile) -> Prepared:

@@ -109,6 +109,8 @@ _OFFSETS = {
     "input": "input_offset",
     "input_1": "input_offset",
     "input_2": "input2_offset",
+    "left": "input_offset",
+    "right": "filter_offset",
     "filter": "filter_offset",
     "weights": "filter_offset",
 }

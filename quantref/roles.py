@@ -7,6 +7,19 @@ from collections.abc import Mapping
 from kernels.engine.types import OpView
 from qmath.types import DType
 
+_GATES = ("input", "forget", "cell", "output")
+_LSTM = (
+    "input",
+    *(f"input_to_{gate}_weights" for gate in _GATES),
+    *(f"recurrent_to_{gate}_weights" for gate in _GATES),
+    *(f"cell_to_{gate}_weights" for gate in ("input", "forget", "output")),
+    *(f"{gate}_gate_bias" for gate in _GATES),
+    "projection_weights",
+    "projection_bias",
+    "output_state",
+    "cell_state",
+    *(f"{gate}_layer_norm" for gate in _GATES),
+)
 #: What the inputs of an op are called; others are ``input``, or ``input_1``, ``input_2`` ...
 #: Types of axes, indices, shapes, biases, conditions.
 INDICES = frozenset({DType.INT32, DType.INT64, DType.BOOL, DType.STRING})
@@ -16,6 +29,9 @@ _ROLES: Mapping[str, tuple[str, ...]] = {
     "TRANSPOSE_CONV": ("shape", "filter", "input", "bias"),
     "FULLY_CONNECTED": ("input", "weights", "bias"),
     "SVDF": ("input", "feature_weights", "time_weights", "bias", "state"),
+    "LSTM": _LSTM,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": _LSTM,
+    "BATCH_MATMUL": ("left", "right"),
     "PRELU": ("input", "slope"),
     "MEAN": ("input", "axes"),
     "SUM": ("input", "axes"),

@@ -18,7 +18,8 @@ from quantref.names import tensor_keys
 def float_value(source: ModelSource, quantized: Graph, element: Element) -> FloatValue:
     """Run a float model on the real values of a quantized model's inputs and return its value of an element.
 
-    Inputs belong together by name, or by their order where names differ; the tensor has to have the same name.
+    Inputs belong together by name, or by their order where names differ. The tensor has to have the same name, but for
+    digits at the end.
 
     Raises
     ------
@@ -31,16 +32,22 @@ def float_value(source: ModelSource, quantized: Graph, element: Element) -> Floa
     keys = tensor_keys(graph)
     interpreter = prepared_interpreter(model, _real_inputs(quantized, graph, keys), "litert-reference")
     interpreter.invoke()
-    if element.tensor not in keys:
+    name = next((name for name in _names(element.tensor) if name in keys), None)
+    if name is None:
         return FloatValue(None, f"it has no tensor named {element.tensor!r}")
-    number = keys.index(element.tensor)
+    number = keys.index(name)
     value = interpreter.graph.values[number]
     if value is None or graph.tensors[number].dtype is not DType.FLOAT32:
-        return FloatValue(None, f"its {element.tensor!r} holds no real numbers")
+        return FloatValue(None, f"its {name!r} holds no real numbers")
     try:
-        return FloatValue(float(value[element.index]))
+        return FloatValue(float(value[element.index]), "" if name == element.tensor else f"in {name!r}")
     except IndexError:
-        return FloatValue(None, f"its {element.tensor!r} has shape {list(value.shape)}")
+        return FloatValue(None, f"its {name!r} has shape {list(value.shape)}")
+
+
+def _names(tensor: str) -> tuple[str, str]:
+    """Return what a tensor may be called: the converter puts a digit behind names that it makes twice."""
+    return tensor, tensor.rstrip("0123456789")
 
 
 def _real_inputs(quantized: Graph, graph: fbs.Subgraph, keys: list[str]) -> dict[str, Array]:

@@ -22,7 +22,7 @@ from quantref.explain.derivation import Scales, derive, derive_fixed
 from quantref.explain.document import Explanation
 from quantref.explain.explanation import Element, Operand, Step, Sum
 from quantref.explain.sources import Trial, sources_of, sum_of
-from quantref.explain.steps import INPUTS, at_time, place_in, scalar, steps_of, terms_at
+from quantref.explain.steps import INPUTS, at_time, is_recurrent, place_in, scalar, steps_of, terms_at
 from quantref.inspect import in_words
 from quantref.names import tensor_keys
 from quantref.parameters import holders
@@ -218,7 +218,10 @@ def _source(done: Operation, source: int | str, at: tuple[int, ...]) -> Element:
 
 
 def _sources(done: Operation, slot: int, at: tuple[int, ...]) -> tuple[Element, ...]:
-    found = []
+    """Return the elements of the inputs that an element comes from; of recurrent ops it is nearly all of them."""
+    found: list[Element] = []
+    if is_recurrent(done.stages):
+        return ()
     for source, marked in sources_of(Trial(done.prepared, done.inputs, slot, at)):
         places = np.argwhere(marked)[:MAX_SOURCES]
         found += [_source(done, source, tuple(int(i) for i in place)) for place in places]

@@ -16,7 +16,18 @@ SHOWN, AT_EITHER_END = 10, 4
 #: Columns of a line that holds a step.
 WIDE = 100
 #: The steps from a real multiplier to what the kernel multiplies by.
-_MULTIPLIER = ("real multiplier", "factor", "shift", "significand", "multiplier")
+_MULTIPLIER = (
+    "real multiplier",
+    "undivided: shift",
+    "undivided: significand",
+    "undivided: multiplier",
+    "more bits",
+    "factor",
+    "shift",
+    "significand",
+    "multiplier",
+    "reduced multiplier",
+)
 
 
 def sections(explained: Explanation) -> list[Section]:
@@ -37,7 +48,8 @@ def _sections(explained: Explanation) -> Iterator[Section]:
         yield Section("From scales to multipliers", tuple(line for step in steps for line in step_lines(step)))
     shown = explained.sum.stage if explained.sum else None
     rest = [step for step in explained.steps if step not in multiplier and step.stage != shown]
-    yield Section("Step by step", tuple(line for step in rest for line in step_lines(step)))
+    if rest:
+        yield Section("Step by step", tuple(line for step in rest for line in step_lines(step)))
     yield Section("In real numbers", tuple(_real_numbers(explained)))
     if explained.regimes:
         yield Section("The same accumulator under every rounding", table=_alternatives("rounding", explained.regimes))

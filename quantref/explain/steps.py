@@ -76,6 +76,11 @@ def at_time(
     return stages, output.shape, index
 
 
+def is_recurrent(stages: tuple[Stage, ...]) -> bool:
+    """Whether stages are those of one time step after the other."""
+    return any(_STEP.match(stage.name) for stage in stages)
+
+
 def values_of(stages: Iterable[Stage], shape: tuple[int, ...], index: tuple[int, ...]) -> Iterator[Array]:
     """Yield what each stage holds of one output element."""
     for stage in stages:
