@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -75,18 +74,16 @@ class Neighbours:
     upper: Int64Array
     distance: Array
 
+    def part(self, places: slice) -> Neighbours:
+        """Return those of some of the output rows."""
+        return Neighbours(self.lower[places], self.upper[places], self.distance[places])
+
 
 def fixed_point_neighbours(size: int, wanted: int, grid: Grid) -> Neighbours:
     """Place rows in fixed point: coordinates in units of 1/1024, the scale rounded to the nearest such unit.
 
     Quirk: RESIZE_BILINEAR of int8 and int16 reads beyond the image where the rounded scale carries the last rows there,
     as from 10 rows to 280; quantref refuses such sizes.
-
-    Raises
-    ------
-    UnsupportedError
-        The last rows lie beyond the input.
-
     """
     spans, parts = (size - 1, wanted - 1) if grid.align_corners and wanted > 1 else (size, wanted)
     scale = (UNIT * spans + parts // 2) // parts
@@ -95,10 +92,8 @@ def fixed_point_neighbours(size: int, wanted: int, grid: Grid) -> Neighbours:
         coordinate = coordinate + scale // 2 - UNIT // 2
     coordinate = wrap_int32(coordinate)
     lower = np.maximum(divide_toward_zero(coordinate, UNIT), 0)
-    if lower[-1] >= size:
-        raise UnsupportedError(f"RESIZE_BILINEAR from {size} to {wanted} rows or columns makes the runtime read beyond")
     upper = np.minimum(divide_toward_zero(coordinate + UNIT - 1, UNIT), size - 1)
-    return Neighbours(lower, upper, coordinate - UNIT * lower)
+    return Neighbours(_within(lower, size), upper, coordinate - UNIT * lower)
 
 
 def float_neighbours(size: int, wanted: int, grid: Grid) -> Neighbours:
@@ -112,7 +107,21 @@ def float_neighbours(size: int, wanted: int, grid: Grid) -> Neighbours:
         coordinate = coordinate * scale
     lower = np.maximum(np.floor(coordinate).astype(np.int64), 0)
     upper = np.minimum(np.ceil(coordinate).astype(np.int64), size - 1)
-    return Neighbours(lower, upper, coordinate - lower.astype(np.float32))
+    return Neighbours(_within(lower, size), upper, coordinate - lower.astype(np.float32))
+
+
+def _within(lower: Int64Array, size: int) -> Int64Array:
+    """Check that no output row begins beyond the input, where rounding the scale may carry the last ones.
+
+    Raises
+    ------
+    UnsupportedError
+        The last rows do.
+
+    """
+    if lower[-1] >= size:
+        raise UnsupportedError(f"RESIZE_BILINEAR from {size} to {len(lower)} rows or columns: the runtime reads beyond")
+    return lower
 
 
 def nearest(size: int, wanted: int, grid: Grid) -> Int64Array:
@@ -130,8 +139,18 @@ def nearest(size: int, wanted: int, grid: Grid) -> Int64Array:
     return np.clip(chosen.astype(np.int64), 0, size - 1)
 
 
-#: Weighs the four neighbours of each output pixel.
-Interpolation: TypeAlias = Callable[[Array, Neighbours, Neighbours, Any], Array]
+#: Elements of the output that are made at a time: arrays on the way to it are several times its size.
+BLOCK = 1 << 16
+
+
+def in_blocks(x: Array, rows: Neighbours, columns: Neighbours, resize: Callable[[Neighbours], Array]) -> Array:
+    """Resize some rows of the output at a time."""
+    height, width = len(rows.lower), len(columns.lower)
+    y = np.empty((x.shape[0], height, width, x.shape[3]), x.dtype)
+    step = max(1, BLOCK * height // max(1, y.size))
+    for start in range(0, height, step):
+        y[:, start : start + step] = resize(rows.part(slice(start, start + step)))
+    return y
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,39 +175,53 @@ class IntegerBilinear(Prepared):
     grid: Grid
     divide: Division
 
+    def place(self, inputs: Inputs) -> tuple[Array, Neighbours, Neighbours]:
+        """Return the image, and where the rows and columns of the output lie on it."""
+        return placed(inputs, self.grid, fixed_point_neighbours)
+
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`resize_codes`."""
-        return (resize_codes(given(inputs, 0), given(inputs, 1), self, note),)
+        return (resize_codes(*self.place(inputs), self.divide, note),)
 
     def compile(self, constants: Inputs) -> Runner:
         """Interpolate down the columns first, then along the rows: the same integers with fewer products."""
         del constants
-        return lambda inputs: (resize_codes(given(inputs, 0), given(inputs, 1), self, interpolate=_in_two_passes),)
+
+        def run(inputs: Inputs) -> Outputs:
+            x, rows, columns = self.place(inputs)
+            return (in_blocks(x, rows, columns, lambda part: resize_codes_fast(x, part, columns, self.divide)),)
+
+        return run
 
 
-def resize_codes(
-    x: Array, size: Array, op: IntegerBilinear, note: Note = silent, interpolate: Interpolation | None = None
-) -> Array:
+def resize_codes(x: Array, rows: Neighbours, columns: Neighbours, divide: Division, note: Note) -> Array:
     """Interpolate between the four codes around each output pixel.
 
     Notes
     -----
-    1. Place rows and columns (:func:`fixed_point_neighbours`).
+    1. rows, columns: see :func:`fixed_point_neighbours`.
     2. interpolated: the sum of the four codes, each times the distances to the row and column across from it;
        in units of ``2**-20``.
     3. divided: by ``2**20``, ties away from code 0; the lowest bits are kept.
 
     """
-    height, width = output_size(x, size)
-    rows = fixed_point_neighbours(x.shape[1], height, op.grid)
-    columns = fixed_point_neighbours(x.shape[2], width, op.grid)
-    # Codes of 8 bits weigh at most 2**29: 32 bits hold them.
-    wide = np.int32 if interpolate and x.dtype == np.int8 else np.int64
-    literal = partial(_at_once, note=note)
-    interpolated = (interpolate or literal)(x.astype(wide), rows, columns, wide(UNIT))
-    divided = op.divide(interpolated, 2 * FRACTION_BITS)
-    note("divided", divided, op.divide.rule, interpolated=interpolated, exponent=2 * FRACTION_BITS)
+    interpolated = weighed(x, rows, columns, np.int64(UNIT), note)
+    divided = divide(interpolated, 2 * FRACTION_BITS)
+    note("divided", divided, divide.rule, interpolated=interpolated, exponent=2 * FRACTION_BITS)
     return divided.astype(x.dtype)
+
+
+def resize_codes_fast(x: Array, rows: Neighbours, columns: Neighbours, divide: Division) -> Array:
+    """Weigh upper and lower neighbours, then the left and right of the results; equal as products are exact."""
+    # Codes of 8 bits weigh at most 2**29: 32 bits hold them.
+    wide = np.dtype(np.int32 if x.dtype == np.int8 else np.int64)
+    one = wide.type(UNIT)
+    above, below = x.take(rows.lower, 1).astype(wide), x.take(rows.upper, 1).astype(wide)
+    down = rows.distance.astype(wide)[:, None, None]
+    right = columns.distance.astype(wide)[:, None]
+    between = above * (one - down) + below * down
+    interpolated = between.take(columns.lower, 2) * (one - right) + between.take(columns.upper, 2) * right
+    return divide(interpolated, 2 * FRACTION_BITS).astype(x.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,18 +232,25 @@ class FloatBilinear(Prepared):
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`resize_floats`."""
-        return (resize_floats(given(inputs, 0), given(inputs, 1), self.grid, note),)
+        return (resize_floats(*placed(inputs, self.grid, float_neighbours), note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Evaluate it in blocks of rows."""
+        del constants
+
+        def run(inputs: Inputs) -> Outputs:
+            x, rows, columns = placed(inputs, self.grid, float_neighbours)
+            return (in_blocks(x, rows, columns, lambda part: resize_floats(x, part, columns, silent)),)
+
+        return run
 
 
-def resize_floats(x: Array, size: Array, grid: Grid, note: Note) -> Array:
+def resize_floats(x: Array, rows: Neighbours, columns: Neighbours, note: Note) -> Array:
     """Interpolate between the four values around each output pixel, in float32.
 
     Quirk: RESIZE_BILINEAR of uint8 interpolates in float32, adds 1/2 and drops the fraction.
     """
-    height, width = output_size(x, size)
-    rows = float_neighbours(x.shape[1], height, grid)
-    columns = float_neighbours(x.shape[2], width, grid)
-    interpolated = _at_once(x.astype(np.float32), rows, columns, np.float32(1), note)
+    interpolated = weighed(x, rows, columns, np.float32(1), note)
     if x.dtype != np.uint8:
         return interpolated
     rounded = np.trunc(interpolated + np.float32(0.5))
@@ -222,11 +262,11 @@ def resize_floats(x: Array, size: Array, grid: Grid, note: Note) -> Array:
 _WEIGHED = "a * (one - down) * (one - right) + b * down * (one - right) + c * (one - down) * right + d * down * right"
 
 
-def _at_once(x: Array, rows: Neighbours, columns: Neighbours, one: Any, note: Note = silent) -> Array:
+def weighed(x: Array, rows: Neighbours, columns: Neighbours, one: Any, note: Note) -> Array:
     """Weigh the four neighbours: upper left, lower left, upper right, lower right, summed in that order."""
     down = rows.distance[:, None, None]
     right = columns.distance[:, None]
-    above, below = x.take(rows.lower, 1), x.take(rows.upper, 1)
+    above, below = x.take(rows.lower, 1).astype(one.dtype), x.take(rows.upper, 1).astype(one.dtype)
     a, b = above.take(columns.lower, 2), below.take(columns.lower, 2)
     c, d = above.take(columns.upper, 2), below.take(columns.upper, 2)
     total = a * (one - down) * (one - right)
@@ -237,12 +277,13 @@ def _at_once(x: Array, rows: Neighbours, columns: Neighbours, one: Any, note: No
     return note("interpolated", total, rule, a=a, b=b, c=c, d=d, one=one, down=down, right=right)
 
 
-def _in_two_passes(x: Array, rows: Neighbours, columns: Neighbours, one: Any) -> Array:
-    """Weigh upper and lower neighbours, then the left and right of the results; equal where products are exact."""
-    down = rows.distance.astype(x.dtype)[:, None, None]
-    right = columns.distance.astype(x.dtype)[:, None]
-    between = x.take(rows.lower, 1) * (one - down) + x.take(rows.upper, 1) * down
-    return np.asarray(between.take(columns.lower, 2) * (one - right) + between.take(columns.upper, 2) * right)
+def placed(
+    inputs: Inputs, grid: Grid, place: Callable[[int, int, Grid], Neighbours]
+) -> tuple[Array, Neighbours, Neighbours]:
+    """Return the image, and where the rows and columns of the output lie on it."""
+    x = given(inputs, 0)
+    height, width = output_size(x, given(inputs, 1))
+    return x, place(x.shape[1], height, grid), place(x.shape[2], width, grid)
 
 
 def output_size(x: Array, size: Array, *, least: int = 1) -> tuple[int, int]:

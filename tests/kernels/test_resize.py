@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernels.resize import BLOCK
 from qmath.errors import ModelError, UnsupportedError
 from tests.cells.build import Operand, Result, dtype_of, one_op, vector
 from tests.cells.resize import CELLS
@@ -102,12 +103,29 @@ def test_both_placements_at_once_are_refused_only_where_litert_checks(litert):
     assert compare(model, [[x, np.array([5, 5], np.int32)]], litert) == 25
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.uint8, np.float32])
+def test_an_output_of_several_blocks(dtype):
+    x = np.random.default_rng(0).integers(0, 128, (2, 7, 5, 3)).astype(dtype)
+    size = (301, 77)
+    assert 2 * BLOCK < 2 * 301 * 77 * 3
+    (defined,), (compiled,) = run_forms(resize_model(x, size, half=True), {"x0": x})
+    assert defined.shape == (2, 301, 77, 3)
+    assert np.array_equal(defined, compiled)
+
+
+def test_both_placements_of_a_smaller_output_are_refused():
+    x = np.zeros((1, 9, 9, 1), np.float32)
+    model = resize_model(x, (2, 9), align=True, half=True, constant=False)
+    with pytest.raises(UnsupportedError, match="reads beyond"):
+        run_forms(model, {"x0": x, "x1": np.array([2, 9], np.int32)})
+
+
 @pytest.mark.parametrize(
     ("x", "size", "op", "error", "words"),
     [
         (np.zeros((1, 2, 2, 1), np.int8), (0, 2), "RESIZE_BILINEAR", ModelError, "at least 1"),
         (np.zeros((1, 2, 2, 1), np.int8), (-1, 2), "RESIZE_NEAREST_NEIGHBOR", ModelError, "at least 0"),
-        (np.zeros((1, 10, 1, 1), np.int8), (280, 1), "RESIZE_BILINEAR", UnsupportedError, "read beyond"),
+        (np.zeros((1, 10, 1, 1), np.int8), (280, 1), "RESIZE_BILINEAR", UnsupportedError, "reads beyond"),
         (np.zeros((1, 2, 2, 1), np.int8), (1 << 20, 1 << 20), "RESIZE_BILINEAR", UnsupportedError, "elements"),
         (np.zeros((1, 2, 2, 1), np.int32), (2, 2), "RESIZE_BILINEAR", UnsupportedError, "int16"),
         (np.zeros((1, 2, 2, 1), np.int64), (2, 2), "RESIZE_NEAREST_NEIGHBOR", UnsupportedError, "int32"),
