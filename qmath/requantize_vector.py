@@ -27,7 +27,7 @@ from qmath.requantize import (
     fixed_point,
 )
 from qmath.rounding import shift_right_half_up
-from qmath.stages import Note, silent
+from qmath.stages import Note, silent, under
 from qmath.types import Array, FixedPointMultiplier, Float64Array, Int64Array
 
 
@@ -184,11 +184,11 @@ class InBlocks(FixedPointRegime):
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply by the fixed-point ``factor``, the last axis being channels."""
         in_blocks = self._in_blocks(np.shape(accumulator)[-1])
-        whole = self.blocks.apply(accumulator, factor)
-        left_over = self.rest.apply(accumulator, factor)
-        chosen = self.blocks if in_blocks.all() else self.rest
         if in_blocks.all() or not in_blocks.any():
+            chosen = self.blocks if in_blocks.all() else self.rest
             return chosen.apply(accumulator, factor, note)
+        whole = self.blocks.apply(accumulator, factor, under(note, "in blocks"))
+        left_over = self.rest.apply(accumulator, factor, under(note, "left over"))
         rounded = np.where(in_blocks, whole, left_over)
         rule = "in_blocks if is_in_block else left_over"
         return note("rounded", rounded, rule, in_blocks=whole, left_over=left_over, is_in_block=in_blocks)

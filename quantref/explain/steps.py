@@ -19,6 +19,7 @@ from quantref.recording import Stage
 INPUTS = ("quantized input",)
 #: Names of the stages of recurrent ops.
 _STEP = re.compile(r"step (\d+): (.*)")
+_ANY_STEP = re.compile(r"(^|: )step \d+: ")
 #: Functions that round to an integer.
 _ROUNDING = {"half_up", "half_away", "half_even", "toward_zero", "floor"}
 
@@ -62,23 +63,28 @@ def at_time(
 ) -> tuple[tuple[Stage, ...], tuple[int, ...], tuple[int, ...]]:
     """Return the stages of the time step that an element belongs to, and the shape and index without the time axis.
 
-    Recurrent ops name their stages ``step 0: ...``; others are returned as they are.
+    Recurrent ops name their stages ``step 0: ...``. Where it is not clear which step an element belongs to, and for the
+    two directions of bidirectional ops, there are no stages. Those of other ops are returned as they are.
     """
+    if not is_recurrent(stages):
+        return stages, output.shape, index
     named = [(match, stage) for stage in stages if (match := _STEP.match(stage.name))]
+    if output.ndim == 2 and len({match[1] for match, _ in named}) == 1:
+        return stages, output.shape, index
     times = 1 + max((int(match[1]) for match, _ in named), default=-1)
     for axis in range(output.ndim - 1):
-        if times and output.ndim == 3 and output.shape[axis] == times:
+        if output.ndim == 3 and output.shape[axis] == times:
             last = {int(match[1]): stage.value for match, stage in named if match[2] == "output"}
-            if all(np.array_equal(np.take(output, time, axis), value) for time, value in last.items()):
+            if last and all(np.array_equal(np.take(output, time, axis), value) for time, value in last.items()):
                 kept = (stage for match, stage in named if int(match[1]) == index[axis])
                 shape, rest = (tuple(np.delete(numbers, axis).tolist()) for numbers in (output.shape, index))
                 return tuple(kept), shape, rest
-    return stages, output.shape, index
+    return (), output.shape, index
 
 
 def is_recurrent(stages: tuple[Stage, ...]) -> bool:
     """Whether stages are those of one time step after the other."""
-    return any(_STEP.match(stage.name) for stage in stages)
+    return any(_ANY_STEP.search(stage.name) for stage in stages)
 
 
 def values_of(stages: Iterable[Stage], shape: tuple[int, ...], index: tuple[int, ...]) -> Iterator[Array]:
