@@ -142,7 +142,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         if POWERS_OF_TWO[profile] and option(op, "pot_scale_int16") and exponents is not None:
             return _power_of_two(op, exponents, quantized_range(activation, y))
     form = (ADDITION if op.name == "ADD" else SUBTRACTION)[profile]
-    return form(op, quantized_range(activation, y))
+    return form(op, quantized_range(activation, y, profile))
 
 
 def _is_plain(op: OpView, dtype: DType) -> bool:

@@ -33,7 +33,10 @@ from qmath.rounding import TieRule, float_to_int32_x86, round_to_integer
 from qmath.stages import Note, silent
 from qmath.types import Array, DType
 
-ROUNDING: Rules[TieRule] = Rules("CONCATENATION", {LITERT_REFERENCE: TieRule.HALF_AWAY_FROM_ZERO})
+ROUNDING: Rules[TieRule] = Rules(
+    "CONCATENATION",
+    {LITERT_REFERENCE: TieRule.HALF_AWAY_FROM_ZERO, XNNPACK: TieRule.HALF_AWAY_FROM_ZERO},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,4 +180,12 @@ JOINED = (
     DType.FLOAT32,
 )
 
-KERNELS = (Kernel("CONCATENATION", prepare, covers=in_words(JOINED), refusal={XNNPACK: delegate.concatenation}),)
+KERNELS = (
+    Kernel(
+        "CONCATENATION",
+        prepare,
+        covers=in_words(JOINED),
+        refusal={XNNPACK: delegate.concatenation},
+        demands={XNNPACK: delegate.same_scale_and_zero_point},
+    ),
+)

@@ -64,6 +64,18 @@ def prepare_depth(op: OpView, profile: Profile) -> Prepared:
 DEPTHS = (DType.INT8, DType.UINT8, DType.INT32, DType.INT64, DType.FLOAT32)
 
 KERNELS = (
-    Kernel("SPACE_TO_DEPTH", prepare_depth, covers=in_words(DEPTHS), refusal={XNNPACK: delegate.space_to_depth}),
-    Kernel("DEPTH_TO_SPACE", prepare_depth, covers=in_words(DEPTHS), refusal={XNNPACK: delegate.depth_to_space}),
+    Kernel(
+        "SPACE_TO_DEPTH",
+        prepare_depth,
+        covers=in_words(DEPTHS),
+        refusal={XNNPACK: delegate.space_to_depth},
+        demands={XNNPACK: delegate.same_scale_and_zero_point},
+    ),
+    Kernel(
+        "DEPTH_TO_SPACE",
+        prepare_depth,
+        covers=in_words(DEPTHS),
+        refusal={XNNPACK: delegate.depth_to_space},
+        demands={XNNPACK: delegate.same_scale_and_zero_point},
+    ),
 )

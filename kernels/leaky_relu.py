@@ -5,8 +5,10 @@ Source: ``tflite/kernels/activations.cc``, ``tflite/kernels/internal/reference/l
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 
@@ -31,6 +33,22 @@ from qmath.stages import Note, silent, under
 from qmath.types import ActivationRange, Array, DType, Float32Array
 
 REGIME: Rules[Regime] = Rules("LEAKY_RELU", {LITERT_REFERENCE: DOUBLE_ROUNDING, XNNPACK: EIGHT_BIT_MULTIPLIER})
+
+#: From input scale, alpha and output scale to the multiplier of negative values and a sign to apply afterwards.
+Slope: TypeAlias = Callable[[Float32Array, Float32Array, Float32Array], tuple[Float32Array, int]]
+
+
+def magnitude_and_sign(x: Float32Array, alpha: Float32Array, y: Float32Array) -> tuple[Float32Array, int]:
+    """Multiply the input scale by the magnitude of alpha first; negate after rounding."""
+    return np.asarray(x * np.abs(alpha) / y), -1 if alpha < 0 else 1
+
+
+def signed_slope(x: Float32Array, alpha: Float32Array, y: Float32Array) -> tuple[Float32Array, int]:
+    """Multiply the quotient of the scales by alpha, sign and all."""
+    return np.asarray(np.asarray(x / y) * alpha), 1
+
+
+SLOPE: Rules[Slope] = Rules("LEAKY_RELU", {LITERT_REFERENCE: magnitude_and_sign, XNNPACK: signed_slope})
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +160,11 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         expect_zero_points_of_zero(x, y)
     expect(bool(np.isfinite(alpha)), f"a finite alpha, found {alpha}")
     with np.errstate(over="ignore"):
-        identity = np.asarray(float32_scale(x) / float32_scale(y)).astype(np.float64)
-        slope = np.asarray(float32_scale(x) * np.abs(alpha) / float32_scale(y)).astype(np.float64)
+        identity = np.asarray(float32_scale(x) / float32_scale(y))
+        slope, sign = SLOPE[profile](float32_scale(x), alpha, float32_scale(y))
     regime = REGIME[profile]
-    factors = regime.encode(identity), regime.encode(slope)
-    return LeakyRelu(regime, *factors, -1 if alpha < 0 else 1, zero_point_of(x), zero_point_of(y), x.dtype)
+    factors = regime.encode(identity.astype(np.float64)), regime.encode(slope.astype(np.float64))
+    return LeakyRelu(regime, *factors, sign, zero_point_of(x), zero_point_of(y), x.dtype)
 
 
 def _left(op: OpView) -> str | None:

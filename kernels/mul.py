@@ -185,7 +185,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     if dtype is DType.INT16:
         expect_zero_points_of_zero(x1, x2, y)
     zero_points = zero_point_of(x1), zero_point_of(x2)
-    activation_range = quantized_range(activation, y)
+    activation_range = quantized_range(activation, y, profile)
     parameters = REGIME[profile], _real_multiplier(op, profile), zero_point_of(y), activation_range, y.dtype
     scalar = Mul(zero_points, Requantize(*parameters))
     if not VECTOR[profile] or dtype is DType.INT16:

@@ -170,7 +170,13 @@ PADDED = (
 )
 
 KERNELS = (
-    Kernel("PAD", prepare_pad, covers=in_words(PADDED), refusal={XNNPACK: delegate.padding}),
+    Kernel(
+        "PAD",
+        prepare_pad,
+        covers=in_words(PADDED),
+        refusal={XNNPACK: delegate.padding},
+        demands={XNNPACK: delegate.same_scale_and_zero_point},
+    ),
     Kernel("PADV2", prepare_pad, covers=in_words(PADDED)),
     Kernel("MIRROR_PAD", prepare_mirror_pad, covers=in_words(COPIED)),
 )

@@ -317,7 +317,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         covered = "float32" if op.name == "L2_POOL_2D" else ", ".join(COVERS)
         raise unsupported(op, covered)
     if op.name == "MAX_POOL_2D":
-        return MaxPool2D(window, quantized_range(activation, y), x.dtype)
+        return MaxPool2D(window, quantized_range(activation, y, profile), x.dtype)
     return AveragePool2D(window, DIVISION[profile], quantized_range(activation, y), x.dtype)
 
 
@@ -333,6 +333,12 @@ COVERS = ("int8", "uint8", "int16", "float32")
 
 KERNELS = (
     Kernel("AVERAGE_POOL_2D", prepare, covers=COVERS, refusal={XNNPACK: delegate.pool(delegate.FLOATS)}),
-    Kernel("MAX_POOL_2D", prepare, covers=COVERS, refusal={XNNPACK: delegate.pool(delegate.NUMBERS - {DType.FLOAT16})}),
+    Kernel(
+        "MAX_POOL_2D",
+        prepare,
+        covers=COVERS,
+        refusal={XNNPACK: delegate.pool(delegate.NUMBERS - {DType.FLOAT16})},
+        demands={XNNPACK: delegate.same_scale_and_zero_point},
+    ),
     Kernel("L2_POOL_2D", prepare, covers=("float32",)),
 )

@@ -236,8 +236,20 @@ def prepare_logical(op: OpView, profile: Profile) -> Prepared:
 ORDERED = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.INT64, DType.FLOAT32, DType.BOOL)
 
 KERNELS = (
-    Kernel("REDUCE_MAX", prepare_extremum, covers=in_words(ORDERED), refusal={XNNPACK: delegate.reduction}),
-    Kernel("REDUCE_MIN", prepare_extremum, covers=in_words(ORDERED), refusal={XNNPACK: delegate.reduction}),
+    Kernel(
+        "REDUCE_MAX",
+        prepare_extremum,
+        covers=in_words(ORDERED),
+        refusal={XNNPACK: delegate.reduction},
+        demands={XNNPACK: delegate.same_scale_and_zero_point},
+    ),
+    Kernel(
+        "REDUCE_MIN",
+        prepare_extremum,
+        covers=in_words(ORDERED),
+        refusal={XNNPACK: delegate.reduction},
+        demands={XNNPACK: delegate.same_scale_and_zero_point},
+    ),
     Kernel("REDUCE_PROD", prepare_product, covers=in_words(ORDERED)),
     Kernel("REDUCE_ANY", prepare_logical, covers=("bool",)),
     Kernel("REDUCE_ALL", prepare_logical, covers=("bool",)),

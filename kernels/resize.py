@@ -30,19 +30,17 @@ from kernels.engine.contract import (
 from kernels.engine.movement import COPIED, expect_covered, in_words, integers
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
-from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
+from kernels.profiles import LITERT_OPTIMIZED, LITERT_REFERENCE, XNNPACK, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
-from qmath.rounding import divide_toward_zero, round_half_away_from_zero, shift_right_half_away
+from qmath.rounding import divide_toward_zero, round_half_away_from_zero, shift_right_half_away, shift_right_half_up
 from qmath.stages import Note, Ruled, silent
 from qmath.types import Array, DType, Int64Array
 
 #: How an integer is divided by a power of two, given its exponent.
 Division: TypeAlias = Ruled[[npt.ArrayLike, npt.ArrayLike], Int64Array]
 
-DIVISION: Rules[Division] = Rules(
-    "RESIZE_BILINEAR", {LITERT_REFERENCE: Ruled("half_away(interpolated / 2**exponent)", shift_right_half_away)}
-)
+HALF_AWAY: Division = Ruled("half_away(interpolated / 2**exponent)", shift_right_half_away)
 
 #: Bits behind the point, and one step of the input, in the fixed-point coordinates of integer images.
 FRACTION_BITS = 10
@@ -258,6 +256,104 @@ def resize_floats(x: Array, rows: Neighbours, columns: Neighbours, note: Note) -
     return rounded.astype(np.uint8)
 
 
+@dataclass(frozen=True, slots=True)
+class WeighedBilinear(Prepared):
+    """A prepared RESIZE_BILINEAR of uint8 codes whose weights are multiplied out first: LiteRT's optimized kernel."""
+
+    grid: Grid
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`resize_weighed`."""
+        return (resize_weighed(given(inputs, 0), given(inputs, 1), self.grid, note),)
+
+
+def resize_weighed(x: Array, size: Array, grid: Grid, note: Note) -> Array:
+    """Interpolate between the four codes around each output pixel, in float32.
+
+    1. weights: of upper left, upper right, lower left and lower right, each a product of two distances.
+    2. interpolated: the weighed codes added in that order, and 1/2.
+    3. The fraction is dropped.
+
+    Known difference: optimized uint8 RESIZE_BILINEAR of half_pixel_centers to 8 times the size, the number of channels
+    a multiple of 8, has a kernel in 16-bit fixed point that is not reproduced; quantref refuses it.
+
+    """
+    height, width = output_size(x, size)
+    if grid.half_pixel_centers and x.shape[3] % 8 == 0 and (height, width) == (8 * x.shape[1], 8 * x.shape[2]):
+        raise UnsupportedError("RESIZE_BILINEAR of uint8 to 8 times the size, by 8 channels, is not covered there")
+    rows, columns = float_neighbours(x.shape[1], height, grid), float_neighbours(x.shape[2], width, grid)
+    one, values = np.float32(1), x.astype(np.float32)
+    down, right = rows.distance[:, None, None], columns.distance[:, None]
+    above, below = values.take(rows.lower, 1), values.take(rows.upper, 1)
+    a, b = above.take(columns.lower, 2), above.take(columns.upper, 2)
+    c, d = below.take(columns.lower, 2), below.take(columns.upper, 2)
+    total = a * ((one - down) * (one - right))
+    total = total + b * ((one - down) * right)
+    total = total + c * (down * (one - right))
+    total = np.asarray(total + d * (down * right) + np.float32(0.5))
+    rule = "~ a * (1 - down) * (1 - right) + b * (1 - down) * right + c * down * (1 - right) + d * down * right + 0.5"
+    note("interpolated", total, rule, a=a, b=b, c=c, d=d, down=down, right=right)
+    return note("rounded", np.trunc(total), "toward_zero(total)", total=total).astype(np.uint8)
+
+
+#: Bits behind the point of the distances that XNNPACK uses.
+SHORT_BITS = 11
+
+
+@dataclass(frozen=True, slots=True)
+class ShortBilinear(Prepared):
+    """A prepared RESIZE_BILINEAR of int8 or uint8 codes with distances in units of 1/2048: XNNPACK."""
+
+    grid: Grid
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`resize_short`."""
+        return (resize_short(given(inputs, 0), given(inputs, 1), self.grid, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Interpolate down the columns first, then along the rows: the same integers with fewer products."""
+        del constants
+        return lambda inputs: (resize_short(given(inputs, 0), given(inputs, 1), self.grid, interpolate=_in_two_passes),)
+
+
+def resize_short(
+    x: Array, size: Array, grid: Grid, note: Note = silent, interpolate: Interpolation | None = None
+) -> Array:
+    """Interpolate between the four codes around each output pixel, with 11 bits for each distance.
+
+    Notes
+    -----
+    1. Place rows and columns in float32 (:func:`short_neighbours`).
+    2. interpolated: the sum of the four codes, each times the distances to the row and column across from it; in
+       units of ``2**-22``.
+    3. divided: by ``2**22``, ties up.
+
+    """
+    height, width = output_size(x, size)
+    rows, columns = short_neighbours(x.shape[1], height, grid), short_neighbours(x.shape[2], width, grid)
+    literal = partial(_at_once, note=note)
+    interpolated = (interpolate or literal)(x.astype(np.int64), rows, columns, np.int64(1 << SHORT_BITS))
+    divided = shift_right_half_up(interpolated, 2 * SHORT_BITS)
+    note("divided", divided, f"half_up(interpolated / 2**{2 * SHORT_BITS})", interpolated=interpolated)
+    return divided.astype(x.dtype)
+
+
+def short_neighbours(size: int, wanted: int, grid: Grid) -> Neighbours:
+    """Place rows in float32; distances in units of 1/2048, rounded half to even.
+
+    Source: XNNPACK ``src/indirection.c`` (xnn_indirection_init_resize_bilinear2d_hwc_q11).
+    """
+    inner = int(grid.align_corners and wanted != 1)
+    scale = np.float32(size - inner) / np.float32(wanted - inner)
+    coordinate = np.arange(wanted, dtype=np.float32) * scale
+    if grid.half_pixel_centers and not grid.align_corners:
+        coordinate = np.maximum(coordinate + (np.float32(0.5) * scale - np.float32(0.5)), np.float32(0))
+    coordinate = np.minimum(coordinate, np.float32(size - 1))
+    lower = coordinate.astype(np.int64)
+    distance = np.rint((coordinate - lower.astype(np.float32)) * np.float32(1 << SHORT_BITS)).astype(np.int64)
+    return Neighbours(lower, np.minimum(lower + 1, size - 1), distance)
+
+
 #: What weighing four neighbours gives. Floats are rounded after every operation.
 _WEIGHED = "a * (one - down) * (one - right) + b * down * (one - right) + c * (one - down) * right + d * down * right"
 
@@ -284,6 +380,17 @@ def placed(
     x = given(inputs, 0)
     height, width = output_size(x, given(inputs, 1))
     return x, place(x.shape[1], height, grid), place(x.shape[2], width, grid)
+
+
+#: From the placement of rows and columns to the prepared op.
+Bilinear: TypeAlias = Callable[[Grid], Prepared]
+
+SIGNED: Rules[Bilinear] = Rules(
+    "RESIZE_BILINEAR", {LITERT_REFERENCE: partial(IntegerBilinear, divide=HALF_AWAY), XNNPACK: ShortBilinear}
+)
+UINT8: Rules[Bilinear] = Rules(
+    "RESIZE_BILINEAR", {LITERT_REFERENCE: FloatBilinear, LITERT_OPTIMIZED: WeighedBilinear, XNNPACK: ShortBilinear}
+)
 
 
 def output_size(x: Array, size: Array, *, least: int = 1) -> tuple[int, int]:
@@ -329,10 +436,10 @@ def prepare_bilinear(op: OpView, profile: Profile) -> Prepared:
     both = grid.align_corners and grid.half_pixel_centers
     # Like the runtime, which checks it only where it knows the output's size beforehand.
     expect(not both or input_tensor(op, 1).data is None, "align_corners or half_pixel_centers, found both")
-    if x.dtype in {DType.INT8, DType.INT16}:
-        return IntegerBilinear(grid, DIVISION[profile])
-    if x.dtype in {DType.UINT8, DType.FLOAT32}:
+    if x.dtype is DType.FLOAT32:
         return FloatBilinear(grid)
+    if x.dtype in {DType.INT8, DType.UINT8, DType.INT16}:
+        return (UINT8 if x.dtype is DType.UINT8 else SIGNED)[profile](grid)
     raise unsupported(op, "int8, uint8, int16, float32")
 
 
@@ -361,6 +468,7 @@ KERNELS = (
         prepare_bilinear,
         covers=("int8", "uint8", "int16", "float32"),
         refusal={XNNPACK: delegate.resizing},
+        demands={XNNPACK: delegate.same_scale_and_zero_point},
     ),
     Kernel("RESIZE_NEAREST_NEIGHBOR", prepare_nearest, covers=in_words(CHOSEN)),
 )

@@ -105,6 +105,12 @@ def prepare_dynamic_update_slice(op: OpView, profile: Profile) -> Prepared:
 
 
 KERNELS = (
-    Kernel("SLICE", prepare_slice, covers=in_words(SLICED), refusal={XNNPACK: delegate.slicing}),
+    Kernel(
+        "SLICE",
+        prepare_slice,
+        covers=in_words(SLICED),
+        refusal={XNNPACK: delegate.slicing},
+        demands={XNNPACK: delegate.same_scale_and_zero_point},
+    ),
     Kernel("DYNAMIC_UPDATE_SLICE", prepare_dynamic_update_slice, covers=in_words(SLICED)),
 )

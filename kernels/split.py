@@ -101,6 +101,12 @@ def prepare_split_v(op: OpView, profile: Profile) -> Prepared:
 SPLIT = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.INT64, DType.FLOAT32)
 
 KERNELS = (
-    Kernel("SPLIT", prepare_split, covers=in_words(SPLIT), refusal={XNNPACK: delegate.splitting}),
+    Kernel(
+        "SPLIT",
+        prepare_split,
+        covers=in_words(SPLIT),
+        refusal={XNNPACK: delegate.splitting},
+        demands={XNNPACK: delegate.same_scale_and_zero_point},
+    ),
     Kernel("SPLIT_V", prepare_split_v, covers=in_words(SPLIT)),
 )

@@ -214,4 +214,12 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     return Movement(lambda x, begin, end, strides: strided_slice(x, begin, end, strides, masks))
 
 
-KERNELS = (Kernel("STRIDED_SLICE", prepare, covers=in_words(COPIED), refusal={XNNPACK: delegate.strided_slicing}),)
+KERNELS = (
+    Kernel(
+        "STRIDED_SLICE",
+        prepare,
+        covers=in_words(COPIED),
+        refusal={XNNPACK: delegate.strided_slicing},
+        demands={XNNPACK: delegate.same_scale_and_zero_point},
+    ),
+)

@@ -65,5 +65,11 @@ def prepare_transpose(op: OpView, profile: Profile) -> Prepared:
 TRANSPOSED = (*COPIED, DType.INT4, DType.UINT4)
 
 KERNELS = (
-    Kernel("TRANSPOSE", prepare_transpose, covers=in_words(TRANSPOSED), refusal={XNNPACK: delegate.transposing}),
+    Kernel(
+        "TRANSPOSE",
+        prepare_transpose,
+        covers=in_words(TRANSPOSED),
+        refusal={XNNPACK: delegate.transposing},
+        demands={XNNPACK: delegate.same_scale_and_zero_point},
+    ),
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 
 import numpy as np
 
 from kernels.engine import eigen
 from kernels.engine.contract import expect, scale_of, zero_point_of
 from kernels.engine.types import TensorView
+from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
 from qmath.rounding import round_half_away_from_zero
 from qmath.types import ActivationRange, Array
 
@@ -36,10 +38,13 @@ _BOUNDS: dict[Activation, tuple[float | None, float | None]] = {
 }
 
 
-def quantized_range(activation: Activation, output: TensorView) -> ActivationRange:
+def quantized_range(activation: Activation, output: TensorView, profile: Profile | None = None) -> ActivationRange:
     """Return the activation in codes of ``output``: ``zero_point + round_half_away(bound / scale)`` in float32.
 
-    Source: ``tflite/kernels/kernel_util.cc`` (CalculateActivationRangeQuantized).
+    XNNPACK adds the zero point before it rounds, half to even.
+
+    Source: ``tflite/kernels/kernel_util.cc`` (CalculateActivationRangeQuantized); XNNPACK
+    ``src/xnnpack/requantization.h`` (xnn_qs8_quantize).
 
     Raises
     ------
@@ -47,22 +52,36 @@ def quantized_range(activation: Activation, output: TensorView) -> ActivationRan
         ``output`` is not quantized, or a bound does not fit 32 bits.
 
     """
+    code = BOUND[profile or LITERT_REFERENCE]
     lowest, highest = output.dtype.min, output.dtype.max
     lower, upper = activation.bounds
     if lower is not None:
-        lowest = max(lowest, _code(lower, output))
+        lowest = max(lowest, code(lower, output))
     if upper is not None:
-        highest = min(highest, _code(upper, output))
+        highest = min(highest, code(upper, output))
     return ActivationRange(lowest, highest)
 
 
-def _code(bound: float, output: TensorView) -> int:
+def half_away_plus_zero_point(bound: float, output: TensorView) -> int:
+    """Return the code of a bound: steps rounded half away from zero, plus the zero point."""
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         real_steps = np.asarray(np.float32(bound) / np.float32(scale_of(output)), np.float32)
     steps = round_half_away_from_zero(real_steps)
     # The comparison with int32's ends is made in float32, where 2**31 - 1 is 2**31.
     expect(bool(np.abs(steps) <= 2.0**31), f"{bound} / scale of {output.name!r} to fit 32 bits, found {steps}")
     return zero_point_of(output) + int(steps)
+
+
+def half_even_with_zero_point(bound: float, output: TensorView) -> int:
+    """Return the code of a bound: steps and zero point added in float32, clamped to the type, rounded half to even."""
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        steps = np.float32(bound) / np.float32(scale_of(output)) + np.float32(zero_point_of(output))
+    return int(np.rint(np.clip(steps, output.dtype.min, output.dtype.max)))
+
+
+BOUND: Rules[Callable[[float, TensorView], int]] = Rules(
+    "fused activations", {LITERT_REFERENCE: half_away_plus_zero_point, XNNPACK: half_even_with_zero_point}
+)
 
 
 def clamp_float(values: Array, activation: Activation) -> Array:

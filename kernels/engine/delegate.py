@@ -102,6 +102,17 @@ def dims(slots: Iterable[int], least: int = 0, most: int = MAX_DIMS) -> Check:
     return check
 
 
+def output_dims(least: int, most: int = MAX_DIMS) -> Check:
+    """Expect the output's shape, as it stands in the file, to have a range of ranks and no empty dimension."""
+
+    def check(op: OpView) -> str | None:
+        shape = op.outputs[0].shape
+        fits = least <= len(shape) <= most and 0 not in shape
+        return None if fits else f"XNNPACK does not take the shape {shape}, which the file gives the output"
+
+    return check
+
+
 def constants(*slots: int) -> Check:
     """Expect inputs that lie in the file, as int32."""
     return all_of(
@@ -180,11 +191,11 @@ def ratio_of(op: OpView) -> float | None:
 
 
 def same_scale_and_zero_point(op: OpView) -> str | None:
-    """Expect 8-bit inputs to share scale and zero point with the output."""
-    y = op.outputs[0]
-    for x in op.inputs:
-        if x is not None and x.dtype in BYTES and y.dtype in BYTES and _parameters(x) != _parameters(y):
-            return f"XNNPACK expects {x.name!r} to have the scale and the zero point of {y.name!r}"
+    """Expect 8-bit inputs and outputs to share scale and zero point."""
+    coded = [tensor for tensor in (*op.inputs, *op.outputs) if tensor is not None and tensor.dtype in BYTES]
+    different = [tensor.name for tensor in coded if _parameters(tensor) != _parameters(coded[0])]
+    if different:
+        return f"XNNPACK expects {different[0]!r} to have the scale and the zero point of {coded[0].name!r}"
     return None
 
 
@@ -268,6 +279,7 @@ def padding(op: OpView) -> str | None:
         counts({2}),
         types([NUMBERS, {DType.INT32}], NUMBERS),
         dims([0], 1),
+        output_dims(1),
         constants(1),
         constant_values(1, lambda amount: amount >= 0, "from 0 up"),
     )(op)
@@ -287,15 +299,14 @@ def reshaping(op: OpView) -> str | None:
     shape = _input(op, 1).data if len(op.inputs) == 2 else np.asarray(op.options.get("new_shape", ()))
     if shape is not None and shape.size == 1 and int(shape.ravel()[0]) in {0, -1}:
         return "XNNPACK does not take the old form of a scalar's shape"
-    if len(op.outputs[0].shape) > MAX_DIMS or 0 in op.outputs[0].shape:
-        return f"XNNPACK does not take the shape {op.outputs[0].shape}"
-    return None
+    return output_dims(0)(op)
 
 
 resizing = all_of(
     counts({2}),
     types([NUMBERS - {DType.FLOAT16}, {DType.INT32}], NUMBERS),
     dims([0], 4, 4),
+    output_dims(4, 4),
     dims([1], 1, 1),
     constants(1),
     constant_values(1, lambda size: size > 0, "greater than 0"),

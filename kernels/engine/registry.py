@@ -13,7 +13,7 @@ from typing import TypeAlias
 import kernels
 from kernels.engine.types import OpView, Prepared
 from kernels.profiles import Profile
-from qmath.errors import UnsupportedError
+from qmath.errors import ModelError, UnsupportedError
 
 #: Says why an op is not run, or None.
 Refusal: TypeAlias = Callable[[OpView], "str | None"]
@@ -34,6 +34,9 @@ class Kernel:
     refusal
         By profile, why it does not run an op, or None if it does. For a delegate that means that the op falls to
         another profile's kernels; for a runtime, that it refuses the model. A delegate takes no op without an entry.
+    demands
+        By profile, which part of the op's contract an op breaks that the profile has taken, or None; the runtime then
+        fails to allocate.
 
     """
 
@@ -41,6 +44,7 @@ class Kernel:
     prepare: Callable[[OpView, Profile], Prepared]
     covers: tuple[str, ...]
     refusal: Mapping[Profile, Refusal] = field(default_factory=dict, hash=False)
+    demands: Mapping[Profile, Refusal] = field(default_factory=dict, hash=False)
 
     def refused_by(self, op: OpView, profile: Profile) -> str | None:
         """Return why ``profile`` does not run ``op``, or None if it does."""
@@ -77,6 +81,10 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     refusal = kernel.refused_by(op, running)
     if refusal is not None:
         raise UnsupportedError(f"under the profile {running.name}: {refusal}")
+    for candidate in running.lineage:
+        broken = kernel.demands[candidate](op) if candidate in kernel.demands else None
+        if broken is not None:
+            raise ModelError(f"under the profile {running.name} the runtime fails to allocate: {broken}")
     return kernel.prepare(op, running)
 
 
