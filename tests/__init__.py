@@ -1,0 +1,1 @@
+"""The tests of quantref; CONTRIBUTING.md says how to run them."""

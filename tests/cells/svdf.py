@@ -64,10 +64,10 @@ def _natural(rng: np.random.Generator, scale: float) -> np.float32:
     kind = rng.integers(6)
     if kind == 0:
         return np.float32(scale * 2.0 ** float(rng.uniform(-12, 12)))
-    return np.float32(2.0 ** round(np.log2(scale)) * rng.choice([1, 1, 3]) if kind < 4 else scale)  # noqa: PLR2004
+    return np.float32(2.0 ** round(np.log2(scale)) * rng.choice([1, 1, 3]) if kind < 4 else scale)
 
 
-def float_cases(cell: str, weights: DType, asymmetric: bool, rng: np.random.Generator) -> Iterator[Case]:  # noqa: FBT001
+def float_cases(cell: str, weights: DType, asymmetric: bool, rng: np.random.Generator) -> Iterator[Case]:
     """Yield cases with float32 activations."""
     while True:
         size = Sizes.draw(rng)

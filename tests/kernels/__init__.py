@@ -1,0 +1,1 @@
+"""Tests of the kernels: against the runtime, the goldens, plain Python integers, and by hand."""
