@@ -52,6 +52,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--bias-bits", type=click.Choice(["64", "32"]), help="Of biases in 16x8 models.")
 @click.option("--input-stats", type=(float, float), metavar="MEAN STD", multiple=True, help="Codes of a uint8 input.")
 @click.option("--default-ranges", type=(float, float), metavar="MIN MAX", help="For activations without a range.")
+@click.option("--faults", is_flag=True, help="Styles tflite and aeq: write models too that are known not to run.")
 @click.option("--dry-run", is_flag=True, help="Only say what would become of each op, and why.")
 @common_options
 def command(  # noqa: PLR0913 - the verb's options
@@ -70,6 +71,7 @@ def command(  # noqa: PLR0913 - the verb's options
     bias_bits: str | None,
     input_stats: tuple[tuple[float, float], ...],
     default_ranges: tuple[float, float] | None,
+    faults: bool,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -90,7 +92,7 @@ def command(  # noqa: PLR0913 - the verb's options
             model,
             Arguments(
                 mode=mode_named(mode),
-                style=style_named(style),
+                style=style_named(style, faults=faults),
                 statistics=None if stats is None else _statistics(stats),
                 representative_dataset=data,
                 input_type=input_type,

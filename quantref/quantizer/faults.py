@@ -17,10 +17,12 @@ _CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _STEPS = 2
 #: Scales of biases may differ by this much from the product of the others: they are rounded to float32.
 _SCALE_TOLERANCE = 1e-5
+#: Operators that are named of those with the same fault.
+_NAMED = 4
 
 
 def find_faults(graph: FloatGraph, layout: Layout, quantized: fbs.Subgraph) -> list[str]:
-    """Say what is wrong with a quantized graph, one line a fault; empty if nothing is known to be.
+    """Say what is wrong with a quantized graph, one line a kind of fault; empty if nothing is known to be.
 
     Parameters
     ----------
@@ -30,7 +32,7 @@ def find_faults(graph: FloatGraph, layout: Layout, quantized: fbs.Subgraph) -> l
         The graph that came out.
 
     """
-    found = _misrepresented(graph, layout)
+    found: dict[str, list[str]] = {}
     read = {tensor for operator in quantized.operators for tensor in operator.inputs} | set(quantized.outputs)
     for number, operator in enumerate(quantized.operators):
         if operator.name in _CONVERSIONS:
@@ -38,8 +40,14 @@ def find_faults(graph: FloatGraph, layout: Layout, quantized: fbs.Subgraph) -> l
         op = fbs.view(quantized, operator)
         results = [op.outputs[n] for n, tensor in enumerate(operator.outputs) if tensor in read]
         faults = [_mixed(op, results), _several_scales(op, results), _weights(op), _narrow_bias(op), _bias_scale(op)]
-        found += [f"op {number} ({op.name}): {fault}" for fault in faults if fault]
-    return found
+        for fault in filter(None, faults):
+            found.setdefault(fault, []).append(f"op {number} ({op.name})")
+    return _misrepresented(graph, layout) + [f"{_several(ops)}: {fault}" for fault, ops in found.items()]
+
+
+def _several(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _mixed(op: fbs.OpView, results: list[fbs.Tensor]) -> str | None:
@@ -85,13 +93,13 @@ def _narrow_bias(op: fbs.OpView) -> str | None:
 
 
 def _bias_scale(op: fbs.OpView) -> str | None:
-    """Return that a bias has another scale than the accumulator that it is added to, or None."""
+    """Return that a bias has another scale than the accumulator that it is added to, or None; of zeros any will do."""
     affine = AFFINE_OPS.get(op.name)
     if affine is None or affine.bias >= len(op.inputs):
         return None
     source, weights, bias = (op.inputs[slot] for slot in (affine.input, affine.weights, affine.bias))
     params = [None if tensor is None else tensor.quant for tensor in (source, weights, bias)]
-    if params[0] is None or params[1] is None or params[2] is None or params[2].dtype is DType.FLOAT32:
+    if bias is None or not np.any(bias.data) or params[0] is None or params[1] is None or params[2] is None:
         return None
     product = params[0].scale.astype(np.float64) * params[1].scale
     if np.allclose(params[2].scale, product, rtol=_SCALE_TOLERANCE, atol=0):

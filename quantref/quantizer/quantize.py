@@ -241,7 +241,7 @@ class Decided:
         if faults:
             raise UnsupportedError(
                 f"style {self.style.name}: its tool would write a model that does not run, or not as meant: "
-                f"{'; '.join(faults)} (faults=True writes it all the same)"
+                f"{'; '.join(faults)} ({type(self.style).__name__}(faults=True) writes it all the same)"
             )
 
 

@@ -238,13 +238,20 @@ class QuantrefStyle:
         return lay_out_quantref(graph, settings)
 
 
-STYLES: Mapping[str, Style] = MappingProxyType(
-    {style.name: style for style in (QuantrefStyle(), TFLiteStyle(), AEQStyle())}
+STYLES: Mapping[str, type[QuantrefStyle] | type[TFLiteStyle] | type[AEQStyle]] = MappingProxyType(
+    {"quantref": QuantrefStyle, "tflite": TFLiteStyle, "aeq": AEQStyle}
 )
 
 
-def style_named(style: str | Style) -> Style:
+def style_named(style: str | Style, *, faults: bool = False) -> Style:
     """Return a style by name; a style is returned as it is.
+
+    Parameters
+    ----------
+    style
+        The name, or the style.
+    faults
+        Whether a style by name writes models too that no runtime runs.
 
     Raises
     ------
@@ -256,7 +263,7 @@ def style_named(style: str | Style) -> Style:
         return style
     if style not in STYLES:
         raise InputError(f"expected a style among {', '.join(STYLES)}, found {style!r}")
-    return STYLES[style]
+    return STYLES[style](faults=faults)
 
 
 def _trained(graph: FloatGraph, request: Request, *, symmetric_weights: bool) -> Layout:
