@@ -19,7 +19,18 @@ from qmath.errors import (  # noqa: E402
 from quantref.api import run  # noqa: E402
 from quantref.explain import Explanation, explain  # noqa: E402
 from quantref.interpreter import Interpreter, load  # noqa: E402
-from quantref.quantizer import QuantizationPlan, Recipe, Rule, Statistics, quantize  # noqa: E402
+from quantref.quantizer import (  # noqa: E402
+    AccuracyReport,
+    QuantizationPlan,
+    Recipe,
+    Rule,
+    SensitivityReport,
+    Statistics,
+    calibrate,
+    compare_quantized,
+    leave_one_float,
+    quantize,
+)
 from quantref.trace import Trace, trace  # noqa: E402
 from quantref.verify import VerifyResult, verify  # noqa: E402
 
@@ -27,6 +38,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "PROFILES",
+    "AccuracyReport",
     "Explanation",
     "InputError",
     "Interpreter",
@@ -38,12 +50,16 @@ __all__ = [
     "Recipe",
     "Rule",
     "RuntimeUnavailableError",
+    "SensitivityReport",
     "SpecError",
     "Statistics",
     "Trace",
     "UnsupportedError",
     "VerifyResult",
+    "calibrate",
+    "compare_quantized",
     "explain",
+    "leave_one_float",
     "load",
     "quantize",
     "run",
