@@ -19,7 +19,8 @@ from kernels.engine.movement import (
 )
 from kernels.engine.registry import Kernel
 from kernels.engine.types import OpView, Prepared
-from kernels.profiles import Profile
+from kernels.profiles import LITERT_REFERENCE, TFLM, Profile, Rules
+from kernels.scaled_sums import ScaledCumsum, ScaledSum
 from qmath.types import Array, DType
 
 
@@ -55,15 +56,19 @@ def prepare_cumsum(op: OpView, profile: Profile) -> Prepared:
         The element type is not covered.
 
     """
-    del profile
     expect_count(op, {2})
     x, axis = input_tensor(op, 0), input_tensor(op, 1)
-    expect_covered(op, x, NUMBERS)
+    expect_covered(op, x, (*NUMBERS, *CODES[profile]))
     expect_dtype(output_tensor(op), x.dtype)
     expect_dtype(axis, DType.INT32)
-    return Movement(partial(cumsum, exclusive=bool(option(op, "exclusive")), reverse=bool(option(op, "reverse"))))
+    exclusive, reverse = bool(option(op, "exclusive")), bool(option(op, "reverse"))
+    if x.dtype is DType.INT8:
+        return ScaledCumsum(ScaledSum.of(x, output_tensor(op)), exclusive, reverse)
+    return Movement(partial(cumsum, exclusive=exclusive, reverse=reverse))
 
 
 NUMBERS = (DType.INT32, DType.INT64, DType.FLOAT32)
+#: Types of codes that runtimes sum.
+CODES: Rules[tuple[DType, ...]] = Rules("CUMSUM", {LITERT_REFERENCE: (), TFLM: (DType.INT8,)})
 
 KERNELS = (Kernel("CUMSUM", prepare_cumsum, covers=in_words(NUMBERS)),)

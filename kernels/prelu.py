@@ -23,13 +23,15 @@ from kernels.engine.contract import (
 from kernels.engine.elementwise import PlainBinary, expect_broadcast, float32_scale, less_zero_point
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
-from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
 from qmath.fixed_point import wrap_int32
 from qmath.requantize import DOUBLE_ROUNDING, Factor, Regime, to_codes
 from qmath.stages import Note, silent, under
-from qmath.types import ActivationRange, Array, DType
+from qmath.types import ActivationRange, Array, DType, FloatType
 
 REGIME: Rules[Regime] = Rules("PRELU", {LITERT_REFERENCE: DOUBLE_ROUNDING})
+#: In which type multipliers are computed.
+PRECISION: Rules[FloatType] = Rules("PRELU", {LITERT_REFERENCE: FloatType.FLOAT32, TFLM: FloatType.FLOAT64})
 
 #: Type of the slopes for each type of input.
 _SLOPES = {DType.INT8: DType.INT8, DType.UINT8: DType.UINT8, DType.INT16: DType.INT8}
@@ -96,7 +98,7 @@ def prelu(x: Array, alpha: Array, op: Prelu, note: Note = silent) -> Array:
     1. centred: ``x - input_zero_point``.
     2. accumulator: negative values times ``alpha - alpha_zero_point``; int32, wrapping.
     3. scaled: by the regime with ``input_scale / output_scale``, for negative values times the scale of alpha; the
-       multipliers are computed in float32.
+       multipliers are computed in float32 (TFLite Micro: in float64).
     4. Add the output's zero point; clamp to the range of the type.
 
     """
@@ -141,9 +143,11 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         return PlainBinary(float_prelu)
     if _SLOPES.get(x.dtype) is not alpha.dtype:
         raise unsupported(op, "; ".join(KERNELS[0].covers))
+    precision = PRECISION[profile].value
+    x_scale, alpha_scale, y_scale = (float32_scale(tensor).astype(precision) for tensor in (x, alpha, y))
     with np.errstate(over="ignore"):
-        identity = np.asarray(float32_scale(x) / float32_scale(y)).astype(np.float64)
-        slope = np.asarray(float32_scale(x) * float32_scale(alpha) / float32_scale(y)).astype(np.float64)
+        identity = np.asarray(x_scale / y_scale).astype(np.float64)
+        slope = np.asarray(x_scale * alpha_scale / y_scale).astype(np.float64)
     regime = REGIME[profile]
     zero_points = zero_point_of(x), zero_point_of(alpha), zero_point_of(y)
     return Prelu(regime, regime.encode(identity), regime.encode(slope), *zero_points, x.dtype)

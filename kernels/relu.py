@@ -15,7 +15,7 @@ from kernels.engine.contract import expect_count, expect_dtype, input_tensor, ou
 from kernels.engine.elementwise import expect_zero_points_of_zero, float32_scale, less_zero_point
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
 from qmath.fixed_point import wrap_int32
 from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize
 from qmath.rounding import float_to_int32_x86, round_half_away_from_zero
@@ -23,6 +23,14 @@ from qmath.stages import Note, silent
 from qmath.types import ActivationRange, Array, DType
 
 REGIME: Rules[Regime] = Rules("RELU", {LITERT_REFERENCE: DOUBLE_ROUNDING})
+#: Ops that rescale codes to the output's scale.
+RESCALED: Rules[frozenset[str]] = Rules(
+    "RELU",
+    {
+        LITERT_REFERENCE: frozenset({"RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1"}),
+        TFLM: frozenset({"RELU", "RELU_N1_TO_1", "RELU_0_TO_1"}),
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +108,28 @@ class FloatRelu(Prepared):
         return None if self.bounds.upper is None else np.float32(self.bounds.upper)
 
 
+@dataclass(frozen=True, slots=True)
+class ClampedCodes(Prepared):
+    """A prepared RELU6 of TFLite Micro: codes are clamped, not rescaled."""
+
+    range: ActivationRange
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`clamp_codes`."""
+        return (clamp_codes(given(inputs, 0), self, note),)
+
+
+def clamp_codes(x: Array, op: ClampedCodes, note: Note = silent) -> Array:
+    """Clamp codes between those of 0 and 6 on the input's scale.
+
+    Quirk: RELU6 in TFLite Micro copies codes without regard to the output's scale and zero point.
+
+    """
+    low, high = op.range.min, op.range.max
+    clamped = note("clamped", np.clip(x, low, high), "clamp(x, low, high)", x=x, low=low, high=high)
+    return np.asarray(clamped, x.dtype)
+
+
 def prepare(op: OpView, profile: Profile) -> Prepared:
     """Check the contract of the family and derive multiplier and range.
 
@@ -122,6 +152,8 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         raise unsupported(op, "; ".join(_covers(op.name)))
     if x.dtype is DType.INT16:
         expect_zero_points_of_zero(x, y)
+    if op.name not in RESCALED[profile]:
+        return ClampedCodes(_range(bounds, x))
     with np.errstate(over="ignore"):
         real_multiplier = np.asarray(float32_scale(x) / float32_scale(y)).astype(np.float64)
     output = Requantize(REGIME[profile], real_multiplier, zero_point_of(y), _range(bounds, y), y.dtype)

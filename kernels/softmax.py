@@ -6,7 +6,6 @@ Source: ``tflite/kernels/activations.cc``, ``tflite/kernels/internal/reference/s
 
 from __future__ import annotations
 
-import enum
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,7 +46,7 @@ from qmath.multiplier import quantize_multiplier
 from qmath.requantize import DOUBLE_ROUNDING, Factor, Regime
 from qmath.rounding import shift_right_half_up
 from qmath.stages import Note, silent
-from qmath.types import Array, DType, FixedPointMultiplier, Float64Array, Int16Array, Int64Array
+from qmath.types import Array, DType, FixedPointMultiplier, Float64Array, FloatType, Int16Array, Int64Array
 
 #: Integer bits of scaled differences and of the sum of their powers.
 DIFFERENCE_BITS = 5
@@ -227,13 +226,6 @@ def _one_over_one_plus(x: Float64Array) -> Float64Array:
 def _one_over_one_plus_float32(x: Float64Array) -> Float64Array:
     real = np.asarray(x, np.float32)
     return np.asarray(np.float32(1) / (np.float32(1) + real)).astype(np.float64)
-
-
-class FloatType(enum.Enum):
-    """A floating-point type."""
-
-    FLOAT32 = np.float32
-    FLOAT64 = np.float64
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Source: ``tflite/kernels/squared_difference.cc``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,7 +24,7 @@ from kernels.engine.elementwise import (
 from kernels.engine.registry import Kernel
 from kernels.engine.scaling import InputScaling, to_common_scale, twice_larger_scale
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
-from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
 from qmath.fixed_point import wrap_int32
 from qmath.multiplier import quantize_multiplier
 from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize
@@ -32,8 +33,10 @@ from qmath.types import ActivationRange, Array, DType
 
 REGIME: Rules[Regime] = Rules("SQUARED_DIFFERENCE", {LITERT_REFERENCE: DOUBLE_ROUNDING})
 
-#: Bits by which inputs are shifted left; their square is then shifted by twice as many.
-LEFT_SHIFT = 7
+#: Bits by which inputs are shifted left, by type of codes; their square is then shifted by twice as many.
+LEFT_SHIFT: Rules[Mapping[DType, int]] = Rules(
+    "SQUARED_DIFFERENCE", {LITERT_REFERENCE: {DType.INT8: 7}, TFLM: {DType.INT8: 7, DType.INT16: 0}}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class SquaredDifference(Prepared):
     def compile(self, constants: Inputs) -> Runner:
         """Tabulate all pairs of codes."""
         codes = self.requantize.dtype
+        if codes.bits > 8:
+            return lambda inputs: self.evaluate(inputs, silent)
         return elementwise.binary(partial(squared_difference, op=self), codes, codes, constants)
 
 
@@ -108,12 +113,13 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     expect_dtype(y, dtype)
     if dtype in {DType.FLOAT32, DType.INT32}:
         return PlainBinary(plain_squared_difference)
-    if dtype is not DType.INT8:
+    if dtype not in LEFT_SHIFT[profile]:
         raise unsupported(op, "; ".join(KERNELS[0].covers))
     expect_zero_points_in_range(input_tensor(op, 0), input_tensor(op, 1), y)
-    first, second = to_common_scale(op, LEFT_SHIFT, REGIME[profile])
+    left_shift = LEFT_SHIFT[profile][dtype]
+    first, second = to_common_scale(op, left_shift, REGIME[profile])
     with np.errstate(over="ignore"):
-        unit = np.asarray(np.float32(1 << 2 * LEFT_SHIFT) * float32_scale(y)).astype(np.float64)
+        unit = np.asarray(np.float32(1 << 2 * left_shift) * float32_scale(y)).astype(np.float64)
     real_multiplier = np.asarray(np.square(twice_larger_scale(op)) / unit)
     expect_right_shift(quantize_multiplier(real_multiplier), "the scale of the square over the output's")
     everything = ActivationRange(dtype.min, dtype.max)

@@ -22,6 +22,13 @@ Float32Array: TypeAlias = npt.NDArray[np.float32]
 Float64Array: TypeAlias = npt.NDArray[np.float64]
 
 
+class FloatType(enum.Enum):
+    """A floating-point type to compute in."""
+
+    FLOAT32 = np.float32
+    FLOAT64 = np.float64
+
+
 class DType(enum.Enum):
     """Element type of a tensor; the value is its number in the TensorFlow Lite schema."""
 
