@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from quantref.explain.explanation import Alternative, Element, Operand, Product, Scalar, Step, Sum
@@ -52,9 +53,9 @@ def _sections(explained: Explanation) -> Iterator[Section]:
         yield Section("Step by step", tuple(line for step in rest for line in step_lines(step)))
     yield Section("In real numbers", tuple(_real_numbers(explained)))
     if explained.regimes:
-        yield Section("The same accumulator under every rounding", table=_alternatives("rounding", explained.regimes))
+        yield _alternatives("The same accumulator under every rounding", "rounding", explained.regimes)
     if len(explained.profiles) > 1:
-        yield Section("The same inputs under every profile", table=_alternatives("profile", explained.profiles))
+        yield _alternatives("The same inputs under every profile", "profile", explained.profiles)
 
 
 def number(value: Scalar) -> str:
@@ -175,7 +176,14 @@ def _real_numbers(explained: Explanation) -> Iterator[str]:
         yield known + (f" ({explained.float_value.remark})" if explained.float_value.remark else "")
 
 
-def _alternatives(what: str, found: Sequence[Alternative]) -> Table:
+def _alternatives(title: str, what: str, found: Sequence[Alternative]) -> Section:
+    """Return a table; or one sentence where all of them give the same."""
+    used = [alternative for alternative in found if alternative.used]
+    others = [alternative.name for alternative in found if not alternative.used]
+    if len(used) == 1 and len({alternative.value for alternative in found}) == 1:
+        remark = f" ({used[0].remark})" if used[0].remark else ""
+        line = f"{used[0].name}{remark} gives {number(used[0].value or 0)}; so do {', '.join(others)}"
+        return Section(title, tuple(wrap(line, WIDE)))
     rows = tuple(
         (
             "->" if alternative.used else "",
@@ -185,4 +193,4 @@ def _alternatives(what: str, found: Sequence[Alternative]) -> Table:
         )
         for alternative in found
     )
-    return Table(("", what, "gives>", ""), rows)
+    return Section(title, table=Table(("", what, "gives>", ""), rows))

@@ -117,7 +117,7 @@ def step_at(stage: Stage, at: tuple[int, ...]) -> Step:
         return Step(stage.name, value)
     formula, remark = _without_idle_wrap(formula, result, terms)
     cut = _cut(formula.tree, terms)
-    bits = cut_bits(*cut) if cut and cut[0] else ""
+    bits = cut_bits(*cut) if cut and cut[0] % (1 << cut[1]) else ""
     if cut and cut[0]:
         number, shift = cut
         quotient = f"{number} / 2**{shift} = {float(Number(number, 1 << shift)):.12g}, {remainder(*cut)}"
