@@ -9,7 +9,7 @@ from qmath.affine import dequantize
 from qmath.types import DType
 from quantref.quantizer.graph import FloatGraph
 from quantref.quantizer.layout import Layout
-from quantref.quantizer.op_support import SUPPORT, WIDE_BIAS_ONLY, Binding
+from quantref.quantizer.op_support import BROKEN, SUPPORT, WIDE_BIAS_ONLY, Binding
 from quantref.quantizer.op_table import AFFINE_OPS
 
 _CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
@@ -39,8 +39,8 @@ def find_faults(graph: FloatGraph, layout: Layout, quantized: fbs.Subgraph) -> l
             continue
         op = fbs.view(quantized, operator)
         results = [op.outputs[n] for n, tensor in enumerate(operator.outputs) if tensor in read]
-        faults = [_mixed(op, results), _several_scales(op, results), _weights(op), _narrow_bias(op), _bias_scale(op)]
-        for fault in filter(None, faults):
+        checks = (_mixed(op, results), _several_scales(op, results), _weights(op), _bias(op), _broken(op))
+        for fault in filter(None, checks):
             found.setdefault(fault, []).append(f"op {number} ({op.name})")
     return _misrepresented(graph, layout) + [f"{_several(ops)}: {fault}" for fault, ops in found.items()]
 
@@ -84,27 +84,26 @@ def _weights(op: fbs.OpView) -> str | None:
     return None
 
 
-def _narrow_bias(op: fbs.OpView) -> str | None:
-    if op.name not in WIDE_BIAS_ONLY or op.outputs[0].dtype is not DType.INT16:
-        return None
-    slot = AFFINE_OPS[op.name].bias
-    bias = op.inputs[slot] if slot < len(op.inputs) else None
-    return "its bias is int32, the kernel takes int64" if bias is not None and bias.dtype is DType.INT32 else None
-
-
-def _bias_scale(op: fbs.OpView) -> str | None:
-    """Return that a bias has another scale than the accumulator that it is added to, or None; of zeros any will do."""
+def _bias(op: fbs.OpView) -> str | None:
+    """A type that the kernel does not take, or another scale than the accumulator's; of zeros any will do."""
     affine = AFFINE_OPS.get(op.name)
     if affine is None or affine.bias >= len(op.inputs):
         return None
     source, weights, bias = (op.inputs[slot] for slot in (affine.input, affine.weights, affine.bias))
-    params = [None if tensor is None else tensor.quant for tensor in (source, weights, bias)]
-    if bias is None or not np.any(bias.data) or params[0] is None or params[1] is None or params[2] is None:
+    if bias is None or bias.quant is None or source is None or source.quant is None or weights is None:
         return None
-    product = params[0].scale.astype(np.float64) * params[1].scale
-    if np.allclose(params[2].scale, product, rtol=_SCALE_TOLERANCE, atol=0):
+    if bias.dtype is DType.INT32 and source.dtype is DType.INT16 and op.name in WIDE_BIAS_ONLY:
+        return "its bias is int32, the kernel takes int64"
+    if weights.quant is None or not np.any(bias.data):
         return None
-    return "its bias has another scale than its accumulator"
+    accumulator = source.quant.scale.astype(np.float64) * weights.quant.scale
+    same = np.allclose(bias.quant.scale, accumulator, rtol=_SCALE_TOLERANCE, atol=0)
+    return None if same else "its bias has another scale than its accumulator"
+
+
+def _broken(op: fbs.OpView) -> str | None:
+    codes = op.inputs[0] is not None and op.inputs[0].quant is not None
+    return BROKEN.get(op.name) if codes else None
 
 
 def _misrepresented(graph: FloatGraph, layout: Layout) -> list[str]:
