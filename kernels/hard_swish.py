@@ -5,7 +5,7 @@ Source: ``tflite/kernels/activations.cc``, ``tflite/kernels/internal/reference/h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -24,16 +24,55 @@ from kernels.engine.elementwise import PlainUnary, float32_scale
 from kernels.engine.registry import Kernel
 from kernels.engine.shifts import divide_by_power_of_two_16
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
-from kernels.profiles import XNNPACK, Profile
+from kernels.engine.vector import InBlocksUnary
+from kernels.profiles import LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, XNNPACK, Profile, Rules
 from qmath.errors import ModelError
 from qmath.fixed_point import saturate, saturating_left_shift, saturating_rounding_doubling_high_mul, wrap
 from qmath.multiplier import quantize_multiplier
-from qmath.rounding import divide_toward_zero
-from qmath.stages import Note, silent
+from qmath.rounding import divide_toward_zero, shift_right_half_up
+from qmath.stages import Note, Ruled, ruled, silent
 from qmath.types import Array, DType, FixedPointMultiplier, Float32Array, Int64Array
 
 #: Bits by which inputs are shifted left to use the 16 bits.
 HIRES_BITS = 7
+
+
+@ruled("half_away(product / 2**right)")
+def half_away(product: Int64Array, right: int) -> Int64Array:
+    """Divide 16-bit words by a power of two, ties away from zero."""
+    return divide_by_power_of_two_16(product, right)
+
+
+@ruled("half_up(product / 2**right)")
+def half_up(product: Int64Array, right: int) -> Int64Array:
+    """Divide by a power of two, ties up."""
+    return shift_right_half_up(product, right)
+
+
+@ruled("toward_zero(gate * scaled / 2**15)")
+def cut_off(gate: Int64Array, scaled: Int64Array) -> Int64Array:
+    """Multiply fractions of 2**15 and drop what is left, toward zero."""
+    return divide_toward_zero(gate * scaled, 1 << 15)
+
+
+@ruled("floor(gate * scaled / 2**15)")
+def floored(gate: Int64Array, scaled: Int64Array) -> Int64Array:
+    """Multiply fractions of 2**15 and round down."""
+    return (gate * scaled) >> 15
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """How shifts to the right round, and the product of gate and input."""
+
+    shift: Ruled[[Int64Array, int], Int64Array]
+    product: Ruled[[Int64Array, Int64Array], Int64Array]
+
+
+SCALAR = Rounding(half_away, cut_off)
+#: Arm's vector instructions, on whole blocks of 8 elements.
+ARM_VECTOR = Rounding(half_up, floored)
+VECTOR: Rules[Rounding | None] = Rules("HARD_SWISH", {LITERT_REFERENCE: None, LITERT_OPTIMIZED_ARM64: ARM_VECTOR})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +89,8 @@ class HardSwish(Prepared):
         ``input_scale / 128`` in units of 3/32768.
     dtype
         Of input and output.
+    rounding
+        Of shifts and of the product.
 
     """
 
@@ -58,6 +99,7 @@ class HardSwish(Prepared):
     output: FixedPointMultiplier
     reluish: FixedPointMultiplier
     dtype: DType
+    rounding: Rounding = SCALAR
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`hard_swish`."""
@@ -90,10 +132,11 @@ def hard_swish(x: Array, op: HardSwish, note: Note = silent) -> Array:
     1. hires input: ``(x - input_zero_point) * 2**7``.
     2. on output scale: times the output multiplier, not shifted yet; ties up.
     3. reluish: the hires input scaled so that 3 becomes 2**15, saturated: shift left by all but one bit, multiply
-       (ties up), shift left by the last bit; or multiply, then divide by a power of two (ties away from zero).
+       (ties up), shift left by the last bit; or multiply, then divide by a power of two (ties away from zero; up in
+       Arm's vector code).
     4. gate: reluish from [-1, 1] to [0, 1], rounded down.
-    5. product: gate times step 2, as fractions, toward zero.
-    6. Divide by what is left of the output multiplier's power of two, ties away from zero; add the zero point; clamp.
+    5. product: gate times step 2, as fractions, toward zero (rounded down in Arm's vector code).
+    6. Divide by what is left of the output multiplier's power of two, ties as in step 3; add the zero point; clamp.
 
     """
     hires = wrap((x.astype(np.int64) - op.input_zero_point) << HIRES_BITS, 16)
@@ -101,13 +144,13 @@ def hard_swish(x: Array, op: HardSwish, note: Note = silent) -> Array:
     scaled = saturating_rounding_doubling_high_mul(hires, op.output.multiplier, 16)
     rule = "half_up(hires * multiplier / 2**15)"
     note("on output scale", scaled, rule, hires=hires, multiplier=op.output.multiplier)
-    reluish = _reluish(hires, op.reluish, note)
+    reluish = _reluish(hires, op, note)
     gate = note("gate", (reluish + (1 << 15)) >> 1, "floor((reluish + 2**15) / 2)", reluish=reluish)
-    product = divide_toward_zero(gate * scaled, 1 << 15)
-    note("product", product, "toward_zero(gate * scaled / 2**15)", gate=gate, scaled=scaled)
+    product = op.rounding.product(gate, scaled)
+    note("product", product, op.rounding.product.rule, gate=gate, scaled=scaled)
     right = -int(op.output.shift)
-    shifted = divide_by_power_of_two_16(product, right)
-    note("shifted right", shifted, "half_away(product / 2**right)", product=product, right=right)
+    shifted = op.rounding.shift(product, right)
+    note("shifted right", shifted, op.rounding.shift.rule, product=product, right=right)
     codes = wrap(shifted + op.output_zero_point, 16)
     terms = {"shifted": shifted, "zero_point": np.asarray(op.output_zero_point)}
     note("zero point added", codes, "wrap(shifted + zero_point, 16)", **terms)
@@ -116,8 +159,9 @@ def hard_swish(x: Array, op: HardSwish, note: Note = silent) -> Array:
     return clamped.astype(op.dtype.storage)
 
 
-def _reluish(hires: Int64Array, factor: FixedPointMultiplier, note: Note) -> Int64Array:
+def _reluish(hires: Int64Array, op: HardSwish, note: Note) -> Int64Array:
     """Scale a hires input so that 3 becomes 2**15 (step 3 of :func:`hard_swish`)."""
+    factor = op.reluish
     shift, low, high = int(factor.shift), -(1 << 15), (1 << 15) - 1
     if shift > 0:
         almost = saturating_left_shift(hires, shift - 1, 16)
@@ -131,8 +175,8 @@ def _reluish(hires: Int64Array, factor: FixedPointMultiplier, note: Note) -> Int
     product = saturating_rounding_doubling_high_mul(hires, factor.multiplier, 16)
     rule = "half_up(hires * multiplier / 2**15)"
     note("reluish: high multiply", product, rule, hires=hires, multiplier=factor.multiplier)
-    reluish = divide_by_power_of_two_16(product, -shift) if shift < 0 else product
-    return note("reluish", reluish, "half_away(product / 2**right)", product=product, right=-shift)
+    reluish = op.rounding.shift(product, -shift) if shift < 0 else product
+    return note("reluish", reluish, op.rounding.shift.rule, product=product, right=-shift)
 
 
 def float_hard_swish(x: Float32Array) -> Float32Array:
@@ -167,7 +211,6 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         return PlainUnary(float_hard_swish)
     if x.dtype not in {DType.INT8, DType.UINT8}:
         raise unsupported(op, "; ".join(KERNELS[0].covers))
-    del profile
     with np.errstate(over="ignore"):
         hires_scale = np.asarray(np.float32(1 / 128) * float32_scale(x))
         output = to_16_bits(np.asarray(hires_scale / float32_scale(y)))
@@ -176,7 +219,8 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         int(output.shift) <= 0, f"the input scale to be below 128 output scales, found {int(output.shift)} bits more"
     )
     expect(int(reluish.shift) <= 31, f"a smaller input scale, found {float32_scale(x)}")
-    return HardSwish(zero_point_of(x), zero_point_of(y), output, reluish, x.dtype)
+    scalar, vector = HardSwish(zero_point_of(x), zero_point_of(y), output, reluish, x.dtype), VECTOR[profile]
+    return scalar if vector is None else InBlocksUnary(8, replace(scalar, rounding=vector), scalar)
 
 
 KERNELS = (

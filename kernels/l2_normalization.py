@@ -28,7 +28,7 @@ from kernels.engine.contract import (
 from kernels.engine.registry import Kernel
 from kernels.engine.taps import Products, Reads, row
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import LITERT_OPTIMIZED, LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import inverse_square_root
 from qmath.requantize import DOUBLE_ROUNDING, Regime, to_codes
@@ -158,6 +158,7 @@ class LocalResponse(Prepared):
     bias: float
     alpha: float
     beta: float
+    above: int
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`local_response`."""
@@ -169,16 +170,16 @@ def local_response(x: Float32Array, op: LocalResponse, note: Note = silent) -> F
 
     Notes
     -----
-    1. sum of squares: over the channels from ``c - radius`` to ``c + radius - 1`` that exist.
+    1. sum of squares: over the channels from ``c - radius`` up to, not including, ``c + above`` that exist.
     2. ``x * (bias + alpha * sum) ** -beta``.
 
-    Quirk: LOCAL_RESPONSE_NORMALIZATION sums over ``radius`` channels below and, itself included, ``radius`` above, so
-    its window is not symmetric.
+    Quirk: LOCAL_RESPONSE_NORMALIZATION of LiteRT's reference kernels sums over ``radius`` channels below and, itself
+    included, ``radius`` above, so its window is not symmetric; the optimized kernels' window is.
 
     """
     depth = x.shape[-1]
     channel = np.arange(depth)
-    begin, end = (np.clip(channel + offset, 0, depth) for offset in (-op.radius, op.radius))
+    begin, end = (np.clip(channel + offset, 0, depth) for offset in (-op.radius, op.above))
     with np.errstate(all="ignore"):
         upto = np.concatenate(
             [np.zeros((*x.shape[:-1], 1)), np.cumsum(np.square(x.astype(np.float64)), axis=-1)], axis=-1
@@ -199,14 +200,18 @@ def prepare_local_response(op: OpView, profile: Profile) -> Prepared:
         The type is not covered.
 
     """
-    del profile
     expect_count(op, {1})
     x = input_tensor(op, 0)
     expect_rank(x, 4)
     expect_dtype(output_tensor(op), x.dtype)
     if x.dtype is not DType.FLOAT32:
         raise unsupported(op, "float32")
-    return LocalResponse(int(option(op, "radius")), *(float(option(op, name)) for name in ("bias", "alpha", "beta")))
+    radius, bias, alpha, beta = (option(op, name) for name in ("radius", "bias", "alpha", "beta"))
+    return LocalResponse(int(radius), float(bias), float(alpha), float(beta), int(radius) + SYMMETRIC[profile])
+
+
+#: Whether the window reaches as far above as below.
+SYMMETRIC: Rules[bool] = Rules("LOCAL_RESPONSE_NORMALIZATION", {LITERT_REFERENCE: False, LITERT_OPTIMIZED: True})
 
 
 L2 = Kernel("L2_NORMALIZATION", prepare_l2, covers=("int8", "uint8", "float32"))
