@@ -123,7 +123,7 @@ def div(x1: Array, x2: Array, op: Div, note: Note = silent) -> Array:
     divisor = less_zero_point(x2, op.zero_points[1], under(note, "input 2"), "centred")
     first, second = dividend, divisor
     dividend = np.where(divisor < 0, wrap_int32(-dividend), dividend)
-    note("dividend", dividend, "wrap(-first) if second < 0 else first", first=first, second=second)
+    note("dividend", dividend, "wrap(-1 * first) if second < 0 else first", first=first, second=second)
     divisor = note("divisor", np.maximum(np.abs(divisor), 1), "max(abs(second), 1)", second=second)
     fraction, bits_over_unit = reciprocal(divisor, 31)
     note("bits over unit", bits_over_unit)

@@ -70,7 +70,7 @@ class Element:
     @property
     def real(self) -> float | None:
         """The real number that it stands for, or None where it is no number."""
-        if isinstance(self.value, str):
+        if isinstance(self.value, str | bool):
             return None
         if self.scale is None or self.zero_point is None:
             return float(self.value)

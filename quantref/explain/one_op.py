@@ -87,7 +87,7 @@ def tensor_number(subgraph: fbs.Subgraph, tensor: str | int) -> int:
 
 
 def evaluate(graph: Graph, number: int) -> Operation:
-    """Run the ops in front of the one that gives a tensor, and that one by its literal definition.
+    """Run the ops that a tensor depends on, and the one that gives it by its literal definition.
 
     Raises
     ------
@@ -105,13 +105,25 @@ def evaluate(graph: Graph, number: int) -> Operation:
     operator = graph.subgraph.operators[last]
     if operator.name in HANDLERS:
         raise UnsupportedError(f"{keys[number]!r} comes out of {operator.name}, which is not explained")
-    for index in range(last):
+    for index in depended_on(graph.subgraph, last):
         graph.store(index, graph.run_op(index, graph.inputs_of(index)))
     inputs = graph.inputs_of(last)
     recorder = Recorder(keep_terms=True)
     outputs = graph.evaluate_op(last, inputs, recorder)
     view = graph.view(last, [None if array is None else array.shape for array in inputs])
     return Operation(graph, last, view, graph.prepared(last), inputs, outputs, recorder.stages)
+
+
+def depended_on(subgraph: fbs.Subgraph, last: int) -> list[int]:
+    """Return the ops in front of one that it depends on, by their outputs or by the state that they keep."""
+    needed, found = set(subgraph.operators[last].inputs), []
+    for index in range(last - 1, -1, -1):
+        operator = subgraph.operators[index]
+        kept = {number for number in operator.inputs if number >= 0 and subgraph.tensors[number].is_variable}
+        if operator.name in HANDLERS or needed & (kept | set(operator.outputs)):
+            needed |= set(operator.inputs)
+            found.append(index)
+    return found[::-1]
 
 
 def explain_element(done: Operation, number: int, index: Sequence[int]) -> Explanation:

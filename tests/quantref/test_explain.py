@@ -168,6 +168,16 @@ def test_repeated_names_are_asked_for_by_number() -> None:
         qr.explain(model, {"x": np.zeros((1, 4), np.int8)}, tensor="same", index=(0, 0))
 
 
+def test_ops_that_do_not_matter_need_not_be_covered() -> None:
+    builder = fbs.Builder()
+    x = builder.input("x", DType.INT8, (1, 4), scale=0.5)
+    y, z = (builder.tensor(name, DType.INT8, (1, 4), scale=0.5) for name in "yz")
+    builder.custom("Mystery", [x], [y])
+    builder.op("RELU", [x], [z])
+    explanation = qr.explain(builder.finish([y, z]), {"x": np.full((1, 4), -3, np.int8)}, tensor="z", index=(0, 2))
+    assert explanation.output.value == 0
+
+
 def test_an_op_that_is_not_covered() -> None:
     with pytest.raises(UnsupportedError, match="no kernel for Mystery"):
         qr.explain(custom_op(), {"x": np.zeros((1, 4), np.int8)}, tensor="y", index=(0,))
