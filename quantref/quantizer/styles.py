@@ -212,15 +212,13 @@ class QuantrefStyle:
         reasons: dict[int, str] = {}
         for op in range(len(graph.operators)):
             dtype = ACTIVATIONS.get(request.op_modes.get(op, request.mode))
-            if dtype is None:
-                continue
-            reason = why_float(graph, op, dtype) or request.keep_float(op)
-            if reason is None:
-                op_dtypes[op] = dtype
-            else:
+            reason = request.keep_float(op) or (None if dtype is None else why_float(graph, op, dtype))
+            if reason is not None:
                 reasons[op] = reason
-        if not op_dtypes and not reasons:
-            return Layout()
+            elif dtype is not None:
+                op_dtypes[op] = dtype
+        if not op_dtypes:
+            return Layout(reasons=reasons)
         if request.ranges is None and not request.trained:
             request.needed_ranges()
         ranges = Ranges(graph, request.ranges or {}, request.trained)
