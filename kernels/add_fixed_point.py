@@ -1,6 +1,7 @@
 """ADD and SUB by XNNPACK: one sum of products with integer multipliers of 21 bits, one rounding.
 
-Source: XNNPACK ``src/microparams-init.c`` (xnn_init_qs8_add_minmax_scalar_params), ``src/qs8-vadd/scalar.c.in``.
+Source: ``XNNPACK/src/microparams-init.c`` (xnn_init_qs8_add_minmax_scalar_params),
+``XNNPACK/src/qs8-vadd/scalar.c.in``.
 """
 
 from __future__ import annotations

@@ -29,11 +29,12 @@ from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.engine.vector import InBlocksUnary
 from kernels.profiles import LITERT_OPTIMIZED, LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
+from kernels.quantize_conversion import Conversion, to_far_codes, to_int32_arm, to_int32_x86
 from qmath.affine import along_quantized_dimension
 from qmath.multiplier import scale_ratio
 from qmath.requantize import DOUBLE_ROUNDING, DOUBLE_ROUNDING_HALF_UP, Regime, Requantize, to_codes
 from qmath.requantize_vector import EIGHT_BIT_MULTIPLIER
-from qmath.rounding import float_to_int32_saturating, float_to_int32_x86, round_half_away_from_zero
+from qmath.rounding import round_half_away_from_zero
 from qmath.stages import Note, Ruled, ruled, silent
 from qmath.types import ActivationRange, Array, DType, Float32Array, Int64Array, QuantParams
 
@@ -75,28 +76,6 @@ def fused_product_and_sum(x: Array, scale: Float32Array, zero_point: Int64Array)
 
 def _offset(scale: Float32Array, zero_point: Int64Array) -> Float32Array:
     return np.asarray(-zero_point * scale.astype(np.float64)).astype(np.float32)
-
-
-#: From floats that are integers to int32.
-Conversion: TypeAlias = Ruled[[Float32Array], Int64Array]
-
-
-@ruled("steps")
-def to_int32_x86(steps: Float32Array) -> Int64Array:
-    """Convert as x86 does: what does not fit becomes the lowest int32."""
-    return float_to_int32_x86(steps)
-
-
-@ruled("clamp(steps, -2**31, 2**31 - 1)")
-def to_int32_arm(steps: Float32Array) -> Int64Array:
-    """Convert as Arm does: what does not fit saturates."""
-    return float_to_int32_saturating(steps)
-
-
-@ruled("clamp(steps, -2**30, 2**30)")
-def to_far_codes(steps: Float32Array) -> Int64Array:
-    """Keep what lies beyond every code there; NaN is beyond the highest."""
-    return np.nan_to_num(np.clip(steps, -(2.0**30), 2.0**30), nan=2.0**30).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from kernels.engine.registry import Kernel
 from kernels.engine.taps import Products, Reads, row
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.profiles import LITERT_OPTIMIZED, LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
+from kernels.softmax_curves import CODES, LITERT_TABLES, MICRO_TABLES, TablePrecision, exp_table, reciprocal_table
 from kernels.softmax_tables import float_table, short_table_to_8_bits
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import (
@@ -41,12 +42,12 @@ from qmath.fixed_point import (
     saturating_rounding_doubling_high_mul,
     wrap_int32,
 )
-from qmath.lookup import AffineMap, interpolate, interpolation_table
+from qmath.lookup import interpolate
 from qmath.multiplier import quantize_multiplier
 from qmath.requantize import DOUBLE_ROUNDING, Factor, Regime
 from qmath.rounding import shift_right_half_up
 from qmath.stages import Note, silent
-from qmath.types import Array, DType, FixedPointMultiplier, Float64Array, FloatType, Int16Array, Int64Array
+from qmath.types import Array, DType, FixedPointMultiplier, Int16Array, Int64Array
 
 #: Integer bits of scaled differences and of the sum of their powers.
 DIFFERENCE_BITS = 5
@@ -212,57 +213,6 @@ def shares(
 
 # --- 16 bits in: tables -------------------------------------------------------------------------------------------
 
-_CODES = float((1 << 16) - 1)
-
-
-def _exp(x: Float64Array) -> Float64Array:
-    return np.asarray(np.exp(x))
-
-
-def _one_over_one_plus(x: Float64Array) -> Float64Array:
-    return np.asarray(1 / (1 + x))
-
-
-def _one_over_one_plus_float32(x: Float64Array) -> Float64Array:
-    real = np.asarray(x, np.float32)
-    return np.asarray(np.float32(1) / (np.float32(1) + real)).astype(np.float64)
-
-
-@dataclass(frozen=True, slots=True)
-class TablePrecision:
-    """Types in which int16 SOFTMAX is prepared.
-
-    Attributes
-    ----------
-    tables
-        Of the steps that make both tables.
-    product
-        Of the input scale times beta.
-
-    """
-
-    tables: FloatType
-    product: FloatType
-
-
-LITERT_TABLES = TablePrecision(FloatType.FLOAT64, FloatType.FLOAT32)
-MICRO_TABLES = TablePrecision(FloatType.FLOAT32, FloatType.FLOAT64)
-
-
-@cache
-def exp_table(precision: FloatType = FloatType.FLOAT64) -> Int16Array:
-    """Tabulate e**x for x from -10 to 0; 32767 stands for 1."""
-    source, target = AffineMap(10 / _CODES, DType.INT16.max), AffineMap(2 / _CODES, 0)
-    return interpolation_table(_exp, source, target, precision.value)
-
-
-@cache
-def reciprocal_table(precision: FloatType = FloatType.FLOAT64) -> Int16Array:
-    """Tabulate 1 / (1 + x) for x from 0 to 1; 32767 stands for 1."""
-    source, target = AffineMap(1 / _CODES, DType.INT16.min), AffineMap(2 / _CODES, 0)
-    function = _one_over_one_plus_float32 if precision is FloatType.FLOAT32 else _one_over_one_plus
-    return interpolation_table(function, source, target, precision.value)
-
 
 @dataclass(frozen=True, slots=True)
 class TableSoftmax(Prepared):
@@ -320,7 +270,7 @@ def _power(difference: Int64Array, op: TableSoftmax, note: Note = silent) -> Int
     code = saturate(wrap_int32(scaled + DType.INT16.max), 16)
     note("place in the table", code, "clamp(scaled + 32767, -32768, 32767)", scaled=scaled)
     powers = interpolate(code, exp_table(op.precision.tables))
-    return note("power", powers, f"~ 32767 * exp((code - 32767) * 10 / {_CODES:.0f})", code=code)
+    return note("power", powers, f"~ 32767 * exp((code - 32767) * 10 / {CODES:.0f})", code=code)
 
 
 def _normalized(powers: Int16Array, op: TableSoftmax, note: Note = silent) -> Int16Array:
@@ -438,7 +388,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         expect_zero_points_of_zero(x, y)
         regime, precision = REGIME[profile], PRECISION[profile]
         with np.errstate(over="ignore"):
-            real = np.float64(precision.product.value(float32_scale(x)) * precision.product.value(beta)) / (10 / _CODES)
+            real = np.float64(precision.product.value(float32_scale(x)) * precision.product.value(beta)) / (10 / CODES)
         return TableSoftmax(regime, regime.encode(np.asarray(real)), precision)
     raise unsupported(op, "; ".join(KERNELS[0].covers))
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels.resize import BLOCK
+from kernels.resize_grid import BLOCK
 from qmath.errors import ModelError, UnsupportedError
 from tests.cells.build import Operand, Result, dtype_of, one_op, vector
 from tests.cells.resize import CELLS
