@@ -1,4 +1,4 @@
-"""The LSTM ops against LiteRT, against loops over Python integers, against goldens, and by hand."""
+"""LSTM and its sequence form against LiteRT, against loops over Python integers, against goldens, and by hand."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from kernels.engine.contract import input_tensor
 from qmath.errors import ModelError, UnsupportedError
 from qmath.stages import silent
 from qmath.types import DType
-from tests.cells import bidirectional_sequence_lstm, lstm, lstm_basic, lstm_narrow
+from tests.cells import lstm, lstm_basic, lstm_narrow
 from tests.kernels.forms import inputs_of, prepare_op, trace
 from tests.kernels.stateful import assert_goldens_of_steps_match, assert_stateful_forms_agree
 from tests.kernels.sweeps import compare_cell, examples
 from tests.oracles import rational, recurrent
 
-CELLS = {**lstm.CELLS, **lstm_narrow.CELLS, **lstm_basic.CELLS, **bidirectional_sequence_lstm.CELLS}
+CELLS = {**lstm.CELLS, **lstm_narrow.CELLS, **lstm_basic.CELLS}
 NAMES = ("input", "forget", "cell", "output")
 #: Scale that makes raw sums of weights and inputs of scale 2**-6 each the gates' codes.
 SIXTH = 2.0**-6
