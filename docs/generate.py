@@ -15,16 +15,25 @@ import pkgutil
 import re
 import sys
 import textwrap
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
+
 import kernels
+import quantref
 from kernels.engine.registry import Kernel
 from kernels.profiles import PROFILES
+from qmath.errors import QuantrefError
+from quantref.names import tensor_keys
 from quantref.support import OpSupport, support_table
 
 DOCS = Path(__file__).resolve().parent
+sys.path.insert(0, str(DOCS.parent))
+from tests.sweep import all_cells  # noqa: E402 - the cases lie in the checkout, not in the distribution
+
 QUIRK = re.compile(r"^\s*Quirk: (.+?)(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
 NOTE = "<!-- Written by docs/generate.py from the docstrings of the kernels. -->\n"
 
@@ -129,6 +138,7 @@ def arithmetic_page(module: ModuleType) -> str:
         steps = steps_of(text)
         if steps:
             lines += [f"## {_title(function)}", "", plain(text.split("\n")[0]), "", plain(textwrap.dedent(steps)), ""]
+    lines += worked_example(ops)
     contract = [text for function, text in texts.items() if function.startswith("prepare")]
     raised = "\n".join(itertools.chain.from_iterable(_raises(text) for text in contract))
     if raised:
@@ -138,6 +148,37 @@ def arithmetic_page(module: ModuleType) -> str:
         lines += ["## Quirks", "", *(f"- {plain(quirk)}" for quirk in found), ""]
     lines += [f"The code: [`kernels/{name}.py`](../../kernels/{name}.py).", ""]
     return "\n".join(lines)
+
+
+def worked_example(ops: tuple[Kernel, ...]) -> list[str]:
+    """Return one output element of a small case, as ``quantref explain`` tells it, or nothing."""
+    for op in ops:
+        cells = [cell for cell in sorted(all_cells()) if cell.split()[0] == op.op]
+        # Integers are what the page is about; among them int8 is the plainest.
+        for cell in sorted(cells, key=lambda name: ("float" in name, "int8" not in name, "hybrid" in name, name)):
+            case = next(all_cells()[cell](np.random.default_rng(zlib.crc32(cell.encode()))))
+            subgraph = case.model.subgraphs[0]
+            output = subgraph.outputs[0]
+            try:
+                found = quantref.run(case.model, case.samples[0])
+                value = next(iter(found.values()))
+                if value.size == 0 or 0 in value.shape:
+                    continue
+                name = tensor_keys(subgraph)[output]
+                index = (0,) * value.ndim
+                told = quantref.explain(case.model, case.samples[0], tensor=name, index=index)
+            except QuantrefError:
+                continue
+            text = re.sub(r"^#", "##", told.to_markdown().strip(), flags=re.MULTILINE)
+            return [
+                "## One number, worked out",
+                "",
+                f"One element of a small {cell}, as `quantref explain` tells it.",
+                "",
+                text,
+                "",
+            ]
+    return []
 
 
 def _title(function: str) -> str:
