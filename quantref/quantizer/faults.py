@@ -13,6 +13,8 @@ from quantref.quantizer.op_support import BROKEN, SUPPORT, WIDE_BIAS_ONLY, Bindi
 from quantref.quantizer.op_table import AFFINE_OPS
 
 _CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
+#: Ops with constants of another type than their activations.
+_WITH_WEIGHTS = frozenset({*AFFINE_OPS, "BATCH_MATMUL", "UNIDIRECTIONAL_SEQUENCE_LSTM", "SVDF"})
 #: Codes that are further from the real value than this many steps stand for something else.
 _STEPS = 2
 #: Scales of biases may differ by this much from the product of the others: they are rounded to float32.
@@ -39,7 +41,7 @@ def find_faults(graph: FloatGraph, layout: Layout, quantized: fbs.Subgraph) -> l
             continue
         op = fbs.view(quantized, operator)
         results = [op.outputs[n] for n, tensor in enumerate(operator.outputs) if tensor in read]
-        checks = (_mixed(op, results), _several_scales(op, results), _weights(op), _bias(op), _broken(op))
+        checks = (_types(op, results), _several_scales(op, results), _weights(op), _bias(op), _broken(op))
         for fault in filter(None, checks):
             found.setdefault(fault, []).append(f"op {number} ({op.name})")
     return _misrepresented(graph, layout) + [f"{_several(ops)}: {fault}" for fault, ops in found.items()]
@@ -50,18 +52,20 @@ def _several(names: list[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _mixed(op: fbs.OpView, results: list[fbs.Tensor]) -> str | None:
-    """Float and codes in one operator, other than float activations with integer weights."""
+def _types(op: fbs.OpView, results: list[fbs.Tensor]) -> str | None:
+    """Types that no kernel takes together, or no scale; float activations with integer weights are fine."""
     operands = [tensor for tensor in op.inputs if tensor is not None]
     activations = [tensor for tensor in operands if not tensor.is_constant]
     codes = [tensor for tensor in (*activations, *results) if tensor.quant is not None]
     floats = [tensor for tensor in (*operands, *results) if tensor.dtype is DType.FLOAT32]
     if codes and floats:
         return f"{codes[0].name!r} is {codes[0].dtype.name.lower()}, but {floats[0].name!r} is float32"
-    types = {tensor.dtype for tensor in codes} - {DType.INT16 if op.name.endswith("LSTM") else None}
+    alike = codes if op.name in _WITH_WEIGHTS else [tensor for tensor in (*operands, *results) if tensor.quant]
+    types = {tensor.dtype for tensor in alike} - {DType.INT16 if op.name.endswith("LSTM") else None}
     if len(types) > 1:
         return f"its operands are of {' and '.join(sorted(dtype.name.lower() for dtype in types))}"
-    return None
+    without_scale = [tensor for tensor in operands if tensor.quant is not None and not np.all(tensor.quant.scale)]
+    return f"{without_scale[0].name!r} has the scale 0" if without_scale else None
 
 
 def _several_scales(op: fbs.OpView, results: list[fbs.Tensor]) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from qmath.scheme import asymmetric_params, symmetric_params
 from qmath.types import DType
 from quantref.quantizer import tflite_lstm
@@ -31,6 +33,9 @@ def why_float(graph: FloatGraph, op: int, dtype: DType) -> str | None:
         return tflite_lstm.why_not(graph, op)
     if not any(True for _ in graph.float_inputs(op)) and not graph.float_outputs(op):
         return "it has no float operands"
+    for _, tensor in graph.float_inputs(op):
+        if graph.is_constant(tensor) and not np.all(np.isfinite(graph.constant(tensor))):
+            return f"{graph.tensors[tensor].name!r} is not finite"
     return _computed_operand(graph, op) if name in AFFINE_OPS else None
 
 

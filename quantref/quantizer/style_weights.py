@@ -112,7 +112,8 @@ def _weights(graph: FloatGraph, op: int, rules: WeightRules) -> list[tuple[Use, 
 
 def _why_float(graph: FloatGraph, op: int, chosen: list[tuple[Use, int, int | None]], rules: WeightRules) -> str | None:
     if chosen:
-        return None
+        wrong = [tensor for _, tensor, _ in chosen if not np.all(np.isfinite(graph.constant(tensor)))]
+        return f"{graph.tensors[wrong[0]].name!r} is not finite" if wrong else None
     constant = [tensor for use, tensor in graph.float_inputs(op) if rules.axis_of(graph, use)[0]]
     sizes = [graph.constant(tensor).size for tensor in constant if graph.is_constant(tensor)]
     if sizes:
