@@ -10,12 +10,12 @@ from functools import partial
 
 import numpy as np
 
-from kernels.engine import delegate, elementwise
+from kernels.engine import delegate, elementwise, micro
 from kernels.engine.contract import expect_count, expect_dtype, input_tensor, output_tensor, unsupported, zero_point_of
 from kernels.engine.elementwise import PlainUnary, expect_zero_points_of_zero, float32_scale
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
-from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
 from qmath.fixed_point import wrap_int32
 from qmath.requantize import DOUBLE_ROUNDING, Factor, Regime, to_codes
 from qmath.stages import Note, silent
@@ -135,7 +135,7 @@ NEG = Kernel(
     "NEG",
     prepare_plain,
     covers=tuple(dtype.name.lower() for dtype in _SIGNED),
-    refusal={XNNPACK: delegate.unary(delegate.FLOATS)},
+    refusal={TFLM: micro.no_int8, XNNPACK: delegate.unary(delegate.FLOATS)},
 )
 SIGN = Kernel("SIGN", prepare_plain, covers=tuple(dtype.name.lower() for dtype in _SIGN))
 KERNELS = (ABS, NEG, SIGN)

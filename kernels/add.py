@@ -16,7 +16,7 @@ import numpy as np
 
 from kernels.add_fixed_point import fixed_point_add
 from kernels.add_rescaled import LEFT_SHIFT, in_blocks, rescaled
-from kernels.engine import delegate
+from kernels.engine import delegate, micro
 from kernels.engine.activation import Activation, quantized_range
 from kernels.engine.contract import (
     choice,
@@ -173,11 +173,12 @@ def _exponents(*tensors: TensorView) -> tuple[int, int, int] | None:
 
 #: What XNNPACK leaves; 21-bit multipliers hold ratios of scales from 2**-10 to 2**8.
 _LEFT = {
+    TFLM: micro.no_uint8,
     XNNPACK: delegate.all_of(
         delegate.binary(delegate.NUMBERS),
         delegate.scale_ratio(0, 2.0**-10, 2.0**8),
         delegate.scale_ratio(1, 2.0**-10, 2.0**8),
-    )
+    ),
 }
 ADD = Kernel(
     "ADD",

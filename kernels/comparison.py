@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from kernels.engine import elementwise
+from kernels.engine import elementwise, micro
 from kernels.engine.contract import (
     expect,
     expect_count,
@@ -30,7 +30,7 @@ from kernels.engine.registry import Kernel
 from kernels.engine.scaling import InputScaling
 from kernels.engine.shifts import SCALAR_SHIFT, VECTOR_SHIFT, EitherWay
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, TFLM, Profile, Rules
 from qmath.multiplier import quantize_multiplier
 from qmath.requantize import DOUBLE_ROUNDING, Regime
 from qmath.stages import Note, Ruled, silent, under
@@ -165,4 +165,12 @@ def _covers(name: str) -> tuple[str, ...]:
     return ("int8", "uint8", "int16", *(("bool",) if name == "NOT_EQUAL" else ()), *plain)
 
 
-KERNELS = tuple(Kernel(name, prepare, covers=_covers(name)) for name in _COMPARE)
+KERNELS = tuple(
+    Kernel(
+        name,
+        prepare,
+        covers=_covers(name),
+        refusal={TFLM: micro.no_scales_of_int16 if name == "GREATER" else micro.no_uint8},
+    )
+    for name in _COMPARE
+)

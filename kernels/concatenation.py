@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from kernels.engine import compile as fast
-from kernels.engine import delegate
+from kernels.engine import delegate, micro
 from kernels.engine.activation import Activation
 from kernels.engine.contract import choice, expect, expect_dtype, input_tensor, option, output_tensor
 from kernels.engine.movement import (
@@ -28,7 +28,7 @@ from kernels.engine.movement import (
 )
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
 from qmath.rounding import TieRule, float_to_int32_x86, round_to_integer
 from qmath.stages import Note, silent
 from qmath.types import Array, DType
@@ -185,7 +185,7 @@ KERNELS = (
         "CONCATENATION",
         prepare,
         covers=in_words(JOINED),
-        refusal={XNNPACK: delegate.concatenation},
+        refusal={TFLM: micro.no_uint8, XNNPACK: delegate.concatenation},
         demands={XNNPACK: delegate.same_scale_and_zero_point},
     ),
 )

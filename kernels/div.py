@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from kernels.engine import delegate, elementwise
+from kernels.engine import delegate, elementwise, micro
 from kernels.engine.activation import Activation, quantized_range
 from kernels.engine.contract import (
     choice,
@@ -36,7 +36,7 @@ from kernels.engine.elementwise import (
 from kernels.engine.registry import Kernel
 from kernels.engine.shifts import divide_by_power_of_two_x86
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
-from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
 from qmath.errors import ModelError
 from qmath.fixed_point import (
     count_leading_zeros,
@@ -197,6 +197,6 @@ KERNELS = (
         "DIV",
         prepare,
         covers=("int8", "uint8", "int16", "int32", "float32"),
-        refusal={XNNPACK: delegate.binary(delegate.FLOATS)},
+        refusal={TFLM: micro.no_uint8, XNNPACK: delegate.binary(delegate.FLOATS)},
     ),
 )

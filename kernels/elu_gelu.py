@@ -113,7 +113,7 @@ def prepare_gelu(op: OpView, profile: Profile) -> Prepared:
     if x.dtype in {DType.INT8, DType.UINT8}:
         return eight_bit(function, x, y, TO_CODES[profile])
     if x.dtype is DType.INT16:
-        return sixteen_bit(function, x, y)
+        return sixteen_bit(function, x, y, profile)
     raise unsupported(op, "; ".join(GELU.covers))
 
 

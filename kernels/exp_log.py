@@ -57,7 +57,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         lowest = np.asarray(np.float32(y.dtype.min - zero_point_of(y)) * float32_scale(y))
     function = exp if op.name == "EXP" else Ruled("float32(log(x))", partial(log_or_lowest, lowest=lowest))
     if x.dtype is DType.INT16:
-        return sixteen_bit(function, x, y)
+        return sixteen_bit(function, x, y, profile)
     return eight_bit(function, x, y, TO_CODES[profile])
 
 

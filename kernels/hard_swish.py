@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from kernels.engine import delegate, elementwise
+from kernels.engine import delegate, elementwise, micro
 from kernels.engine.contract import (
     expect,
     expect_count,
@@ -25,7 +25,7 @@ from kernels.engine.registry import Kernel
 from kernels.engine.shifts import divide_by_power_of_two_16
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.engine.vector import InBlocksUnary
-from kernels.profiles import LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, XNNPACK, Profile, Rules
+from kernels.profiles import LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
 from qmath.errors import ModelError
 from qmath.fixed_point import saturate, saturating_left_shift, saturating_rounding_doubling_high_mul, wrap
 from qmath.multiplier import quantize_multiplier
@@ -225,6 +225,9 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
 
 KERNELS = (
     Kernel(
-        "HARD_SWISH", prepare, covers=("int8", "uint8", "float32"), refusal={XNNPACK: delegate.unary(delegate.FLOATS)}
+        "HARD_SWISH",
+        prepare,
+        covers=("int8", "uint8", "float32"),
+        refusal={TFLM: micro.no_uint8, XNNPACK: delegate.unary(delegate.FLOATS)},
     ),
 )

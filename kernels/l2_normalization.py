@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kernels.engine import micro
 from kernels.engine.activation import Activation
 from kernels.engine.contract import (
     choice,
@@ -28,7 +29,7 @@ from kernels.engine.contract import (
 from kernels.engine.registry import Kernel
 from kernels.engine.taps import Products, Reads, row
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, given
-from kernels.profiles import LITERT_OPTIMIZED, LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import LITERT_OPTIMIZED, LITERT_REFERENCE, TFLM, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import inverse_square_root
 from qmath.requantize import DOUBLE_ROUNDING, Regime, to_codes
@@ -214,5 +215,5 @@ def prepare_local_response(op: OpView, profile: Profile) -> Prepared:
 SYMMETRIC: Rules[bool] = Rules("LOCAL_RESPONSE_NORMALIZATION", {LITERT_REFERENCE: False, LITERT_OPTIMIZED: True})
 
 
-L2 = Kernel("L2_NORMALIZATION", prepare_l2, covers=("int8", "uint8", "float32"))
+L2 = Kernel("L2_NORMALIZATION", prepare_l2, covers=("int8", "uint8", "float32"), refusal={TFLM: micro.no_uint8})
 KERNELS = (L2, Kernel("LOCAL_RESPONSE_NORMALIZATION", prepare_local_response, covers=("float32",)))

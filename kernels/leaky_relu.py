@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from kernels.engine import delegate, elementwise
+from kernels.engine import delegate, elementwise, micro
 from kernels.engine.contract import (
     expect,
     expect_count,
@@ -26,7 +26,7 @@ from kernels.engine.contract import (
 from kernels.engine.elementwise import expect_zero_points_of_zero, float32_scale, less_zero_point
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
-from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
 from qmath.requantize import DOUBLE_ROUNDING, Factor, Regime, to_codes
 from qmath.requantize_vector import EIGHT_BIT_MULTIPLIER
 from qmath.stages import Note, silent, under
@@ -185,6 +185,6 @@ KERNELS = (
         "LEAKY_RELU",
         prepare,
         covers=("int8", "uint8", "int16", "float32"),
-        refusal={XNNPACK: delegate.all_of(delegate.unary(delegate.NUMBERS), _left)},
+        refusal={TFLM: micro.no_uint8, XNNPACK: delegate.all_of(delegate.unary(delegate.NUMBERS), _left)},
     ),
 )

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from kernels.engine import micro
 from kernels.engine.contract import (
     expect,
     expect_count,
@@ -26,7 +27,7 @@ from kernels.engine.elementwise import expect_right_shift, float32_scale
 from kernels.engine.registry import Kernel
 from kernels.engine.taps import Products, Reads, row
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_OPTIMIZED, LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import LITERT_OPTIMIZED, LITERT_REFERENCE, TFLM, Profile, Rules
 from kernels.softmax import DIFFERENCE_BITS, SUM_BITS, ScaledDifferences, below_maximum, powers_and_terms
 from kernels.softmax_tables import log_of_float_table
 from qmath.errors import UnsupportedError
@@ -207,4 +208,4 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     raise unsupported(op, "; ".join(KERNELS[0].covers))
 
 
-KERNELS = (Kernel("LOG_SOFTMAX", prepare, covers=("int8", "uint8", "float32")),)
+KERNELS = (Kernel("LOG_SOFTMAX", prepare, covers=("int8", "uint8", "float32"), refusal={TFLM: micro.no_uint8}),)

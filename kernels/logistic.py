@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from kernels.engine import delegate, elementwise
+from kernels.engine import delegate, elementwise, micro
 from kernels.engine.contract import (
     expect,
     expect_count,
@@ -259,7 +259,7 @@ KERNELS = tuple(
         name,
         prepare,
         covers=("int8", "uint8", "int16", "float32"),
-        refusal={XNNPACK: delegate.unary(delegate.NUMBERS)},
+        refusal={TFLM: micro.no_uint8, XNNPACK: delegate.unary(delegate.NUMBERS)},
     )
     for name in ("LOGISTIC", "TANH")
 )

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels.engine import delegate
+from kernels.engine import delegate, micro
 from kernels.engine.contract import expect_count, expect_dtype, output_tensor, unsupported
 from kernels.engine.elementwise import PlainBinary, expect_broadcast, expect_same_types
 from kernels.engine.registry import Kernel
 from kernels.engine.types import OpView, Prepared
-from kernels.profiles import XNNPACK, Profile
+from kernels.profiles import TFLM, XNNPACK, Profile
 from qmath.types import Array, DType
 
 _TYPES = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.INT64, DType.FLOAT32, DType.FLOAT16)
@@ -53,6 +53,6 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
 
 _COVERS = tuple(dtype.name.lower() for dtype in _TYPES)
 KERNELS = tuple(
-    Kernel(name, prepare, covers=_COVERS, refusal={XNNPACK: delegate.binary(delegate.FLOATS)})
+    Kernel(name, prepare, covers=_COVERS, refusal={TFLM: micro.no_uint8, XNNPACK: delegate.binary(delegate.FLOATS)})
     for name in ("MAXIMUM", "MINIMUM")
 )

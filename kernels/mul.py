@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from kernels.engine import delegate, elementwise
+from kernels.engine import delegate, elementwise, micro
 from kernels.engine.activation import Activation, quantized_range
 from kernels.engine.blocks import binary_blocks, in_place
 from kernels.engine.contract import (
@@ -224,6 +224,7 @@ KERNELS = (
             "complex64",
         ),
         refusal={
+            TFLM: micro.no_uint8,
             XNNPACK: delegate.all_of(delegate.binary(delegate.NUMBERS), delegate.product_ratio(2.0**-16, 2.0**8)),
         },
     ),

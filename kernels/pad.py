@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from kernels.engine import delegate
+from kernels.engine import delegate, micro
 from kernels.engine.contract import (
     checked_shape,
     choice,
@@ -32,7 +32,7 @@ from kernels.engine.movement import (
 )
 from kernels.engine.registry import Kernel
 from kernels.engine.types import OpView, Prepared, TensorView
-from kernels.profiles import XNNPACK, Profile
+from kernels.profiles import TFLM, XNNPACK, Profile
 from qmath.types import Array, DType
 
 #: Most dimensions that PAD takes.
@@ -174,9 +174,9 @@ KERNELS = (
         "PAD",
         prepare_pad,
         covers=in_words(PADDED),
-        refusal={XNNPACK: delegate.padding},
+        refusal={TFLM: micro.no_uint8, XNNPACK: delegate.padding},
         demands={XNNPACK: delegate.same_scale_and_zero_point},
     ),
-    Kernel("PADV2", prepare_pad, covers=in_words(PADDED)),
+    Kernel("PADV2", prepare_pad, covers=in_words(PADDED), refusal={TFLM: micro.no_uint8}),
     Kernel("MIRROR_PAD", prepare_mirror_pad, covers=in_words(COPIED)),
 )

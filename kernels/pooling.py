@@ -20,7 +20,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from kernels.engine import delegate
+from kernels.engine import delegate, micro
 from kernels.engine.activation import Activation, clamp_float, quantized_range
 from kernels.engine.contract import (
     choice,
@@ -38,7 +38,7 @@ from kernels.engine.movement import Movement
 from kernels.engine.registry import Kernel
 from kernels.engine.taps import Fold, Products, Reads, indices
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
-from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
 from qmath.fixed_point import wrap_int32
 from qmath.rounding import divide_half_away
 from qmath.stages import Note, Ruled, silent
@@ -332,12 +332,17 @@ _FLOAT_POOLS = {
 COVERS = ("int8", "uint8", "int16", "float32")
 
 KERNELS = (
-    Kernel("AVERAGE_POOL_2D", prepare, covers=COVERS, refusal={XNNPACK: delegate.pool(delegate.FLOATS)}),
+    Kernel(
+        "AVERAGE_POOL_2D",
+        prepare,
+        covers=COVERS,
+        refusal={TFLM: micro.no_uint8, XNNPACK: delegate.pool(delegate.FLOATS)},
+    ),
     Kernel(
         "MAX_POOL_2D",
         prepare,
         covers=COVERS,
-        refusal={XNNPACK: delegate.pool(delegate.NUMBERS - {DType.FLOAT16})},
+        refusal={TFLM: micro.no_uint8, XNNPACK: delegate.pool(delegate.NUMBERS - {DType.FLOAT16})},
         demands={XNNPACK: delegate.same_scale_and_zero_point},
     ),
     Kernel("L2_POOL_2D", prepare, covers=("float32",)),

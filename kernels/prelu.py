@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from kernels.engine import delegate, elementwise
+from kernels.engine import delegate, elementwise, micro
 from kernels.engine.contract import (
     expect,
     expect_count,
@@ -158,6 +158,9 @@ KERNELS = (
         "PRELU",
         prepare,
         covers=("int8", "uint8", "int16 with slopes of int8", "float32"),
-        refusal={XNNPACK: delegate.all_of(delegate.binary(delegate.FLOATS), delegate.constants(1))},
+        refusal={
+            TFLM: micro.no_uint8,
+            XNNPACK: delegate.all_of(delegate.binary(delegate.FLOATS), delegate.constants(1)),
+        },
     ),
 )

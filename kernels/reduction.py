@@ -14,7 +14,7 @@ from functools import cache, partial
 
 import numpy as np
 
-from kernels.engine import delegate
+from kernels.engine import delegate, micro
 from kernels.engine.contract import expect, scale_of, unsupported, zero_point_of
 from kernels.engine.elementwise import float32_scale
 from kernels.engine.exact import EXACT_FLOAT64, Reach
@@ -353,6 +353,6 @@ PLAIN = (DType.FLOAT32, DType.INT32, DType.INT64)
 COVERS = ("int8", "uint8", "int16", "float32", "int32", "int64")
 
 KERNELS = (
-    Kernel("MEAN", prepare_mean, covers=COVERS, refusal={XNNPACK: delegate.reduction}),
-    Kernel("SUM", prepare_sum, covers=COVERS, refusal={XNNPACK: delegate.reduction}),
+    Kernel("MEAN", prepare_mean, covers=COVERS, refusal={TFLM: micro.no_uint8, XNNPACK: delegate.reduction}),
+    Kernel("SUM", prepare_sum, covers=COVERS, refusal={TFLM: micro.no_uint8, XNNPACK: delegate.reduction}),
 )

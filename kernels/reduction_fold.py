@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.engine import delegate
+from kernels.engine import delegate, micro
 from kernels.engine.contract import expect, scale_of, unsupported, zero_point_of
 from kernels.engine.movement import expect_covered, expect_same_quant, expect_zero_point_zero, in_words
 from kernels.engine.reducing import Reduction, reduction_operands
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, given
-from kernels.profiles import LITERT_OPTIMIZED, LITERT_REFERENCE, XNNPACK, Profile, Rules
+from kernels.profiles import LITERT_OPTIMIZED, LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.requantize import REDUCED_64, Regime
 from qmath.stages import Note
@@ -240,14 +240,14 @@ KERNELS = (
         "REDUCE_MAX",
         prepare_extremum,
         covers=in_words(ORDERED),
-        refusal={XNNPACK: delegate.reduction},
+        refusal={TFLM: micro.no_uint8, XNNPACK: delegate.reduction},
         demands={XNNPACK: delegate.same_scale_and_zero_point},
     ),
     Kernel(
         "REDUCE_MIN",
         prepare_extremum,
         covers=in_words(ORDERED),
-        refusal={XNNPACK: delegate.reduction},
+        refusal={TFLM: micro.no_uint8, XNNPACK: delegate.reduction},
         demands={XNNPACK: delegate.same_scale_and_zero_point},
     ),
     Kernel("REDUCE_PROD", prepare_product, covers=in_words(ORDERED)),

@@ -10,10 +10,10 @@ from functools import partial
 
 import numpy as np
 
-from kernels.engine import delegate, elementwise
+from kernels.engine import delegate, elementwise, micro
 from kernels.engine.contract import expect_count, expect_dtype, input_tensor, output_tensor, unsupported, zero_point_of
 from kernels.engine.elementwise import expect_zero_points_of_zero, float32_scale, less_zero_point
-from kernels.engine.registry import Kernel
+from kernels.engine.registry import Kernel, Refusal
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.profiles import LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
 from qmath.fixed_point import wrap_int32
@@ -177,12 +177,18 @@ def _covers(name: str) -> tuple[str, ...]:
     return (*integers, "float32")
 
 
+def _refusal(name: str) -> dict[Profile, Refusal]:
+    """XNNPACK has no RELU_0_TO_1."""
+    taken: dict[Profile, Refusal] = {} if name == "RELU_0_TO_1" else {XNNPACK: delegate.unary(delegate.FLOATS)}
+    return {TFLM: micro.no_uint8, **taken}
+
+
 KERNELS = tuple(
     Kernel(
         name,
         prepare,
         covers=_covers(name),
-        refusal={} if name == "RELU_0_TO_1" else {XNNPACK: delegate.unary(delegate.FLOATS)},
+        refusal=_refusal(name),
     )
     for name in BOUNDS
 )

@@ -17,7 +17,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from kernels.engine import delegate
+from kernels.engine import delegate, micro
 from kernels.engine.contract import (
     expect,
     expect_count,
@@ -30,7 +30,7 @@ from kernels.engine.contract import (
 from kernels.engine.movement import COPIED, expect_covered, in_words
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
-from kernels.profiles import LITERT_OPTIMIZED, LITERT_REFERENCE, XNNPACK, Profile, Rules
+from kernels.profiles import LITERT_OPTIMIZED, LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
 from kernels.resize_grid import (
     FRACTION_BITS,
     UNIT,
@@ -167,7 +167,13 @@ SIGNED: Rules[Bilinear] = Rules(
     "RESIZE_BILINEAR", {LITERT_REFERENCE: partial(IntegerBilinear, divide=HALF_AWAY), XNNPACK: ShortBilinear}
 )
 UINT8: Rules[Bilinear] = Rules(
-    "RESIZE_BILINEAR", {LITERT_REFERENCE: FloatBilinear, LITERT_OPTIMIZED: WeighedBilinear, XNNPACK: ShortBilinear}
+    "RESIZE_BILINEAR",
+    {
+        LITERT_REFERENCE: FloatBilinear,
+        LITERT_OPTIMIZED: WeighedBilinear,
+        LITERT_OPTIMIZED_ARM64: partial(WeighedBilinear, fused=True),
+        XNNPACK: ShortBilinear,
+    },
 )
 
 
@@ -227,8 +233,8 @@ KERNELS = (
         "RESIZE_BILINEAR",
         prepare_bilinear,
         covers=("int8", "uint8", "int16", "float32"),
-        refusal={XNNPACK: delegate.resizing},
+        refusal={TFLM: micro.no_int16, XNNPACK: delegate.resizing},
         demands={XNNPACK: delegate.same_scale_and_zero_point},
     ),
-    Kernel("RESIZE_NEAREST_NEIGHBOR", prepare_nearest, covers=in_words(CHOSEN)),
+    Kernel("RESIZE_NEAREST_NEIGHBOR", prepare_nearest, covers=in_words(CHOSEN), refusal={TFLM: micro.no_uint8}),
 )

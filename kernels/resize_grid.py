@@ -72,18 +72,24 @@ def fixed_point_neighbours(size: int, wanted: int, grid: Grid) -> Neighbours:
     return Neighbours(_within(lower, size), upper, coordinate - UNIT * lower)
 
 
-def float_neighbours(size: int, wanted: int, grid: Grid) -> Neighbours:
-    """Place rows in float32."""
+def float_neighbours(size: int, wanted: int, grid: Grid, *, fused: bool = False) -> Neighbours:
+    """Place rows in float32; ``fused`` rounds half-pixel coordinates once."""
     spans, parts = (size - 1, wanted - 1) if grid.align_corners and wanted > 1 else (size, wanted)
     scale = np.float32(spans) / np.float32(parts)
     coordinate = np.arange(wanted, dtype=np.float32)
     if grid.half_pixel_centers:
-        coordinate = (coordinate + np.float32(0.5)) * scale - np.float32(0.5)
+        centre = coordinate + np.float32(0.5)
+        coordinate = _less_half_at_once(centre, scale) if fused else centre * scale - np.float32(0.5)
     else:
         coordinate = coordinate * scale
     lower = np.maximum(np.floor(coordinate).astype(np.int64), 0)
     upper = np.minimum(np.ceil(coordinate).astype(np.int64), size - 1)
     return Neighbours(_within(lower, size), upper, coordinate - lower.astype(np.float32))
+
+
+def _less_half_at_once(centre: Array, scale: np.float32) -> Array:
+    """Compute ``centre * scale - 1/2`` with one rounding."""
+    return np.asarray(centre.astype(np.float64) * np.float64(scale) - 0.5).astype(np.float32)
 
 
 def _within(lower: Int64Array, size: int) -> Int64Array:

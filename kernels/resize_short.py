@@ -7,6 +7,7 @@ Source: ``tflite/kernels/internal/optimized/resize_bilinear.h``; XNNPACK ``src/i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -23,10 +24,11 @@ class WeighedBilinear(Prepared):
     """A prepared RESIZE_BILINEAR of uint8 codes whose weights are multiplied out first: LiteRT's optimized kernel."""
 
     grid: Grid
+    fused: bool = False
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`resize_weighed`."""
-        return (resize_weighed(*self._place(inputs), note),)
+        return (resize_weighed(*self._place(inputs), note, fused=self.fused),)
 
     def compile(self, constants: Inputs) -> Runner:
         """Evaluate it in blocks of rows."""
@@ -34,23 +36,26 @@ class WeighedBilinear(Prepared):
 
         def run(inputs: Inputs) -> Outputs:
             x, rows, columns = self._place(inputs)
-            return (in_blocks(x, rows, columns, lambda part: resize_weighed(x, part, columns, silent)),)
+            return (
+                in_blocks(x, rows, columns, lambda part: resize_weighed(x, part, columns, silent, fused=self.fused)),
+            )
 
         return run
 
     def _place(self, inputs: Inputs) -> tuple[Array, Neighbours, Neighbours]:
-        x, rows, columns = placed(inputs, self.grid, float_neighbours)
+        x, rows, columns = placed(inputs, self.grid, partial(float_neighbours, fused=self.fused))
         eightfold = (len(rows.lower), len(columns.lower)) == (8 * x.shape[1], 8 * x.shape[2])
         if self.grid.half_pixel_centers and x.shape[3] % 8 == 0 and eightfold:
             raise UnsupportedError("RESIZE_BILINEAR of uint8 to 8 times the size, by 8 channels, is not covered there")
         return x, rows, columns
 
 
-def resize_weighed(x: Array, rows: Neighbours, columns: Neighbours, note: Note) -> Array:
+def resize_weighed(x: Array, rows: Neighbours, columns: Neighbours, note: Note, *, fused: bool) -> Array:
     """Interpolate between the four codes around each output pixel, in float32.
 
     1. weights: of upper left, upper right, lower left and lower right, each a product of two distances.
-    2. interpolated: the weighed codes added in that order, and 1/2.
+    2. interpolated: the weighed codes added in that order, and 1/2. On Arm products and sums are fused: the upper
+       right one is multiplied first, each of the others is multiplied and added with one rounding.
     3. The fraction is dropped.
 
     Known difference: optimized uint8 RESIZE_BILINEAR of half_pixel_centers to 8 times the size, the number of channels
@@ -62,10 +67,14 @@ def resize_weighed(x: Array, rows: Neighbours, columns: Neighbours, note: Note) 
     above, below = (x.take(lines, 1).astype(np.float32) for lines in (rows.lower, rows.upper))
     a, b = above.take(columns.lower, 2), above.take(columns.upper, 2)
     c, d = below.take(columns.lower, 2), below.take(columns.upper, 2)
-    total = a * ((one - down) * (one - right))
-    total = total + b * ((one - down) * right)
-    total = total + c * (down * (one - right))
-    total = np.asarray(total + d * (down * right) + np.float32(0.5))
+    weights = (one - down) * (one - right), (one - down) * right, down * (one - right), down * right
+    if fused:
+        total = b * weights[1]
+        for code, weight in zip((a, c, d), (weights[0], *weights[2:]), strict=True):
+            total = (code.astype(np.float64) * weight.astype(np.float64) + total).astype(np.float32)
+    else:
+        total = a * weights[0] + b * weights[1] + c * weights[2] + d * weights[3]
+    total = np.asarray(total + np.float32(0.5))
     rule = "~ a * (1 - down) * (1 - right) + b * (1 - down) * right + c * down * (1 - right) + d * down * right + 0.5"
     note("interpolated", total, rule, a=a, b=b, c=c, d=d, down=down, right=right)
     return note("rounded", np.trunc(total), "toward_zero(total)", total=total).astype(np.uint8)

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from kernels.engine import delegate, elementwise
+from kernels.engine import delegate, elementwise, micro
 from kernels.engine.contract import (
     expect,
     expect_count,
@@ -405,9 +405,10 @@ KERNELS = (
         prepare,
         covers=("int8 to int8 and int16", "uint8 to uint8 and int16", "int16", "float32", "float16"),
         refusal={
+            TFLM: micro.no_uint8,
             XNNPACK: delegate.all_of(
                 delegate.options("beta", lambda beta: beta == 1, "1"), delegate.unary(delegate.FLOATS)
-            )
+            ),
         },
     ),
 )

@@ -246,7 +246,7 @@ def _rsqrt(x: TensorView, y: TensorView) -> Prepared:
     if x.dtype is DType.INT16:
         with np.errstate(over="ignore"):
             highest = np.asarray(np.float32(DType.INT16.max) * float32_scale(y))
-        return TableRsqrt(sixteen_bit(partial(inverse_root_or_highest, highest=highest), x, y))
+        return TableRsqrt(sixteen_bit(partial(inverse_root_or_highest, highest=highest), x, y, profile))
     with np.errstate(all="ignore"):
         divisor = np.asarray(np.sqrt(float32_scale(x)) * float32_scale(y)).astype(np.float64)
         factor = quantize_multiplier(1 / divisor)

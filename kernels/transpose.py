@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels.engine import delegate
+from kernels.engine import delegate, micro
 from kernels.engine.contract import (
     expect,
     expect_count,
@@ -18,7 +18,7 @@ from kernels.engine.contract import (
 from kernels.engine.movement import COPIED, Movement, expect_covered, in_words, integers, resolve_axis
 from kernels.engine.registry import Kernel
 from kernels.engine.types import OpView, Prepared
-from kernels.profiles import XNNPACK, Profile
+from kernels.profiles import CMSIS_NN, XNNPACK, Profile
 from qmath.types import Array, DType
 
 #: Most dimensions that the runtime permutes.
@@ -69,7 +69,7 @@ KERNELS = (
         "TRANSPOSE",
         prepare_transpose,
         covers=in_words(TRANSPOSED),
-        refusal={XNNPACK: delegate.transposing},
+        refusal={CMSIS_NN: micro.no_fifth_dimension, XNNPACK: delegate.transposing},
         demands={XNNPACK: delegate.same_scale_and_zero_point},
     ),
 )

@@ -93,7 +93,12 @@ class AffineMap:
 
 
 def interpolation_table(
-    function: RealFunction, source: AffineMap, target: AffineMap, precision: npt.DTypeLike = np.float32
+    function: RealFunction,
+    source: AffineMap,
+    target: AffineMap,
+    precision: npt.DTypeLike = np.float32,
+    *,
+    fused: bool = False,
 ) -> Int16Array:
     """Tabulate a function of an int16 tensor at 513 places, 128 codes apart.
 
@@ -108,6 +113,8 @@ def interpolation_table(
         Parameters of input and output.
     precision
         float32; float64 for the two tables of LiteRT's int16 SOFTMAX.
+    fused
+        Whether a product and the sum it goes into are rounded once, as compilers for Arm make it; in float32.
 
     Returns
     -------
@@ -124,21 +131,31 @@ def interpolation_table(
     step = (input_max - input_min) / number(SEGMENTS)
     steps_per_unit = number(1 << 16) / (output_max - output_min)
     index = np.arange(SEGMENTS + 1).astype(precision)
-    starts = input_min + index[:-1] * step
+    multiply_add = _fused_multiply_add if fused else _multiply_then_add
+    starts = multiply_add(index[:-1], step, input_min)
     with np.errstate(over="ignore", invalid="ignore"):
         value = _evaluate(function, starts, precision)
         middle = _evaluate(function, starts + step / number(2), precision)
-        following = _evaluate(function, input_min + index[1:] * step, precision)
+        following = _evaluate(function, multiply_add(index[1:], step, input_min), precision)
         last = _evaluate(function, input_max.reshape(1), precision)
 
         sample = round_half_away_from_zero(value * steps_per_unit)
-        line_middle = round_half_away_from_zero((following * steps_per_unit + sample) / number(2))
+        line_middle = round_half_away_from_zero(multiply_add(following, steps_per_unit, sample) / number(2))
         error = line_middle - round_half_away_from_zero(middle * steps_per_unit)
         entries = sample - round_half_away_from_zero(error / number(2))
         entries = np.append(entries, round_half_away_from_zero(last * steps_per_unit))
     # A NaN passes the runtime's clamp, and its conversion leaves 0 in the low 16 bits.
     table: Int16Array = np.nan_to_num(np.clip(entries, -(1 << 15), (1 << 15) - 1), nan=0.0).astype(np.int16)
     return table
+
+
+def _multiply_then_add(a: Array, b: Array, c: Array) -> Array:
+    return np.asarray(a * b + c)
+
+
+def _fused_multiply_add(a: Array, b: Array, c: Array) -> Array:
+    """Compute ``a * b + c`` of float32 numbers; the product is exact in float64."""
+    return (a.astype(np.float64) * b.astype(np.float64) + c.astype(np.float64)).astype(np.float32)
 
 
 def interpolate(codes: npt.ArrayLike, table: Int16Array) -> Int16Array:

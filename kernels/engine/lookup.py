@@ -15,7 +15,7 @@ from kernels.engine import elementwise
 from kernels.engine.contract import zero_point_of
 from kernels.engine.elementwise import float32_scale
 from kernels.engine.types import Inputs, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_REFERENCE, XNNPACK, XNNPACK_ARM64, Rules
+from kernels.profiles import LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, XNNPACK, XNNPACK_ARM64, Profile, Rules
 from qmath.lookup import AffineMap, RealFunction, interpolate, interpolation_table
 from qmath.rounding import round_half_away_from_zero
 from qmath.stages import Note, Ruled, ruled, silent
@@ -170,9 +170,13 @@ def eight_bit(function: Tabulated, x: TensorView, y: TensorView, to_codes: ToCod
     )
 
 
-def sixteen_bit(function: RealFunction, x: TensorView, y: TensorView) -> SixteenBitFunction:
+#: Whether the steps that make a table of 16-bit codes fuse products and sums.
+FUSED: Rules[bool] = Rules("tables of int16", {LITERT_REFERENCE: False, LITERT_OPTIMIZED_ARM64: True})
+
+
+def sixteen_bit(function: RealFunction, x: TensorView, y: TensorView, profile: Profile) -> SixteenBitFunction:
     """Prepare a function of an int16 tensor; the table is computed in float32."""
     source = AffineMap(float(float32_scale(x)), zero_point_of(x))
     target = AffineMap(float(float32_scale(y)), zero_point_of(y))
     with np.errstate(all="ignore"):
-        return SixteenBitFunction(interpolation_table(function, source, target))
+        return SixteenBitFunction(interpolation_table(function, source, target, fused=FUSED[profile]))
