@@ -227,7 +227,6 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         The type is not covered.
 
     """
-    del profile
     expect_count(op, {1})
     x, y = input_tensor(op, 0), output_tensor(op)
     expect_dtype(y, x.dtype)
@@ -239,10 +238,10 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         expect_zero_points_of_zero(x, y)
     if op.name == "SQRT":
         return Sqrt(float32_scale(x), zero_point_of(x), float32_scale(y), zero_point_of(y), x.dtype)
-    return _rsqrt(x, y)
+    return _rsqrt(x, y, profile)
 
 
-def _rsqrt(x: TensorView, y: TensorView) -> Prepared:
+def _rsqrt(x: TensorView, y: TensorView, profile: Profile) -> Prepared:
     if x.dtype is DType.INT16:
         with np.errstate(over="ignore"):
             highest = np.asarray(np.float32(DType.INT16.max) * float32_scale(y))
