@@ -29,7 +29,7 @@ from kernels.engine.convolution import fits, with_bias
 from kernels.engine.rows import Rows
 from kernels.engine.taps import Products, Reads
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, TFLM, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.multiplier import scale_ratio
 from qmath.requantize import DOUBLE_ROUNDING, FLOAT64_HALF_AWAY, REDUCED_64, Regime, Requantize
@@ -57,17 +57,24 @@ class Arithmetic:
         The regime of 32-bit and of 64-bit accumulators.
     float32_product
         Whether per-tensor scales of input and weights are multiplied in float32 rather than float64.
+    bias_decides
+        Whether the type of the bias, if there is one, and not ``quantized_bias_type`` says how wide int16 activations
+        accumulate.
 
     """
 
     narrow: Regime
     wide: Regime
     float32_product: bool
+    bias_decides: bool = False
 
 
 ARITHMETIC: Rules[Arithmetic] = Rules(
     "FULLY_CONNECTED",
-    {LITERT_REFERENCE: Arithmetic(FLOAT64_HALF_AWAY, FLOAT64_HALF_AWAY, float32_product=False)},
+    {
+        LITERT_REFERENCE: Arithmetic(FLOAT64_HALF_AWAY, FLOAT64_HALF_AWAY, float32_product=False),
+        TFLM: Arithmetic(DOUBLE_ROUNDING, REDUCED_64, float32_product=True, bias_decides=True),
+    },
 )
 #: Of weights that are stored sparsely or in blocks; and of int16 ones.
 ARITHMETIC_OF_STORED_WEIGHTS: Rules[Arithmetic] = Rules(
@@ -217,7 +224,7 @@ def prepare_integer(
     wide_weights = weights.dtype is DType.INT16
     dense = ARITHMETIC_OF_INT16_WEIGHTS if wide_weights else ARITHMETIC
     arithmetic = (ARITHMETIC_OF_STORED_WEIGHTS if stored else dense)[profile]
-    accumulator, bias_type = _widths(op, x, weights, bias)
+    accumulator, bias_type = _widths(op, x, weights, bias, by_bias=arithmetic.bias_decides)
     scaling = quant_of(weights)
     real_multiplier = _real_multiplier(x, weights, bias, y, arithmetic)
     if x.dtype is DType.INT16:
@@ -234,10 +241,15 @@ def prepare_integer(
     )
 
 
-def _widths(op: OpView, x: TensorView, weights: TensorView, bias: TensorView | None) -> tuple[DType, DType | None]:
+def _widths(
+    op: OpView, x: TensorView, weights: TensorView, bias: TensorView | None, *, by_bias: bool
+) -> tuple[DType, DType | None]:
     """Return the types of accumulator and bias, from the option ``quantized_bias_type`` where activations are int16."""
     accumulator = expected = DType.INT32
-    if x.dtype is DType.INT16:
+    if x.dtype is DType.INT16 and by_bias and bias is not None:
+        expect_dtype(bias, DType.INT32, DType.INT64)
+        accumulator = expected = bias.dtype
+    elif x.dtype is DType.INT16:
         chosen = choice(op, "quantized_bias_type", DType)
         expect(chosen in _BIAS_TYPES, f"quantized_bias_type to be INT32, INT64 or unset, found {chosen.name}")
         unset = chosen is DType.FLOAT32

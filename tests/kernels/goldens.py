@@ -11,8 +11,10 @@ from quantref.difference import difference
 from tests.one_op import run_ours
 
 
-def assert_goldens_match(shared: Path, op: str, runtime: str = "litert_reference") -> int:
-    """Run every golden of an op that the runtime ran, and return how many elements were compared.
+def assert_goldens_match(
+    shared: Path, op: str, runtime: str = "litert_reference", profile: str = "litert-reference"
+) -> int:
+    """Run every golden of an op that the runtime ran under a profile, and return how many elements were compared.
 
     Goldens of several steps, whose leading axis is time, are not for this function.
     """
@@ -23,7 +25,7 @@ def assert_goldens_match(shared: Path, op: str, runtime: str = "litert_reference
             inputs = [golden[f"input_{i}"] for i in range(len([key for key in golden if key.startswith("input_")]))]
         if expected is None:
             continue
-        interpreter = quantref.Interpreter(path.with_suffix(".tflite"))
+        interpreter = quantref.Interpreter(path.with_suffix(".tflite"), profile=profile)
         interpreter.allocate_tensors()
         result = difference(expected, run_ours(interpreter, inputs)[0])
         assert result.mismatches == 0, f"{path.stem}: {result.mismatches} of {result.elements} differ; {result.first}"

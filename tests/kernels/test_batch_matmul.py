@@ -52,8 +52,11 @@ def test_compiled_form_equals_definition(cell, seed):
 
 
 @pytest.mark.shared
-def test_goldens(shared):
-    assert assert_goldens_match(shared, "BATCH_MATMUL") > 10_000
+@pytest.mark.parametrize(
+    "profile", ["litert-reference", "litert-optimized", "litert-optimized-arm64", "tflm", "cmsis-nn"]
+)
+def test_goldens(profile, shared):
+    assert assert_goldens_match(shared, "BATCH_MATMUL", profile.replace("-", "_"), profile) > 10_000
 
 
 @examples(25)

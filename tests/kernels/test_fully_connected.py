@@ -8,10 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fbs
+from kernels.engine import registry
+from kernels.profiles import TFLM
 from qmath.errors import ModelError, UnsupportedError
+from qmath.stages import silent
 from qmath.types import DType
 from tests.cells.fully_connected import CELLS, stored_model
-from tests.kernels.forms import assert_forms_agree, prepare_op, run_forms, trace
+from tests.kernels.forms import assert_forms_agree, inputs_of, prepare_op, run_forms, trace
 from tests.kernels.goldens import assert_goldens_match
 from tests.kernels.sweeps import compare_cell, examples
 from tests.oracles import rational
@@ -68,8 +71,9 @@ def test_compiled_form_equals_definition(cell, seed):
 
 
 @pytest.mark.shared
-def test_goldens(shared):
-    assert assert_goldens_match(shared, "FULLY_CONNECTED") > 40_000
+@pytest.mark.parametrize("profile", ["litert-reference", "tflm", "cmsis-nn"])
+def test_goldens(profile, shared):
+    assert assert_goldens_match(shared, "FULLY_CONNECTED", profile.replace("-", "_"), profile) > 35_000
 
 
 @examples(25)
@@ -111,6 +115,16 @@ def test_ties_of_minus_and_plus_one_and_a_half(types, expected):
     model = model_of([[1]], [0], types=types, x_shape=(4, 1), w=(1.0, 0), bias_scale=(0.5, 0))
     (definition,), (compiled,) = run_forms(model, {"x": np.array([[-3], [-1], [1], [3]], types[0].storage)})
     assert definition.ravel().tolist() == compiled.ravel().tolist() == expected
+
+
+def test_in_tflite_micro_the_bias_says_how_wide_16x8_accumulates():
+    # A multiplier of 1/2 times 1/4: two roundings make 2 of 12 / 8 = 1.5, and -2 of -1.5; one, ties up, makes -1.
+    for bias_type, expected in ((DType.INT32, [-2, 2]), (DType.INT64, [-1, 2])):
+        types = (DType.INT16, DType.INT8, DType.INT16, bias_type)
+        model = model_of([[1]], types=types, x_shape=(2, 1), x=(0.125, 0), w=(1.0, 0), bias_scale=(0.125, 0))
+        prepared = registry.prepare(fbs.view(model.subgraphs[0], 0), TFLM)
+        (y,) = prepared.evaluate(inputs_of(model, {"x": np.array([[-12], [12]], np.int16)}), silent)
+        assert y.ravel().tolist() == expected
 
 
 def test_elements_left_over_are_ignored():
