@@ -26,6 +26,8 @@ _NAMED = 4
 def find_faults(graph: FloatGraph, layout: Layout, quantized: fbs.Subgraph) -> list[str]:
     """Say what is wrong with a quantized graph, one line a kind of fault; empty if nothing is known to be.
 
+    Operators go by their numbers in the quantized graph.
+
     Parameters
     ----------
     graph, layout
@@ -126,7 +128,5 @@ def _misrepresented(graph: FloatGraph, layout: Layout) -> list[str]:
             if not np.all(
                 np.abs(dequantize(form.values, params) - values) <= _STEPS * np.abs(scale) + 1e-6 * np.abs(values)
             ):
-                found.append(
-                    f"{graph.describe(op)}: the codes of {graph.tensors[tensor].name!r} do not stand for its values"
-                )
+                found.append(f"the codes of {graph.tensors[tensor].name!r} do not stand for its values")
     return found
