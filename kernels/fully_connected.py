@@ -33,6 +33,7 @@ from kernels.engine.contract import (
     output_tensor,
     quant_of,
     unsupported,
+    zero_point_of,
 )
 from kernels.engine.float_sums import matmul_in_order
 from kernels.engine.registry import Kernel
@@ -42,7 +43,8 @@ from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, Tens
 from kernels.fully_connected_hybrid import HYBRID_WEIGHTS, prepare_hybrid
 from kernels.fully_connected_integer import BIAS, INTEGER_TYPES, prepare_integer
 from kernels.fully_connected_stored import prepare_shuffled, prepare_sparse
-from kernels.profiles import Profile
+from kernels.profiles import XNNPACK, Profile
+from qmath.errors import UnsupportedError
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Float32Array
 
@@ -147,6 +149,8 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         return prepare_integer(op, rows, activation, profile)
     if bias is not None:
         expect_dtype(bias, DType.FLOAT32)
+    if hybrid and XNNPACK in profile.lineage:
+        raise UnsupportedError("FULLY_CONNECTED with float32 activations and integer weights by XNNPACK is not covered")
     return prepare_hybrid(op, rows, activation) if hybrid else FloatFullyConnected(rows, activation)
 
 
@@ -158,6 +162,29 @@ def _rows(op: OpView, x: TensorView, weights: TensorView) -> Rows:
         last = x.shape[-1] if x.shape else None
         expect(last is not None and depth in {0, last}, f"input rows of {depth} elements, found shape {x.shape}")
     return Rows(depth, units, keep)
+
+
+def _left_by_delegate(op: OpView) -> str | None:
+    """Return why XNNPACK leaves a FULLY_CONNECTED to other kernels.
+
+    Source: ``tflite/delegates/xnnpack/xnnpack_delegate.cc`` (VisitFullyConnectedNode).
+    """
+    x, weights, bias = input_tensor(op, 0), input_tensor(op, 1), optional_input(op, BIAS)
+    hybrid = x.dtype is DType.FLOAT32 and weights.dtype in {DType.INT8, DType.INT4, DType.INT2}
+    signed = x.dtype is DType.INT8 and weights.dtype in {DType.INT8, DType.INT4, DType.INT2}
+    plain = x.dtype is weights.dtype and x.dtype in {DType.FLOAT32, DType.UINT8}
+    if not (hybrid or signed or plain) or output_tensor(op).dtype is not x.dtype:
+        return f"XNNPACK does not take {x.dtype.name} with {weights.dtype.name} weights"
+    if weights.data is None or (bias is not None and bias.data is None):
+        return "XNNPACK takes constant weights and biases alone"
+    if weights.dtype is DType.INT8 and weights.quant is not None and not hybrid and zero_point_of(weights):
+        return "XNNPACK takes weights with zero point 0 alone"
+    multiple = {DType.INT4: 2, DType.INT2: 4}.get(weights.dtype, 1)
+    if weights.shape[-1] % multiple:
+        return f"XNNPACK takes {weights.dtype.name} weights of a depth that is a multiple of {multiple} alone"
+    if weights.dtype is DType.INT2 and weights.quant is not None and not weights.quant.per_axis:
+        return "XNNPACK takes INT2 weights with a scale a unit alone"
+    return None
 
 
 KERNELS = (
@@ -173,5 +200,6 @@ KERNELS = (
             "float32 x int8, uint8, int4 or int2 (hybrid), per-tensor and per-axis; int8 also sparse in blocks of 1x16",
             "float32, weights dense or sparse",
         ),
+        refusal={XNNPACK: _left_by_delegate},
     ),
 )

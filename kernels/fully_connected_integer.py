@@ -6,6 +6,7 @@ Source: ``tflite/kernels/fully_connected.cc``, ``tflite/kernels/internal/referen
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -29,10 +30,29 @@ from kernels.engine.convolution import fits, with_bias
 from kernels.engine.rows import Rows
 from kernels.engine.taps import Products, Reads
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_REFERENCE, TFLM, Profile, Rules
+from kernels.profiles import (
+    LITERT_OPTIMIZED,
+    LITERT_OPTIMIZED_ARM64,
+    LITERT_REFERENCE,
+    TFLM,
+    XNNPACK,
+    XNNPACK_ARM64,
+    Profile,
+    Rules,
+)
 from qmath.errors import UnsupportedError
-from qmath.multiplier import scale_ratio
-from qmath.requantize import DOUBLE_ROUNDING, FLOAT64_HALF_AWAY, REDUCED_64, Regime, Requantize
+from qmath.multiplier import float32_scale_ratio, scale_ratio
+from qmath.requantize import (
+    DOUBLE_ROUNDING,
+    DOUBLE_ROUNDING_HALF_UP,
+    FLOAT32_HALF_EVEN,
+    FLOAT64_HALF_AWAY,
+    REDUCED_64,
+    Float64HalfAway,
+    Regime,
+    Requantize,
+)
+from qmath.requantize_vector import FLOAT32_HALF_EVEN_SATURATING, FLOOR_THEN_HALF_UP, SINGLE_ROUNDING_FLOAT32
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Float64Array, Int64Array
 
@@ -60,6 +80,13 @@ class Arithmetic:
     bias_decides
         Whether the type of the bias, if there is one, and not ``quantized_bias_type`` says how wide int16 activations
         accumulate.
+    unset_is_int32
+        Whether int16 activations accumulate in 32 bits if ``quantized_bias_type`` is unset and the bias is not int64.
+    float32_scale
+        Whether the multiplier is made in float32 throughout.
+    of_uint8, of_one_row
+        The regime of 32-bit accumulators for uint8 activations, and for a single row of at least 8 elements with at
+        least 4 units; None where it is no other.
 
     """
 
@@ -67,12 +94,43 @@ class Arithmetic:
     wide: Regime
     float32_product: bool
     bias_decides: bool = False
+    unset_is_int32: bool = False
+    float32_scale: bool = False
+    of_uint8: Regime | None = None
+    of_one_row: Regime | None = None
+
+    def regime(self, x: TensorView, rows: Rows, accumulator: DType) -> Regime:
+        """Return the regime for an op."""
+        if accumulator is not DType.INT32:
+            return self.wide
+        one_row = math.prod(x.shape) // rows.depth == 1 and rows.units >= 4 and rows.depth >= 8
+        if self.of_one_row and one_row and x.dtype is not DType.INT16:
+            return self.of_one_row
+        return self.of_uint8 if self.of_uint8 and x.dtype is DType.UINT8 else self.narrow
 
 
 ARITHMETIC: Rules[Arithmetic] = Rules(
     "FULLY_CONNECTED",
     {
         LITERT_REFERENCE: Arithmetic(FLOAT64_HALF_AWAY, FLOAT64_HALF_AWAY, float32_product=False),
+        LITERT_OPTIMIZED: Arithmetic(
+            DOUBLE_ROUNDING_HALF_UP, FLOAT64_HALF_AWAY, float32_product=True, unset_is_int32=True
+        ),
+        LITERT_OPTIMIZED_ARM64: Arithmetic(
+            FLOOR_THEN_HALF_UP,
+            FLOAT64_HALF_AWAY,
+            float32_product=True,
+            unset_is_int32=True,
+            of_one_row=DOUBLE_ROUNDING_HALF_UP,
+        ),
+        XNNPACK: Arithmetic(FLOAT32_HALF_EVEN, FLOAT64_HALF_AWAY, float32_product=False, float32_scale=True),
+        XNNPACK_ARM64: Arithmetic(
+            FLOAT32_HALF_EVEN_SATURATING,
+            FLOAT64_HALF_AWAY,
+            float32_product=False,
+            float32_scale=True,
+            of_uint8=SINGLE_ROUNDING_FLOAT32,
+        ),
         TFLM: Arithmetic(DOUBLE_ROUNDING, REDUCED_64, float32_product=True, bias_decides=True),
     },
 )
@@ -224,12 +282,18 @@ def prepare_integer(
     wide_weights = weights.dtype is DType.INT16
     dense = ARITHMETIC_OF_INT16_WEIGHTS if wide_weights else ARITHMETIC
     arithmetic = (ARITHMETIC_OF_STORED_WEIGHTS if stored else dense)[profile]
-    accumulator, bias_type = _widths(op, x, weights, bias, by_bias=arithmetic.bias_decides)
+    accumulator, bias_type = _widths(op, x, weights, bias, arithmetic)
     scaling = quant_of(weights)
-    real_multiplier = _real_multiplier(x, weights, bias, y, arithmetic)
+    regime = arithmetic.regime(x, rows, accumulator)
+    in_float64 = isinstance(regime, Float64HalfAway)
+    real_multiplier = _real_multiplier(
+        x, weights, bias, y, float32_product=arithmetic.float32_product and not in_float64
+    )
+    if arithmetic.float32_scale:
+        real_multiplier = float32_scale_ratio(scale_of(x), quant_of(weights).scale, scale_of(y))
+        real_multiplier = real_multiplier if scaling.per_axis else real_multiplier[0]
     if x.dtype is DType.INT16:
         expect(zero_point_of(x) == zero_point_of(y) == 0, "zero points 0 of int16 tensors, found others")
-    regime = arithmetic.narrow if accumulator is DType.INT32 else arithmetic.wide
     return FullyConnected(
         rows,
         x.dtype,
@@ -242,11 +306,11 @@ def prepare_integer(
 
 
 def _widths(
-    op: OpView, x: TensorView, weights: TensorView, bias: TensorView | None, *, by_bias: bool
+    op: OpView, x: TensorView, weights: TensorView, bias: TensorView | None, arithmetic: Arithmetic
 ) -> tuple[DType, DType | None]:
     """Return the types of accumulator and bias, from the option ``quantized_bias_type`` where activations are int16."""
     accumulator = expected = DType.INT32
-    if x.dtype is DType.INT16 and by_bias and bias is not None:
+    if x.dtype is DType.INT16 and arithmetic.bias_decides and bias is not None:
         expect_dtype(bias, DType.INT32, DType.INT64)
         accumulator = expected = bias.dtype
     elif x.dtype is DType.INT16:
@@ -255,7 +319,8 @@ def _widths(
         unset = chosen is DType.FLOAT32
         expect(unset or bias is None or bias.dtype is chosen, f"a bias of quantized_bias_type {chosen.name}")
         wide_weights = weights.dtype is DType.INT16
-        expected = (DType.INT32 if wide_weights else DType.INT64) if unset else chosen
+        narrow = wide_weights or (arithmetic.unset_is_int32 and (bias is None or bias.dtype is DType.INT32))
+        expected = (DType.INT32 if narrow else DType.INT64) if unset else chosen
         accumulator = DType.INT64 if wide_weights else expected
     if bias is None:
         expect((x.dtype, output_tensor(op).dtype) != (DType.UINT8, DType.INT16), "a bias from UINT8 to INT16")
@@ -271,7 +336,7 @@ _BIAS_TYPES = (DType.FLOAT32, DType.INT32, DType.INT64)
 
 
 def _real_multiplier(
-    x: TensorView, weights: TensorView, bias: TensorView | None, y: TensorView, arithmetic: Arithmetic
+    x: TensorView, weights: TensorView, bias: TensorView | None, y: TensorView, *, float32_product: bool
 ) -> Float64Array:
     """Return input scale times weights scale over output scale, one, or one a unit."""
     scaling = quant_of(weights)
@@ -287,7 +352,7 @@ def _real_multiplier(
         near = abs(product - bias_scale) <= MAX_BIAS_SCALE_ERROR * scale_of(y)
         expect(near, f"the bias's scale to be {product:g}, found {bias_scale:g}")
     expect(product >= 0, f"scales of one sign, found a product of {product:g}")
-    return scale_ratio(scale_of(x), scaling.scale[0], scale_of(y), float32_product=arithmetic.float32_product)
+    return scale_ratio(scale_of(x), scaling.scale[0], scale_of(y), float32_product=float32_product)
 
 
 #: How far the scale of a per-tensor bias may be off, in units of the output's scale.
