@@ -35,7 +35,12 @@ _VERSIONS = {name: versions for names, versions in _BY_TYPE for name in names.sp
 #: Versions of ops with weights, by the types of input, weights and output. int4 weights of DEPTHWISE_CONV_2D would call
 #: for version 7, which LiteRT's resolvers do not know; the kernel takes them in any version.
 _WITH_WEIGHTS: Mapping[str, Mapping[tuple[DType, DType, DType], int]] = {
-    "CONV_2D": {(_INT8, _INT8, _INT8): 3, (_INT8, _INT4, _INT8): 7, (_FLOAT, _INT8, _FLOAT): 2},
+    "CONV_2D": {
+        (_INT8, _INT8, _INT8): 3,
+        (_INT8, _INT4, _INT8): 7,
+        (_FLOAT, _INT8, _FLOAT): 2,
+        (_FLOAT, _INT4, _FLOAT): 2,
+    },
     "DEPTHWISE_CONV_2D": {(_INT8, _INT8, _INT8): 3, (_INT8, _INT4, _INT8): 3, (_FLOAT, _INT8, _FLOAT): 4},
     "FULLY_CONNECTED": {(_INT8, _INT8, _INT8): 4, (_INT8, _INT4, _INT8): 10, (_INT16, _INT4, _INT16): 13},
 }
@@ -64,7 +69,7 @@ def _with_weights(op: fbs.OpView) -> int:
     types = (_dtype(op, 0), _dtype(op, 1), op.outputs[0].dtype)
     if weights is None:
         return 1
-    if types == (_FLOAT, _INT8, _FLOAT):
+    if types in {(_FLOAT, _INT8, _FLOAT), (_FLOAT, _INT4, _FLOAT)}:
         if weights.quant is not None and weights.quant.per_axis:
             return _HYBRID_PER_AXIS[op.name]
         if op.name == "FULLY_CONNECTED":
