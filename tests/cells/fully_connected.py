@@ -121,7 +121,7 @@ def _output_scale(rng: np.random.Generator, natural: float) -> np.float32:
 def _bias(rng: np.random.Generator, dtype: DType, units: int, spread: float) -> Array:
     kind = rng.integers(6)
     if kind == 0:
-        lowest, highest = max(dtype.min, -(2**50)), min(dtype.max, 2**50)
+        lowest, highest = max(dtype.min, -(2**46)), min(dtype.max, 2**46)  # 64-bit rounding is defined below 2**47
         return rng.choice([lowest, highest, 0], units).astype(dtype.storage)
     return rng.normal(0, spread, units).clip(-(2**31), 2**31 - 1).astype(dtype.storage)
 
