@@ -72,6 +72,11 @@ class Regime(abc.ABC):
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply and round; ``factor`` broadcasts along the last axis of ``accumulator``."""
 
+    def at(self, channels: Int64Array, count: int) -> Regime:
+        """Return the regime for an array of some channels, picked by index out of ``count``; most do not care."""
+        del channels, count
+        return self
+
     def explain(self, real_multiplier: Float64Array, factor: Factor, note: Note) -> None:
         """Name the numbers that stand for the real multiplier, as stages."""
         note("factor", np.asarray(_real(factor)), "real_multiplier", real_multiplier=real_multiplier)

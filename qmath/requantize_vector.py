@@ -8,7 +8,7 @@ Source: ``tflite/kernels/internal/optimized/`` (depthwiseconv, neon_tensor_utils
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -174,12 +174,19 @@ class InBlocks(FixedPointRegime):
         Channels of a block, counted from channel 0.
     blocks, rest
         The regimes; both take the same fixed-point multiplier.
+    picked
+        Which channels lie in blocks, where they are picked out of more; None where they are all there, in order.
 
     """
 
     size: int
     blocks: Regime
     rest: Regime
+    picked: tuple[bool, ...] | None = None
+
+    def at(self, channels: Int64Array, count: int) -> InBlocks:
+        """Remember which of the channels lie in blocks."""
+        return replace(self, picked=tuple(bool(inside) for inside in self._in_blocks(count)[channels]))
 
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply by the fixed-point ``factor``, the last axis being channels."""
@@ -194,6 +201,8 @@ class InBlocks(FixedPointRegime):
         return note("rounded", rounded, rule, in_blocks=whole, left_over=left_over, is_in_block=in_blocks)
 
     def _in_blocks(self, channels: int) -> Array:
+        if self.picked is not None:
+            return np.array(self.picked)
         return np.arange(channels) < channels // self.size * self.size
 
     def limit(self, factor: Factor) -> Float64Array:

@@ -102,7 +102,7 @@ def _fitted(
     sign_matters = requantize.activation.min < requantize.zero_point and (form is None or bool(form.away.any()))
     fit = _fit_by_sign if sign_matters else _fit
     fits = [fit(requantize, offset, steps, _scales(requantize, len(offset), dtype, trial)) for trial in SCALE_TRIALS]
-    wrong = np.stack([_wrong_steps(fit, steps).sum(axis=0) for fit in fits])
+    wrong = np.stack([_wrong_steps(fit, steps, reach).sum(axis=0) for fit in fits])
     chosen = _settle_constants(_choose(fits, wrong.argmin(axis=0)), offset, reach, steps)
     return _with_exceptions(chosen, offset, reach, steps)
 
@@ -150,11 +150,16 @@ def _interval(
     )
 
 
-def _wrong_steps(form: FittedForm, steps: Steps) -> BoolArray:
-    """Return for each step and channel whether the form is on the wrong side of it."""
-    reached = form.unclamped(steps.first) >= steps.codes
-    too_early = form.unclamped(steps.first - 1) >= steps.codes
-    wrong: BoolArray = steps.inside & (~reached | too_early)
+def _wrong_steps(form: FittedForm, steps: Steps, reach: Reach) -> BoolArray:
+    """Return for each step and channel whether the form is on the wrong side of it, on either side.
+
+    A step that the sums never come to counts too: the form must not reach its code at the highest sum, or must have
+    reached it at the lowest.
+    """
+    lowest, highest = reach.lowest, reach.highest
+    at_step = form.unclamped(np.clip(steps.first, lowest, highest)) >= steps.codes
+    before = form.unclamped(np.clip(steps.first - 1, lowest, highest)) >= steps.codes
+    wrong: BoolArray = (at_step != (steps.first <= highest)) | (before != (steps.first <= lowest))
     return wrong
 
 
@@ -188,13 +193,14 @@ def _settle_constants(form: FittedForm, offset: Int64Array, reach: Reach, steps:
 
 def _with_exceptions(form: FittedForm, offset: Int64Array, reach: Reach, steps: Steps) -> FittedForm | None:
     """List the sums around each wrong step at which the form errs, or return None if they are too many."""
-    step, channel = np.nonzero(_wrong_steps(form, steps))
+    step, channel = np.nonzero(_wrong_steps(form, steps, reach))
     if not step.size:
         return form
     raw = steps.first[step, channel] + np.arange(-4, 4)[:, None]
     raw = np.clip(raw, reach.lowest[channel], reach.highest[channel])
     multiplier = np.broadcast_to(form.requantize.real_multiplier, offset.shape)[channel]
-    definition = dataclasses.replace(form.requantize, real_multiplier=multiplier)
+    regime = form.requantize.regime.at(channel, len(offset))
+    definition = dataclasses.replace(form.requantize, regime=regime, real_multiplier=multiplier)
     few = FittedForm(
         definition,
         form.bias[channel],
@@ -211,6 +217,8 @@ def _with_exceptions(form: FittedForm, offset: Int64Array, reach: Reach, steps: 
         (int(c), int(a)): code
         for c, a, code in zip(np.broadcast_to(channel, raw.shape)[wrong], raw[wrong], right[wrong], strict=True)
     }
+    if not listed:
+        return form
     if max(Counter(channel for channel, _ in listed).values()) > MAX_EXCEPTIONS:
         return None
     return dataclasses.replace(form, exceptions=Exceptions.of(listed, len(offset), form.bias.dtype))
