@@ -69,8 +69,9 @@ def resize_weighed(x: Array, rows: Neighbours, columns: Neighbours, note: Note, 
     c, d = below.take(columns.lower, 2), below.take(columns.upper, 2)
     weights = (one - down) * (one - right), (one - down) * right, down * (one - right), down * right
     if fused:
-        total = b * weights[1]
-        for code, weight in zip((a, c, d), (weights[0], *weights[2:]), strict=True):
+        total: Array = b * weights[1]
+        others: tuple[tuple[Array, Array], ...] = ((a, weights[0]), (c, weights[2]), (d, weights[3]))
+        for code, weight in others:
             total = (code.astype(np.float64) * weight.astype(np.float64) + total).astype(np.float32)
     else:
         total = a * weights[0] + b * weights[1] + c * weights[2] + d * weights[3]
