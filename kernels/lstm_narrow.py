@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from kernels.engine import exact
+from kernels.engine import exact, libm
 from kernels.engine.float_sums import add_in_order
 from kernels.engine.sequences import Order
 from kernels.engine.types import Inputs, Outputs, Prepared, Runner, given
@@ -262,8 +262,8 @@ def float_logistic(x: Array) -> Int64Array:
 
 
 def float_tanh(x: Array, log2_scale: int) -> Int64Array:
-    """Compute tanh of codes of scale ``2**log2_scale``, correctly rounded to float32."""
-    return _to_int16(np.tanh(x * 2.0**log2_scale).astype(np.float32))
+    """Compute tanh of codes of scale ``2**log2_scale``, in float32."""
+    return _to_int16(libm.tanh(x.astype(np.float32) * np.float32(2.0**log2_scale)))
 
 
 def _to_int16(real: Float32Array) -> Int64Array:

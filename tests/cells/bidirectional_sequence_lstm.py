@@ -52,8 +52,8 @@ def cases(cell: str, weights: DType, asymmetric: bool, rng: np.random.Generator)
         widths = [2 * outputs] if merge else [outputs, outputs]
         ys = [b.tensor(f"y{place}", DType.FLOAT32, (*lead, width)) for place, width in enumerate(widths)]
         options = {
-            "cell_clip": float(rng.uniform(0, 2)) if rng.integers(3) == 0 else 0.0,
-            "proj_clip": float(rng.uniform(0, 1)) if rng.integers(3) == 0 else 0.0,
+            "cell_clip": float(rng.uniform(0.3, 2)) if rng.integers(3) == 0 else 0.0,
+            "proj_clip": float(rng.uniform(0.3, 1)) if rng.integers(3) == 0 else 0.0,
             "merge_outputs": merge,
             "time_major": time_major,
             "fused_activation_function": int(rng.choice([4, 4, 1])),

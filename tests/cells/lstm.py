@@ -186,7 +186,7 @@ def float_cases(form: FloatForm, rng: np.random.Generator) -> Iterator[Case]:
         inputs[18] = b.variable("h", DType.FLOAT32, (v.batch, v.outputs))
         inputs[19] = b.variable("c", DType.FLOAT32, (v.batch, v.cells))
         y = b.tensor("y", DType.FLOAT32, v.shape(v.outputs))
-        options = v.options(rng, clips=(float(rng.uniform(0, 2)), float(rng.uniform(0, 1))))
+        options = v.options(rng, clips=(float(rng.uniform(0.3, 2)), float(rng.uniform(0.3, 1))))
         activation = int(rng.choice([4, 4, 4, 1, 3, 0 if hybrid else 4]))
         used = inputs if v.norm or rng.integers(2) else inputs[:20]
         b.op(
