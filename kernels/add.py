@@ -41,7 +41,7 @@ from kernels.engine.elementwise import (
 from kernels.engine.registry import Kernel
 from kernels.engine.shifts import divide_by_power_of_two_16
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, TensorView, given
-from kernels.profiles import LITERT_OPTIMIZED, LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
+from kernels.profiles import LITERT_OPTIMIZED, LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
 from qmath.fixed_point import saturate
 from qmath.stages import Note, silent
 from qmath.types import ActivationRange, Array, DType
@@ -54,7 +54,12 @@ ADDITION: Rules[AnyScales] = Rules(
 )
 SUBTRACTION: Rules[AnyScales] = Rules(
     "SUB",
-    {LITERT_REFERENCE: rescaled, XNNPACK: fixed_point_add, TFLM: partial(rescaled, float32_multipliers=True)},
+    {
+        LITERT_REFERENCE: rescaled,
+        LITERT_OPTIMIZED_ARM64: partial(rescaled, x86=False),
+        XNNPACK: fixed_point_add,
+        TFLM: partial(rescaled, float32_multipliers=True),
+    },
 )
 #: Whether int16 tensors whose scales are powers of two take a kernel of their own.
 POWERS_OF_TWO: Rules[bool] = Rules("ADD and SUB of int16", {LITERT_REFERENCE: True, TFLM: False})

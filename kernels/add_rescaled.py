@@ -25,6 +25,7 @@ from kernels.engine.scaling import InputScaling, to_common_scale, twice_larger_s
 from kernels.engine.shifts import SCALAR_SHIFT, VECTOR_SHIFT, EitherWay
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.engine.vector import InBlocksBinary, Inner, VectorCode
+from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
 from qmath.multiplier import quantize_multiplier
 from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize
@@ -113,8 +114,14 @@ def _real_multiplier(op: OpView, *, float32: bool) -> Float64Array:
     return real_multiplier
 
 
-def rescaled(op: OpView, activation: ActivationRange, *, float32_multipliers: bool = False) -> Prepared:
-    """Prepare :class:`RescaledAdd`, its multipliers computed in float64 or in float32."""
+def rescaled(
+    op: OpView, activation: ActivationRange, *, float32_multipliers: bool = False, x86: bool = True
+) -> Prepared:
+    """Prepare :class:`RescaledAdd`, its multipliers computed in float64 or in float32.
+
+    Known difference: SUB that shifts by a negative count is covered for x86 alone; on Arm quantref refuses it.
+
+    """
     y, left_shift = output_tensor(op), LEFT_SHIFT[output_tensor(op).dtype]
     first, second = to_common_scale(op, left_shift, DOUBLE_ROUNDING, float32=float32_multipliers)
     real_multiplier = _real_multiplier(op, float32=float32_multipliers)
@@ -125,6 +132,8 @@ def rescaled(op: OpView, activation: ActivationRange, *, float32_multipliers: bo
 
     if op.name == "SUB" and real_multiplier > 1:
         why = f"SUB with twice the larger input scale above 2**{left_shift} output scales"
+        if not x86:
+            raise UnsupportedError(f"{why} shifts by a negative count, which is not covered on Arm")
         return EitherWay(form(SCALAR_SHIFT), form(VECTOR_SHIFT), why)
     expect_right_shift(quantize_multiplier(real_multiplier), "the scale of the sum over the output's")
     return form(DOUBLE_ROUNDING)

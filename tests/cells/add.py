@@ -54,6 +54,29 @@ def overscaled(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
         yield _case(rng, cell, "SUB", dtype, (inputs, inputs, target), options)
 
 
+def far_scales(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
+    """Add where one input weighs so little that the rounding of its scaling decides ties of the other.
+
+    Shapes of every kind of innermost loop, some as long as a block of vector code, some longer, some shorter.
+    """
+    while True:
+        ends = [np.float32(0.125), np.float32(0.125 * 2.0 ** rng.integers(-30, 0) * rng.choice([1, 1.5, 1.25, 1.7]))]
+        rng.shuffle(ends)
+        scales = (*ends, np.float32(max(ends) * rng.choice([1, 2, 4, 8])))
+        params: list[Params] = []
+        for scale in scales:
+            zero_point = 0 if dtype is DType.INT16 else values.zero_point(rng, dtype)
+            params.append({"scale": scale, "zero_point": zero_point})
+        wide = int(rng.integers(1, 40))
+        pairs = [((3, wide), (wide,)), ((3, 1, 20), (3, 11, 1)), ((wide,), (1,)), ((4, wide), (4, wide))]
+        shapes = list(pairs[int(rng.integers(4))])
+        rng.shuffle(shapes)
+        arrays = values.codes(rng, dtype, shapes[0]), values.codes(rng, dtype, shapes[1])
+        options: dict[str, Any] = {"fused_activation_function": 0, "pot_scale_int16": False}
+        model, sample = two_inputs("ADD", arrays, (dtype, dtype), dtype, (params[0], params[1], params[2]), **options)
+        yield Case(f"ADD {dtype.name.lower()} far scales", model, (sample,))
+
+
 def powers_of_two(rng: np.random.Generator, op: str) -> Iterator[Case]:
     """Add int16 tensors whose scales are powers of two."""
     while True:
@@ -103,6 +126,7 @@ def _cells() -> dict[str, Generator]:
             cells[f"{op} plain {dtype.name.lower()}"] = partial(plain, op=op, dtype=dtype)
     for dtype in QUANTIZED:
         cells[f"SUB {dtype.name.lower()} overscaled"] = partial(overscaled, dtype=dtype)
+        cells[f"ADD {dtype.name.lower()} far scales"] = partial(far_scales, dtype=dtype)
     for dtype in (DType.INT16, DType.FLOAT16):
         cells[f"ADD plain {dtype.name.lower()}"] = partial(plain, op="ADD", dtype=dtype)
     return cells

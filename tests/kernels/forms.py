@@ -12,16 +12,16 @@ import fbs
 from kernels.engine import registry
 from kernels.engine.compile import RUNS_UNTIL_SETTLED
 from kernels.engine.types import Inputs, Outputs, Prepared
-from kernels.profiles import LITERT_REFERENCE
+from kernels.profiles import LITERT_REFERENCE, Profile
 from qmath.stages import silent
 from qmath.types import Array
 from quantref.difference import difference
 from tests.cells.case import Case
 
 
-def prepare_op(model: fbs.Model) -> Prepared:
-    """Prepare the first op of a model under the reference profile."""
-    return registry.prepare(fbs.view(model.subgraphs[0], 0), LITERT_REFERENCE)
+def prepare_op(model: fbs.Model, profile: Profile = LITERT_REFERENCE) -> Prepared:
+    """Prepare the first op of a model."""
+    return registry.prepare(fbs.view(model.subgraphs[0], 0), profile)
 
 
 def inputs_of(model: fbs.Model, sample: Mapping[str, Array]) -> list[Array | None]:
@@ -39,12 +39,12 @@ def run_forms(model: fbs.Model, sample: Mapping[str, Array]) -> tuple[Outputs, O
         return prepared.evaluate(inputs, silent), prepared.compile(constants)(inputs)
 
 
-def assert_forms_agree(case: Case) -> int:
+def assert_forms_agree(case: Case, profile: Profile = LITERT_REFERENCE) -> int:
     """Hold the compiled form against the definition on every sample, and return how many elements were compared.
 
     Samples are run again until the compiled form has taken its final shape.
     """
-    prepared, elements = prepare_op(case.model), 0
+    prepared, elements = prepare_op(case.model, profile), 0
     compiled = prepared.compile(inputs_of(case.model, {}))
     for sample in case.samples * -(-(RUNS_UNTIL_SETTLED + 1) // len(case.samples)):
         inputs = inputs_of(case.model, sample)

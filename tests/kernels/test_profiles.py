@@ -1,0 +1,189 @@
+"""Profiles other than the reference: stored outputs of seven runtimes, and LiteRT's other resolvers live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+import pytest
+
+import fbs
+from kernels import profiles
+from kernels.engine.registry import kernel_of, profile_running, registry
+from kernels.engine.vector import Inner, Run, innermost
+from kernels.profiles import Profile
+from qmath.errors import ModelError, UnsupportedError
+from qmath.types import DType
+from quantref.difference import Difference
+from quantref.runtimes import LiteRT, litert_installed
+from tests import goldens, sweep
+from tests.cells.build import Operand, Result, one_op
+from tests.kernels.forms import assert_forms_agree, prepare_op
+from tests.sweep import all_cells
+
+ALL = (
+    profiles.LITERT_OPTIMIZED,
+    profiles.LITERT_OPTIMIZED_ARM64,
+    profiles.XNNPACK,
+    profiles.XNNPACK_ARM64,
+    profiles.TFLM,
+    profiles.CMSIS_NN,
+)
+#: Ops that some runtime computes otherwise than LiteRT's reference kernels, but for convolutions and matrix products.
+OPS = (
+    *("ADD", "ADD_N", "CUMSUM", "DEQUANTIZE", "ELU", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "LOG_SOFTMAX"),
+    *("MAX_POOL_2D", "MEAN", "MUL", "PRELU", "QUANTIZE", "RELU6", "RESIZE_BILINEAR", "SOFTMAX", "SQUARED_DIFFERENCE"),
+    *("SUB", "SUM", "TANH"),
+)
+#: Cells of the sweep that are compared with LiteRT's other resolvers.
+CELLS = (
+    *("ADD int8", "ADD uint8", "ADD int16", "ADD int8 far scales", "ADD uint8 far scales", "ADD int16 far scales"),
+    *("SUB int8", "SUB uint8", "MUL int8", "MUL uint8", "MUL int16", "ADD plain float32", "MUL plain float32"),
+    *("QUANTIZE float32 to int8", "QUANTIZE float32 to int16", "QUANTIZE int8 to int8", "QUANTIZE uint8 to uint8"),
+    *("QUANTIZE int8 to uint8", "DEQUANTIZE int8", "DEQUANTIZE uint8", "DEQUANTIZE int8 per-axis"),
+    *("LOGISTIC int8", "LOGISTIC int16", "TANH uint8", "TANH int16", "ELU int8", "LEAKY_RELU int8", "LEAKY_RELU uint8"),
+    *(
+        "SOFTMAX int8 to int8",
+        "SOFTMAX uint8 to uint8",
+        "SOFTMAX int8 to int16",
+        "LOG_SOFTMAX int8",
+        "LOG_SOFTMAX uint8",
+    ),
+    *("MEAN int8", "MEAN uint8", "MEAN int16", "SUM uint8", "REDUCE_PROD int8", "REDUCE_MAX bool", "REDUCE_MAX int8"),
+    *("RESIZE_BILINEAR int8", "RESIZE_BILINEAR uint8", "MAX_POOL_2D int8", "PAD int8", "CONCATENATION uint8"),
+)
+
+
+@pytest.fixture(scope="module", params=["litert-optimized", "xnnpack"])
+def other_litert(request: pytest.FixtureRequest) -> Iterator[LiteRT]:
+    """LiteRT's optimized kernels without and with the XNNPACK delegate."""
+    if not litert_installed():
+        pytest.skip("ai-edge-litert is not installed")
+    with LiteRT(request.param) as runtime:
+        yield runtime
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("profile", ALL, ids=lambda profile: profile.name)
+def test_goldens(profile: Profile, shared) -> None:
+    total = Difference()
+    for op in OPS:
+        for golden in goldens.goldens(profile, f"{op}__*", shared):
+            found = goldens.compare(golden, profile)
+            assert found.mismatches == 0, f"{golden.path.stem}: {found.mismatches} of {found.elements}: {found.first}"
+            total += found
+    assert total.elements > 100_000
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_live(cell: str, other_litert: LiteRT) -> None:
+    """Compiled form and definition give what the resolver gives, and refuse what it refuses."""
+    rng, result = np.random.default_rng(1), sweep.Result(cell)
+    for case in islice(all_cells()[cell](rng), 30):
+        sweep._compare(case, other_litert, other_litert.runtime.profile, result)
+        if result.elements > 1000:
+            break
+    assert (result.mismatches, result.refused_by_one) == (0, 0), result.notes
+    assert result.elements > 0
+
+
+@pytest.mark.parametrize("profile", ALL, ids=lambda profile: profile.name)
+@pytest.mark.parametrize("cell", ["ADD int8 far scales", "MUL uint8", "QUANTIZE float32 to int8"])
+def test_compiled_form_equals_definition(cell: str, profile: Profile) -> None:
+    rng = np.random.default_rng(7)
+    if "uint8" in cell and profile in {profiles.TFLM, profiles.CMSIS_NN}:
+        pytest.skip("TFLite Micro has no uint8")
+    assert sum(assert_forms_agree(case, profile) for case in islice(all_cells()[cell](rng), 8)) > 0
+
+
+def quantized(scale: float, zero_point: int = 0) -> dict[str, float]:
+    return {"scale": scale, "zero_point": zero_point}
+
+
+def codes(*numbers: int, dtype: DType = DType.INT8, **params: float) -> Operand:
+    return Operand(np.array(numbers, dtype.storage), dtype, params=params)
+
+
+def outputs(profile: Profile, op: str, operands: list[Operand], result: Result, **options: object) -> list[int]:
+    case = one_op(op, op, operands, [result], **options)
+    prepared = prepare_op(case.model, profile)
+    arrays = [operand.array for operand in operands]
+    return prepared.compile([None] * len(arrays))(arrays)[0].tolist()
+
+
+def test_one_tie_six_profiles() -> None:
+    """QUANTIZE of code -2 from scale 1 to 4: minus one half. A block of 16 elements, then one that is left over."""
+    sixteen_and_one = codes(*[-2] * 17, **quantized(1.0))
+    given = {
+        profile.name: outputs(profile, "QUANTIZE", [sixteen_and_one], Result(DType.INT8, quantized(4.0), (17,)))
+        for profile in ALL
+    }
+    away = [-1] * 17
+    assert given["tflm"] == given["cmsis-nn"] == away
+    assert given["litert-optimized"] == given["litert-optimized-arm64"] == [0] * 16 + [-1]
+    assert given["xnnpack"] == given["xnnpack-arm64"] == [0] * 17
+
+
+def test_relu6_of_tflite_micro_ignores_the_output_scale() -> None:
+    x, y = codes(-5, 3, 100, **quantized(0.5)), Result(DType.INT8, quantized(0.25, 7), (3,))
+    assert outputs(profiles.TFLM, "RELU6", [x], y) == [0, 3, 12]
+    assert outputs(profiles.LITERT_OPTIMIZED, "RELU6", [x], y) == [7, 13, 31]
+
+
+def test_cumsum_of_tflite_micro_starts_from_code_0() -> None:
+    x = codes(10, 10, 10, **quantized(1.0, 10))
+    axis = Operand(np.array(0, np.int32), constant=False)
+    given = outputs(
+        profiles.TFLM, "CUMSUM", [x, axis], Result(DType.INT8, quantized(1.0), (3,)), exclusive=False, reverse=False
+    )
+    assert given == [-10, -10, -10]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "loop"),
+    [
+        ((2, 3), (2, 3), Run(Inner.ELEMENTS, 6)),
+        ((3, 7, 5), (5,), Run(Inner.ELEMENTS, 5)),
+        ((1,), (4, 33), Run(Inner.SCALAR, 132)),
+        ((3, 1, 20), (3, 11, 1), Run(Inner.SCALAR, 20)),
+        ((2, 1, 2, 1, 2, 1), (1, 2, 1, 2, 1, 2), Run(Inner.GENERIC, 1)),
+    ],
+)
+def test_innermost_loop(first: tuple[int, ...], second: tuple[int, ...], loop: Run) -> None:
+    assert innermost(first, second) == loop == innermost(second, first)
+
+
+def test_delegate_leaves_what_it_has_no_kernel_for() -> None:
+    def running(op: str, dtype: DType, scale: float, other: float) -> Profile:
+        x = Operand(np.zeros((2, 3), dtype.storage), dtype, params=quantized(scale))
+        case = one_op(op, op, [x, x], [Result(dtype, quantized(other), (2, 3))], fused_activation_function=0)
+        return profile_running(fbs.view(case.model.subgraphs[0], 0), profiles.XNNPACK)
+
+    assert running("ADD", DType.INT8, 1.0, 1.0) is profiles.XNNPACK
+    assert running("ADD", DType.INT8, 1.0, 2.0**-8) is profiles.LITERT_OPTIMIZED
+    assert running("ADD", DType.INT16, 1.0, 1.0) is profiles.LITERT_OPTIMIZED
+    assert running("DIV", DType.INT8, 1.0, 1.0) is profiles.LITERT_OPTIMIZED
+
+
+def test_every_reason_is_a_sentence() -> None:
+    """What a delegate leaves is said in words, for any op of any types."""
+    for name, generator in sorted(all_cells().items())[::25]:
+        case = next(generator(np.random.default_rng(0)))
+        op = fbs.view(case.model.subgraphs[0], 0)
+        reason = kernel_of(op).refused_by(op, profiles.XNNPACK)
+        assert reason is None or reason.split()[0] in {"XNNPACK", "xnnpack"}, (name, reason)
+    assert registry()
+
+
+def test_runtimes_refuse() -> None:
+    x = Operand(np.zeros(4, np.uint8), DType.UINT8, params=quantized(1.0))
+    case = one_op("RELU", "RELU", [x], [Result(DType.UINT8, quantized(1.0), (4,))])
+    with pytest.raises(UnsupportedError, match="TFLite Micro has no RELU of uint8"):
+        prepare_op(case.model, profiles.TFLM)
+    pool = Operand(np.zeros((1, 2, 2, 1), np.int8), DType.INT8, params=quantized(1.0))
+    options = {"padding": 1, "stride_w": 1, "stride_h": 1, "filter_width": 2, "filter_height": 2}
+    case = one_op("MAX_POOL_2D", "MAX_POOL_2D", [pool], [Result(DType.INT8, quantized(2.0))], **options)
+    with pytest.raises(ModelError, match="fails to allocate"):
+        prepare_op(case.model, profiles.XNNPACK)
+    assert prepare_op(case.model, profiles.LITERT_OPTIMIZED)
