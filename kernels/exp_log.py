@@ -1,5 +1,7 @@
 """EXP and LOG.
 
+Known difference: XNNPACK gives 0 for EXP of NaN and infinity for LOG of the largest float32; quantref: NaN and 88.7.
+
 Source: ``tflite/kernels/exp.cc``, ``tflite/kernels/elementwise.cc`` (LogLUTPrepare).
 """
 

@@ -1,5 +1,7 @@
 """MAXIMUM and MINIMUM: of raw codes, whatever the scales.
 
+Known difference: XNNPACK takes NaN beside a number for one or the other, as it broadcasts; quantref follows LiteRT.
+
 Source: ``tflite/kernels/maximum_minimum.cc``.
 """
 

@@ -1,5 +1,7 @@
 """SQRT and RSQRT.
 
+Known difference: XNNPACK gives NaN for RSQRT of 0, and half as much again for SQRT and RSQRT of the largest float32.
+
 Source: ``tflite/kernels/elementwise.cc``, ``tflite/kernels/internal/common.h`` (GetInvSqrtQuantizedMultiplierExp).
 """
 
