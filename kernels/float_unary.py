@@ -2,8 +2,8 @@
 
 LiteRT's reference resolver has no CEIL and no ROUND: the builtin kernels are the reference here.
 
-Known difference: XNNPACK gives NaN for COS and SIN of numbers as large as 1e30, loses digits at 1e8, and its COS and SIN of
-float16 differ in the last bit of up to 7 % of outputs.
+Known difference: XNNPACK gives NaN for COS and SIN of numbers as large as 1e30, loses digits at 1e8, and its COS and
+SIN of float16 differ in the last bit of up to 7 % of outputs.
 
 Source: ``tflite/kernels/elementwise.cc``, ``tflite/kernels/floor.cc``, ``tflite/kernels/ceil.cc``,
 ``tflite/kernels/round.cc``, ``tflite/kernels/internal/reference/round.h``.
