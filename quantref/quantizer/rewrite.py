@@ -78,7 +78,7 @@ class _Rewriter:
             self._place(form)
         self._convert(graph.subgraph.inputs, at_front=True)
         if layout.placement.eager:
-            self._convert(tensor for tensor in range(len(graph.tensors)) if graph.is_constant(tensor))
+            self._convert(self._leading_constants())
         for op, operator in enumerate(graph.operators):
             self._operators.append(self._operator(op, operator))
             if layout.placement.eager:
@@ -106,6 +106,13 @@ class _Rewriter:
         uses = [(use, tensor) for tensor, uses in graph.uses.items() for use in uses]
         read = {tensor for use, tensor in uses if use not in layout.reads and graph.is_constant(tensor)}
         return read | {tensor for tensor in graph.subgraph.outputs if graph.is_constant(tensor)}
+
+    def _leading_constants(self) -> list[int]:
+        """Return constants; states that become constants are among them if they stand before the first result."""
+        first = min((tensor for op in self._graph.operators for tensor in op.outputs if tensor >= 0), default=0)
+        leading = [tensor for tensor in self._forms if self._graph.tensors[tensor].is_variable and tensor < first]
+        constants = [tensor for tensor in range(len(self._graph.tensors)) if self._graph.is_constant(tensor)]
+        return constants + leading
 
     def _operator(self, op: int, operator: fbs.Operator) -> fbs.Operator:
         inputs = tuple(
@@ -141,7 +148,7 @@ class _Rewriter:
             old, name=self._name(form), dtype=form.dtype, buffer=buffer, quantization=_stored(form.params)
         )
         if form.values is not None:
-            tensor = dataclasses.replace(tensor, sparsity=None)
+            tensor = dataclasses.replace(tensor, sparsity=None, is_variable=False)
         if form.tensor in self._taken:
             self._tensors.append(dataclasses.replace(tensor, name=self._unique(tensor.name)))
             return len(self._tensors) - 1
@@ -158,6 +165,7 @@ class _Rewriter:
                 dtype=form.dtype,
                 shape=old.shape,
                 quantization=_stored(form.params),
+                is_variable=old.is_variable,
                 shape_signature=old.shape_signature,
                 has_rank=old.has_rank,
             )

@@ -121,7 +121,9 @@ def _why_float(graph: FloatGraph, op: int, chosen: list[tuple[Use, int, int | No
     return "it has no constant weights" if constant else f"{graph.operators[op].name} has no weights to quantize"
 
 
-def lay_out_float16(graph: FloatGraph, keep_float: KeepFloat, *, only_weights: bool = False) -> Layout:
+def lay_out_float16(
+    graph: FloatGraph, keep_float: KeepFloat, *, only_weights: bool = False, states: bool = False
+) -> Layout:
     """Lay out a graph whose float constants become float16, each with a DEQUANTIZE.
 
     Parameters
@@ -133,13 +135,16 @@ def lay_out_float16(graph: FloatGraph, keep_float: KeepFloat, *, only_weights: b
     only_weights
         Whether only weights are taken, as AI Edge Quantizer does, and values beyond float16 become infinite; else
         every constant, and those values are clamped.
+    states
+        Whether the zeros that states begin with count as constants, so that every invocation begins with them.
 
     """
     placement = Placement(eager=not only_weights)
     layout = Layout(placement=placement, version=_as_they_are if only_weights else schema_version)
     forms: dict[int, Form] = {}
     for op in range(len(graph.operators)):
-        operands = [(use, tensor) for use, tensor in graph.float_inputs(op) if graph.is_constant(tensor)]
+        variables = [tensor for _, tensor in graph.float_inputs(op) if states and graph.tensors[tensor].is_variable]
+        operands = [item for item in graph.float_inputs(op) if graph.is_constant(item[1]) or item[1] in variables]
         if only_weights:
             operands = [(use, tensor) for use, tensor in operands if _is_cast_by_aeq(graph, use)]
         reason = keep_float(op) if operands else "it has no constants to store as float16"
@@ -148,7 +153,8 @@ def lay_out_float16(graph: FloatGraph, keep_float: KeepFloat, *, only_weights: b
             continue
         for use, tensor in operands:
             if tensor not in forms:
-                values = float16_values(graph.constant(tensor), clamp=not only_weights)
+                found = np.zeros(graph.tensors[tensor].shape) if tensor in variables else graph.constant(tensor)
+                values = float16_values(found.astype(np.float32), clamp=not only_weights)
                 forms[tensor] = Form(tensor, DType.FLOAT16, values=values).dequantized()
             layout.reads[use] = forms[tensor]
     return layout

@@ -88,7 +88,7 @@ class TFLiteStyle:
             rules = tflite_dynamic(per_channel=self.per_channel) if self.new_quantizer else tflite_old_dynamic()
             return lay_out_weights(graph, rules, request.keep_float)
         if request.mode is Mode.FLOAT16:
-            return lay_out_float16(graph, request.keep_float)
+            return lay_out_float16(graph, request.keep_float, states=True)
         if request.mode in ACTIVATIONS:
             return self._integer(graph, request)
         raise _no_mode(self, request.mode)

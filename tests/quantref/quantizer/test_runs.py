@@ -56,6 +56,9 @@ def test_style_quantref_runs_with_the_same_integers(name: str, asked: str, share
 @pytest.mark.parametrize(
     ("style", "mode", "names"),
     [
+        ("tflite", "float16", ["convnet", "edge", "lstm", "mixed16", "ties"]),
+        ("tflite", "dynamic", ["convnet", "edge", "lstm", "mixed16", "ties"]),
+        ("aeq", "dynamic", ["convnet", "edge", "lstm", "mixed16", "ties"]),
         ("tflite", "int8", ["convnet", "lstm", "mixed16", "ties"]),
         ("tflite", "16x8", ["convnet", "mixed16", "ties"]),
         ("aeq", "int8", ["convnet", "ties"]),
@@ -67,7 +70,8 @@ def test_the_tools_styles_run_with_the_same_integers(
 ) -> None:
     for name in names:
         model, statistics = calibrated(shared, name)
-        quantized = quantize(model, mode=mode, style=style, statistics=statistics)
+        needed = {"statistics": statistics} if "8" in mode else {}
+        quantized = quantize(model, mode=mode, style=style, **needed)
         assert compare(quantized, random_samples(quantized, 2), litert)
 
 
