@@ -39,8 +39,8 @@ from qmath.stages import silent
 from qmath.types import Array
 from quantref.difference import Difference, difference
 from quantref.runtimes import LiteRT, RuntimeCrashed, RuntimeRefused, RuntimeTimedOut
-from tests import cells
-from tests.cells.case import Case, Generator
+from quantref.vectors import cells
+from quantref.vectors.cells.case import Case, Generator
 
 #: What cases are compared with unless they say otherwise.
 REFERENCE = "litert-reference"
@@ -73,7 +73,7 @@ def all_cells() -> dict[str, Generator]:
     """Return the case generator of every cell."""
     found: dict[str, Generator] = {}
     for module in pkgutil.iter_modules(cells.__path__):
-        found.update(getattr(importlib.import_module(f"tests.cells.{module.name}"), "CELLS", {}))
+        found.update(getattr(importlib.import_module(f"quantref.vectors.cells.{module.name}"), "CELLS", {}))
     return found
 
 

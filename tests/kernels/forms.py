@@ -16,7 +16,7 @@ from kernels.profiles import LITERT_REFERENCE, Profile
 from qmath.stages import silent
 from qmath.types import Array
 from quantref.difference import difference
-from tests.cells.case import Case
+from quantref.vectors.cells.case import Case
 
 
 def prepare_op(model: fbs.Model, profile: Profile = LITERT_REFERENCE) -> Prepared:

@@ -12,7 +12,7 @@ from kernels.engine.types import TensorView
 from qmath.stages import silent
 from qmath.types import Array
 from quantref.difference import difference
-from tests.cells.case import Case
+from quantref.vectors.cells.case import Case
 from tests.kernels.forms import inputs_of, prepare_op
 from tests.one_op import run_ours
 

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import settings
 
 from quantref.runtimes import LiteRT
-from tests.cells.case import Generator
+from quantref.vectors.cells.case import Generator
 from tests.one_op import compare
 
 

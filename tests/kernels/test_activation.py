@@ -11,9 +11,9 @@ from qmath.errors import ModelError, UnsupportedError
 from qmath.lookup import code_table
 from qmath.types import DType, QuantParams
 from quantref.runtimes import LiteRT, litert_installed
-from tests.cells import activation, unary
-from tests.cells.case import Case
-from tests.cells.models import one_input, two_inputs
+from quantref.vectors.cells import activation, unary
+from quantref.vectors.cells.case import Case
+from quantref.vectors.cells.models import one_input, two_inputs
 from tests.kernels.forms import assert_forms_agree, prepare_op, run_forms
 from tests.kernels.goldens import assert_goldens_match
 from tests.one_op import compare

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from qmath.errors import ModelError, UnsupportedError
 from qmath.types import DType
-from tests.cells import add, mul
-from tests.cells.models import two_inputs
+from quantref.vectors.cells import add, mul
+from quantref.vectors.cells.models import two_inputs
 from tests.kernels.forms import assert_forms_agree, prepare_op, run_forms, trace
 from tests.kernels.goldens import assert_goldens_match
 from tests.kernels.sweeps import compare_cell

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import fbs
 from qmath.errors import ModelError, UnsupportedError
 from qmath.types import DType
-from tests.cells import binary
-from tests.cells.models import two_inputs
+from quantref.vectors.cells import binary
+from quantref.vectors.cells.models import two_inputs
 from tests.kernels.forms import assert_forms_agree, prepare_op, run_forms
 from tests.kernels.goldens import assert_goldens_match
 from tests.kernels.sweeps import compare_cell

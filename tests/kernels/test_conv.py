@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import fbs
 from qmath.errors import ModelError, SpecError, UnsupportedError
 from qmath.types import DType
-from tests.cells.conv import CELLS
+from quantref.vectors.cells.conv import CELLS
 from tests.kernels.forms import assert_forms_agree, prepare_op, run_forms, trace
 from tests.kernels.goldens import assert_goldens_match
 from tests.kernels.sweeps import compare_cell, examples

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from qmath.errors import ModelError, UnsupportedError
 from qmath.types import DType
-from tests.cells.build import Operand, Result, dtype_of, one_op, scalar, vector
-from tests.cells.cuts import CELLS
+from quantref.vectors.cells.build import Operand, Result, dtype_of, one_op, scalar, vector
+from quantref.vectors.cells.cuts import CELLS
 from tests.kernels.forms import prepare_op, run_forms
 from tests.kernels.goldens import assert_goldens_match
 from tests.kernels.sweeps import compare_cell, examples

@@ -7,8 +7,8 @@ import pytest
 
 from qmath.errors import ModelError, UnsupportedError
 from qmath.types import DType
-from tests.cells.build import Operand, Result, dtype_of, one_op, scalar, vector
-from tests.cells.detection import CELLS
+from quantref.vectors.cells.build import Operand, Result, dtype_of, one_op, scalar, vector
+from quantref.vectors.cells.detection import CELLS
 from tests.kernels.forms import prepare_op, run_forms
 from tests.kernels.sweeps import compare_cell
 

@@ -15,7 +15,7 @@ from kernels.engine.shifts import divide_by_power_of_two_16
 from qmath.requantize import DOUBLE_ROUNDING, SINGLE_ROUNDING, Requantize
 from qmath.stages import silent
 from qmath.types import ActivationRange, DType
-from tests.cells.models import two_inputs
+from quantref.vectors.cells.models import two_inputs
 from tests.kernels.forms import inputs_of, prepare_op
 
 GRID = np.meshgrid(np.arange(-128, 128), np.arange(-128, 128), indexing="ij")

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from qmath.errors import ModelError, UnsupportedError
 from qmath.types import DType
-from tests.cells.build import Operand, Result, dtype_of, one_op
-from tests.cells.embedding_lookup import CELLS
+from quantref.vectors.cells.build import Operand, Result, dtype_of, one_op
+from quantref.vectors.cells.embedding_lookup import CELLS
 from tests.kernels.forms import assert_forms_agree, prepare_op, run_forms
 from tests.kernels.sweeps import compare_cell, examples
 

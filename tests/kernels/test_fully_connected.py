@@ -13,7 +13,7 @@ from kernels.profiles import TFLM
 from qmath.errors import ModelError, UnsupportedError
 from qmath.stages import silent
 from qmath.types import DType
-from tests.cells.fully_connected import CELLS, stored_model
+from quantref.vectors.cells.fully_connected import CELLS, stored_model
 from tests.kernels.forms import assert_forms_agree, inputs_of, prepare_op, run_forms, trace
 from tests.kernels.goldens import assert_goldens_match
 from tests.kernels.sweeps import compare_cell, examples

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from qmath.errors import ModelError, UnsupportedError
 from qmath.types import DType
 from quantref.runtimes import LiteRT
-from tests.cells.build import Operand, Result, dtype_of, one_op, scalar, vector
-from tests.cells.indexing import CELLS
+from quantref.vectors.cells.build import Operand, Result, dtype_of, one_op, scalar, vector
+from quantref.vectors.cells.indexing import CELLS
 from tests.kernels.forms import prepare_op, run_forms
 from tests.kernels.sweeps import compare_cell, examples
 from tests.one_op import compare

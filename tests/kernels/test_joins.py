@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from qmath.errors import ModelError, UnsupportedError
-from tests.cells.build import Operand, Result, dtype_of, one_op
-from tests.cells.joins import CELLS
+from quantref.vectors.cells.build import Operand, Result, dtype_of, one_op
+from quantref.vectors.cells.joins import CELLS
 from tests.kernels.forms import assert_forms_agree, prepare_op, run_forms, trace
 from tests.kernels.goldens import assert_goldens_match
 from tests.kernels.sweeps import compare_cell

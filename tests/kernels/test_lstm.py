@@ -12,7 +12,7 @@ from kernels.engine.contract import input_tensor
 from qmath.errors import ModelError, UnsupportedError
 from qmath.stages import silent
 from qmath.types import DType
-from tests.cells import lstm, lstm_basic, lstm_narrow
+from quantref.vectors.cells import lstm, lstm_basic, lstm_narrow
 from tests.kernels.forms import inputs_of, prepare_op, trace
 from tests.kernels.stateful import assert_goldens_of_steps_match, assert_stateful_forms_agree
 from tests.kernels.sweeps import compare_cell, examples

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from qmath.errors import ModelError, UnsupportedError
 from qmath.types import DType
-from tests.cells.build import Operand, Result, dtype_of, one_op
-from tests.cells.pooling import CELLS
+from quantref.vectors.cells.build import Operand, Result, dtype_of, one_op
+from quantref.vectors.cells.pooling import CELLS
 from tests.kernels.forms import assert_forms_agree, prepare_op, run_forms, trace
 from tests.kernels.goldens import assert_goldens_match
 from tests.kernels.sweeps import compare_cell, examples

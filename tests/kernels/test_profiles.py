@@ -17,8 +17,8 @@ from qmath.errors import ModelError, UnsupportedError
 from qmath.types import DType
 from quantref.difference import Difference
 from quantref.runtimes import LiteRT, litert_installed
+from quantref.vectors.cells.build import Operand, Result, one_op
 from tests import goldens, sweep
-from tests.cells.build import Operand, Result, one_op
 from tests.kernels.forms import assert_forms_agree, prepare_op
 from tests.sweep import all_cells
 

@@ -11,9 +11,9 @@ import fbs
 from qmath import affine
 from qmath.errors import ModelError, UnsupportedError
 from qmath.types import DType, QuantParams
-from tests.cells import cast, quantize
-from tests.cells.models import one_input
-from tests.cells.unary import CELLS as UNARY
+from quantref.vectors.cells import cast, quantize
+from quantref.vectors.cells.models import one_input
+from quantref.vectors.cells.unary import CELLS as UNARY
 from tests.kernels.forms import assert_forms_agree, prepare_op, run_forms
 from tests.kernels.goldens import assert_goldens_match
 from tests.kernels.sweeps import compare_cell

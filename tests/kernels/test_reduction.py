@@ -13,8 +13,8 @@ from kernels.reduction import SOUND_SUM, quantized_sum
 from qmath.errors import ModelError, UnsupportedError
 from qmath.stages import silent
 from qmath.types import DType
-from tests.cells.build import Operand, Result, dtype_of, one_op, vector
-from tests.cells.reduction import CELLS
+from quantref.vectors.cells.build import Operand, Result, dtype_of, one_op, vector
+from quantref.vectors.cells.reduction import CELLS
 from tests.kernels.forms import assert_forms_agree, prepare_op, run_forms, trace
 from tests.kernels.goldens import assert_goldens_match
 from tests.kernels.sweeps import compare_cell, examples

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from kernels.resize_grid import BLOCK
 from qmath.errors import ModelError, UnsupportedError
-from tests.cells.build import Operand, Result, dtype_of, one_op, vector
-from tests.cells.resize import CELLS
+from quantref.vectors.cells.build import Operand, Result, dtype_of, one_op, vector
+from quantref.vectors.cells.resize import CELLS
 from tests.kernels.forms import assert_forms_agree, prepare_op, run_forms, trace
 from tests.kernels.goldens import assert_goldens_match
 from tests.kernels.sweeps import compare_cell, examples

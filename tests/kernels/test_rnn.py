@@ -11,7 +11,7 @@ import fbs
 from qmath.errors import ModelError, UnsupportedError
 from qmath.stages import silent
 from qmath.types import DType
-from tests.cells.rnn import CELLS
+from quantref.vectors.cells.rnn import CELLS
 from tests.kernels.forms import inputs_of, prepare_op
 from tests.kernels.stateful import assert_stateful_forms_agree
 from tests.kernels.sweeps import compare_cell, examples

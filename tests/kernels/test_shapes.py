@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from kernels.reshape import resolve_shape
 from qmath.errors import ModelError, UnsupportedError
 from qmath.types import DType
-from tests.cells.build import Operand, Result, dtype_of, one_op, scalar, vector
-from tests.cells.shapes import CELLS
+from quantref.vectors.cells.build import Operand, Result, dtype_of, one_op, scalar, vector
+from quantref.vectors.cells.shapes import CELLS
 from tests.kernels.forms import prepare_op, run_forms
 from tests.kernels.goldens import assert_goldens_match
 from tests.kernels.sweeps import compare_cell, examples

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from qmath.errors import ModelError, UnsupportedError
 from qmath.types import DType
-from tests.cells import softmax, unary
-from tests.cells.models import one_input
+from quantref.vectors.cells import softmax, unary
+from quantref.vectors.cells.models import one_input
 from tests.kernels.forms import assert_forms_agree, prepare_op, run_forms
 from tests.kernels.goldens import assert_goldens_match
 from tests.kernels.sweeps import compare_cell

@@ -14,7 +14,7 @@ from kernels.profiles import CMSIS_NN, TFLM
 from qmath.errors import ModelError, UnsupportedError
 from qmath.stages import silent
 from qmath.types import DType
-from tests.cells.svdf import CELLS
+from quantref.vectors.cells.svdf import CELLS
 from tests.kernels.forms import inputs_of, prepare_op, trace
 from tests.kernels.stateful import assert_goldens_of_steps_match, assert_stateful_forms_agree
 from tests.kernels.sweeps import compare_cell, examples

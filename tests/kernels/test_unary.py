@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from qmath.errors import ModelError, UnsupportedError
 from qmath.types import DType
 from quantref.runtimes import LiteRT, litert_installed
-from tests.cells.models import one_input
-from tests.cells.unary import CELLS as ALL
+from quantref.vectors.cells.models import one_input
+from quantref.vectors.cells.unary import CELLS as ALL
 from tests.kernels.forms import assert_forms_agree, prepare_op, run_forms
 from tests.kernels.goldens import assert_goldens_match
 from tests.one_op import compare

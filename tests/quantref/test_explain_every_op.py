@@ -22,8 +22,8 @@ from kernels.engine.registry import registry
 from qmath.errors import QuantrefError
 from qmath.types import Array
 from quantref.explain.explanation import Scalar, Sum
-from tests import cells
-from tests.cells.case import Case, Generator
+from quantref.vectors import cells
+from quantref.vectors.cells.case import Case, Generator
 from tests.oracles.calculator import press
 
 #: Cells of an op that are looked at, and how many cases of a cell may be refused or empty before it is given up.
@@ -35,7 +35,9 @@ def generators() -> dict[str, list[tuple[str, Generator]]]:
     """Return the cells of each op: those with integers first."""
     found: dict[str, list[tuple[str, Generator]]] = defaultdict(list)
     for module in pkgutil.iter_modules(cells.__path__):
-        for cell, generator in getattr(importlib.import_module(f"tests.cells.{module.name}"), "CELLS", {}).items():
+        for cell, generator in getattr(
+            importlib.import_module(f"quantref.vectors.cells.{module.name}"), "CELLS", {}
+        ).items():
             found[cell.split()[0]].append((cell, generator))
     for listed in found.values():
         listed.sort(key=lambda entry: "int8" not in entry[0])

@@ -13,7 +13,7 @@ import quantref as qr
 from kernels import profiles
 from kernels.profiles import Profile
 from qmath.errors import QuantrefError
-from tests.cells.case import Generator
+from quantref.vectors.cells.case import Generator
 from tests.oracles.calculator import press
 from tests.quantref.test_explain_every_op import check_sum, generators, same, with_shapes_of
 
