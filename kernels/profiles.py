@@ -92,6 +92,14 @@ CMSIS_NN = Profile(
     base=TFLM,
 )
 
+#: No runtime's arithmetic: the reference kernels with what is meant where one of them reads memory wrongly.
+LITERT_REFERENCE_SOUND = Profile(
+    "litert-reference-sound",
+    "none; ai-edge-litert 2.3.0 where that reads its memory rightly",
+    "LiteRT's reference kernels, but SUM of int8 and int16 as it is meant",
+    base=LITERT_REFERENCE,
+)
+
 PROFILES: Mapping[str, Profile] = {
     profile.name: profile
     for profile in (
@@ -104,6 +112,8 @@ PROFILES: Mapping[str, Profile] = {
         CMSIS_NN,
     )
 }
+#: Profiles that follow no runtime, and are called by name only.
+VARIANTS: Mapping[str, Profile] = {LITERT_REFERENCE_SOUND.name: LITERT_REFERENCE_SOUND}
 
 
 def profile_named(name: str | Profile) -> Profile:
@@ -117,9 +127,10 @@ def profile_named(name: str | Profile) -> Profile:
     """
     if isinstance(name, Profile):
         return name
-    if name not in PROFILES:
-        raise InputError(f"expected a profile among {', '.join(PROFILES)}, found {name!r}")
-    return PROFILES[name]
+    known = {**PROFILES, **VARIANTS}
+    if name not in known:
+        raise InputError(f"expected a profile among {', '.join(known)}, found {name!r}")
+    return known[name]
 
 
 @dataclass(frozen=True, slots=True)

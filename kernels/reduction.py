@@ -1,7 +1,12 @@
 """MEAN and SUM: elements added along axes; quantized sums are requantized once, at the end.
 
 Quirk: MEAN and SUM of an empty axis give code 0, not the zero point; MEAN of floats gives NaN.
-Quirk: BUILTIN_REF's SUM reads int8 and int16 tensors as uint8, so litert-reference refuses them.
+
+Quirk: BUILTIN_REF's SUM takes int8 codes for uint8 ones, clamps to 0..255 and gives the byte as int8; litert-reference
+does the same, litert-reference-sound what is meant.
+
+Quirk: BUILTIN_REF's SUM of int16 reads the first half of the bytes as uint8 and leaves half of the output unwritten, so
+litert-reference refuses it; litert-reference-sound gives what is meant.
 
 Source: ``tflite/kernels/reduce.cc``, ``internal/reference/reduce.h`` (QuantizedMeanOrSum, Mean, ReduceGeneric).
 """
@@ -9,7 +14,7 @@ Source: ``tflite/kernels/reduce.cc``, ``internal/reference/reduce.h`` (Quantized
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import numpy as np
@@ -24,7 +29,16 @@ from kernels.engine.registry import Kernel
 from kernels.engine.steps import StepForm, quick_form
 from kernels.engine.taps import Products
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_OPTIMIZED, LITERT_REFERENCE, TFLM, XNNPACK, XNNPACK_ARM64, Profile, Rules
+from kernels.profiles import (
+    LITERT_OPTIMIZED,
+    LITERT_REFERENCE,
+    LITERT_REFERENCE_SOUND,
+    TFLM,
+    XNNPACK,
+    XNNPACK_ARM64,
+    Profile,
+    Rules,
+)
 from kernels.reduction_float import (
     OPTIMIZED_SUM,
     XNNPACK_ARM_SCALE,
@@ -90,24 +104,28 @@ class SumRule:
     regime
         Of the requantization.
     types
-        Element types whose memory it reads correctly.
+        Element types whose memory it reads rightly.
+    misread
+        Element types whose codes it takes for uint8 ones, byte for byte.
 
     """
 
     regime: Regime
     types: tuple[DType, ...]
+    misread: tuple[DType, ...] = ()
 
 
 QUANTIZED = (DType.INT8, DType.UINT8, DType.INT16)
 #: SUM as it is meant, and as TFLite Micro computes it.
 SOUND_SUM = SumRule(DOUBLE_ROUNDING, QUANTIZED)
 #: SUM of BUILTIN_REF: its kernel is instantiated for uint8 whatever the tensor holds.
-SUM_OF_UINT8 = SumRule(DOUBLE_ROUNDING, (DType.UINT8,))
+SUM_OF_BYTES = SumRule(DOUBLE_ROUNDING, (DType.UINT8,), misread=(DType.INT8,))
 
 SUM: Rules[SumRule | FloatScale] = Rules(
     "SUM",
     {
-        LITERT_REFERENCE: SUM_OF_UINT8,
+        LITERT_REFERENCE: SUM_OF_BYTES,
+        LITERT_REFERENCE_SOUND: SOUND_SUM,
         LITERT_OPTIMIZED: OPTIMIZED_SUM,
         XNNPACK: XNNPACK_SCALE,
         XNNPACK_ARM64: XNNPACK_ARM_SCALE,
@@ -224,6 +242,44 @@ def reduce_codes(x: Array, axes: Array, op: QuantizedReduction, note: Note = sil
 
 
 @dataclass(frozen=True, slots=True)
+class SumOfBytes(Prepared):
+    """A prepared SUM of int8 whose runtime takes the memory of both tensors for uint8.
+
+    Attributes
+    ----------
+    bytes
+        The SUM of uint8 that it does.
+
+    """
+
+    bytes: QuantizedReduction
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Read int8 codes as uint8 (-1 is 255), sum them (:func:`reduce_codes`), give the sum's byte as int8."""
+        codes = note("code taken for uint8", given(inputs, 0).view(np.uint8))
+        return (reduce_codes(codes, given(inputs, 1), self.bytes, note).view(np.int8),)
+
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return the bytes that are added."""
+        keep_dims = self.bytes.keep_dims
+        return folded(given(inputs, 0), given(inputs, 1), index, keep_dims=keep_dims, source="code taken for uint8")
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Do the SUM of uint8 in its quick form."""
+        run_bytes = self.bytes.compile(constants)
+
+        def run(inputs: Inputs) -> Outputs:
+            (y,) = run_bytes((given(inputs, 0).view(np.uint8), *inputs[1:]))
+            return (y.view(np.int8),)
+
+        return run
+
+    def requantizations(self, inputs: Inputs) -> Mapping[str, Requantize]:
+        """Return that of the sum of bytes."""
+        return self.bytes.requantizations(inputs)
+
+
+@dataclass(frozen=True, slots=True)
 class PlainReduction(Prepared):
     """A prepared MEAN or SUM of plain numbers.
 
@@ -314,21 +370,23 @@ def prepare_sum(op: OpView, profile: Profile) -> Prepared:
 
 def quantized_sum(
     x: TensorView, y: TensorView, rule: SumRule, profile: Profile, *, keep_dims: bool
-) -> QuantizedReduction:
+) -> QuantizedReduction | SumOfBytes:
     """Prepare a SUM of codes by a rule.
 
     Raises
     ------
     UnsupportedError
-        The runtime reads tensors of this type wrongly.
+        The runtime's result depends on what lies in memory.
 
     """
-    if x.dtype not in rule.types:
+    if x.dtype not in (*rule.types, *rule.misread):
         raise UnsupportedError(
-            f"SUM of {x.dtype.name} has no meaningful result under the profile {profile.name}: its runtime "
-            f"({profile.runtime}) reads the codes as {' or '.join(dtype.name for dtype in rule.types)}"
+            f"SUM of {x.dtype.name} has no result under the profile {profile.name}: its runtime ({profile.runtime}) "
+            f"reads half of the bytes, as {rule.types[0].name}, and leaves half of the output as it finds it; the "
+            f"profile {LITERT_REFERENCE_SOUND.name} gives the sum that is meant"
         )
-    return _quantized(x, y, lambda _: rule.regime, keep_dims=keep_dims)
+    prepared = _quantized(x, y, lambda _: rule.regime, keep_dims=keep_dims)
+    return SumOfBytes(replace(prepared, dtype=DType.UINT8)) if x.dtype in rule.misread else prepared
 
 
 def _float_scaled(

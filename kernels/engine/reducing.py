@@ -72,13 +72,20 @@ class Reduction:
 
 
 def folded(
-    x: Array, axes: Array, index: tuple[int, ...], *, keep_dims: bool, stage: str = "sum", fold: Fold = Fold.SUM
+    x: Array,
+    axes: Array,
+    index: tuple[int, ...],
+    *,
+    keep_dims: bool,
+    source: int | str = 0,
+    stage: str = "sum",
+    fold: Fold = Fold.SUM,
 ) -> Products:
-    """Return the elements that a reduction makes one output of."""
+    """Return the elements, of an input slot or an earlier stage, that a reduction makes one output of."""
     reduction = Reduction.of(x.shape, axes, keep_dims=keep_dims)
     output = int(np.ravel_multi_index(index, reduction.output_shape)) if index else 0
     positions = reduction.rows(np.arange(x.size).reshape(x.shape))[:, output]
-    return Products((Reads(0, unravelled(positions, x.shape)),), stage=stage, fold=fold)
+    return Products((Reads(source, unravelled(positions, x.shape)),), stage=stage, fold=fold)
 
 
 def reduction_operands(op: OpView) -> tuple[TensorView, TensorView, bool]:

@@ -43,7 +43,7 @@ def reductions(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Case
 
 _TYPES = {
     "MEAN": (*CODES, DType.FLOAT32, DType.INT32, DType.INT64),
-    "SUM": (DType.UINT8, DType.FLOAT32, DType.INT32, DType.INT64),
+    "SUM": (DType.INT8, DType.UINT8, DType.FLOAT32, DType.INT32, DType.INT64),
     "REDUCE_MAX": (*CODES, DType.FLOAT32, DType.INT32, DType.INT64, DType.BOOL),
     "REDUCE_MIN": (*CODES, DType.FLOAT32, DType.INT32, DType.INT64, DType.BOOL),
     "REDUCE_PROD": (DType.INT8, DType.INT16, DType.FLOAT32, DType.INT32, DType.INT64),
