@@ -84,7 +84,8 @@ def powers_of_two(rng: np.random.Generator, op: str) -> Iterator[Case]:
         shifts = [0, int(rng.integers(0, 16))]
         rng.shuffle(shifts)
         params = [{"scale": np.float32(2.0 ** (output - shift))} for shift in (*shifts, 0)]
-        options = {"fused_activation_function": int(rng.choice([0, 0, 1, 2, 3])), "pot_scale_int16": True}
+        activation = int(rng.choice([0, 0, 1, 2, 3]))
+        options: dict[str, Any] = {"fused_activation_function": activation, "pot_scale_int16": True}
         shape = values.shape(rng)
         arrays = values.codes(rng, DType.INT16, (*shape, 40)), values.codes(rng, DType.INT16, (*shape, 40))
         types = (DType.INT16, DType.INT16)
@@ -98,7 +99,7 @@ def plain(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Case]:
         shapes = values.broadcast_pair(rng)
         first, second = (values.plain(rng, dtype, shape) for shape in shapes)
         activation = 0 if dtype is DType.COMPLEX64 else rng.choice([0, 0, 1, 2, 3])
-        options = {"fused_activation_function": int(activation)}
+        options: dict[str, Any] = {"fused_activation_function": int(activation)}
         model, sample = two_inputs(op, (first, second), (dtype, dtype), dtype, **options)
         yield Case(f"{op} plain {dtype.name.lower()}", model, (sample,))
 

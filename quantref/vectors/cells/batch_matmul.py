@@ -78,8 +78,9 @@ def cases(form: Form, rng: np.random.Generator) -> Iterator[Case]:
         else:
             slots.append(b.input("w", form.right, right, **quantized))
         y = b.tensor("y", form.y, (), **_params(form.y, y_scale, zeros[2]))
-        asymmetric = {"asymmetric_quantize_inputs": form.asymmetric}
-        b.op("BATCH_MATMUL", slots, [y], version=4, adj_x=swap_left, adj_y=swap_right, **asymmetric)
+        options: dict[str, Any] = {"adj_x": swap_left, "adj_y": swap_right}
+        options["asymmetric_quantize_inputs"] = form.asymmetric
+        b.op("BATCH_MATMUL", slots, [y], version=4, **options)
         samples = []
         for _ in range(2):
             sample = {"x": _values(rng, form.left, left)}

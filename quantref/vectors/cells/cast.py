@@ -25,7 +25,7 @@ def _numbers(rng: np.random.Generator, dtype: DType) -> Array:
         return x
     with np.errstate(over="ignore"):
         ends = (rng.choice(_ENDS, shape) * rng.choice([-1, 1], shape)).astype(dtype.storage)
-        return np.where(rng.random(shape) < 0.3, ends, x * dtype.storage.type(100))
+        return np.asarray(np.where(rng.random(shape) < 0.3, ends, x * dtype.storage.type(100)), dtype.storage)
 
 
 def cast(rng: np.random.Generator, source: DType, target: DType) -> Iterator[Case]:

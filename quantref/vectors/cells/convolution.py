@@ -138,7 +138,8 @@ def _multiplier(rng: np.random.Generator, form: Form, layout: Layout) -> float:
 def filter_codes(rng: np.random.Generator, dtype: DType, shape: tuple[int, ...]) -> Array:
     """Choose a filter: codes, sometimes all at one end; or floats."""
     if dtype is DType.FLOAT32:
-        return (values.floats(rng, shape) / np.sqrt(np.prod(shape))).astype(np.float32)
+        spread = values.floats(rng, shape) / np.sqrt(np.prod(shape))
+        return np.asarray(spread, np.float32)
     if rng.integers(10) == 0:
         return np.full(shape, rng.choice([dtype.min, dtype.max]), dtype.storage)
     return values.codes(rng, dtype, shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def strided_slices(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
         x = _operand(rng, dtype, shape)
         constant = bool(rng.integers(2))
         operands = [x, *(vector(*numbers, constant=constant) for numbers in (begin, end, strides))]
-        options = {f"{name}_mask": mask for name, mask in masks.items()}
+        options: dict[str, Any] = {f"{name}_mask": mask for name, mask in masks.items()}
         result = Result(dtype, x.params)
         yield one_op(f"STRIDED_SLICE {dtype.name.lower()}", "STRIDED_SLICE", operands, [result], **options)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-from qmath.types import DType
+from qmath.types import Array, DType
 from quantref.vectors.cells import values
 from quantref.vectors.cells.build import Operand, Result, one_op, scalar, vector
 from quantref.vectors.cells.case import Case, Generator
@@ -20,11 +21,13 @@ def suppressions(rng: np.random.Generator, *, soft: bool) -> Iterator[Case]:
         count = int(rng.integers(1, 60))
         corners = rng.uniform(0, 4, (count, 2))
         boxes = np.concatenate([corners, corners + rng.uniform(-2, 2, (count, 2))], 1).astype(np.float32)
-        scores = rng.random(count).astype(np.float32)
+        scores: Array = rng.random(count).astype(np.float32)
         if rng.integers(2):
             scores = np.round(scores * 8).astype(np.float32) / 8
-        limits = [Operand(np.float32(rng.choice([0.0, 0.3, 0.5])), constant=bool(rng.integers(2))) for _ in range(2)]
-        sigma = [Operand(np.float32(rng.choice([0.0, 0.5])))] if soft else []
+        limits = [
+            Operand(np.array(rng.choice([0.0, 0.3, 0.5]), np.float32), constant=bool(rng.integers(2))) for _ in range(2)
+        ]
+        sigma = [Operand(np.array(rng.choice([0.0, 0.5]), np.float32))] if soft else []
         most = scalar(int(rng.integers(1, 70)), constant=bool(rng.integers(2)))
         results = [Result(DType.INT32), *([Result(DType.FLOAT32)] if soft else []), Result(DType.INT32)]
         yield one_op(op, op, [Operand(boxes), Operand(scores), most, *limits, *sigma], results)
@@ -49,7 +52,7 @@ def convolutions(rng: np.random.Generator, *, transposed: bool) -> Iterator[Case
             operands = [shape, operands[1], operands[0]]
         if rng.integers(2):
             operands.append(Operand(values.floats(rng, (out_c,)), constant=True))
-        options = {f"stride_{axis}": stride for axis, stride in zip("dhw", strides, strict=True)}
+        options: dict[str, Any] = {f"stride_{axis}": stride for axis, stride in zip("dhw", strides, strict=True)}
         options |= {f"dilation_{axis}_factor": step for axis, step in zip("dhw", dilations, strict=True)}
         options |= {"padding": int(not same), "fused_activation_function": int(rng.choice([0, 1, 3]))}
         yield one_op(f"{op} float32", op, operands, [Result(DType.FLOAT32)], **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ def cases(cell: str, table: DType, output: DType, per_axis: bool, rng: np.random
         scale = [values.scale(rng, -20, 3) for _ in range(rows if per_axis and rows > 1 else 1)]
         quantized = {"scale": scale, "zero_point": 0} if table in CODES else {}
         w = b.constant("w", build.elements(rng, table, (rows, *columns)), table, **quantized)
-        same = {"scale": scale[0]} if output in CODES else {}
+        same: dict[str, Any] = {"scale": scale[0]} if output in CODES else {}
         y = b.tensor("y", output, (1, *columns), **same)
         b.op("EMBEDDING_LOOKUP", [x, w], [y], version=4)
         samples = [rng.integers(0, rows, rng.integers(0, 30)).astype(np.int32) for _ in range(3)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -86,7 +87,7 @@ def cumsums(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     while True:
         x = _operand(rng, dtype, (*shape_of(rng), int(rng.integers(1, 9))))
         axis = scalar(int(rng.integers(-x.array.ndim, x.array.ndim)), constant=bool(rng.integers(2)))
-        options = {"exclusive": bool(rng.integers(2)), "reverse": bool(rng.integers(2))}
+        options: dict[str, Any] = {"exclusive": bool(rng.integers(2)), "reverse": bool(rng.integers(2))}
         yield one_op(f"CUMSUM {dtype.name.lower()}", "CUMSUM", [x, axis], [Result(dtype)], **options)
 
 

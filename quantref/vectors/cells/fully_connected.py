@@ -170,7 +170,7 @@ def _reals(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     if kind < 4:
         halves = rng.integers(-254, 255, shape) / 2
         halves.flat[0] = rng.choice([-127, 127, 127.5])
-        return (halves * 2.0 ** float(rng.integers(-4, 4))).astype(np.float32)
+        return np.asarray(halves * 2.0 ** float(rng.integers(-4, 4)), np.float32)
     return values.floats(rng, shape)
 
 
@@ -187,7 +187,7 @@ def stored_model(
     """Build a model whose weights (units, depth) are stored in blocks of 1 x ``block``, all-zero ones left out."""
     units, depth = weights.shape
     blocks = weights.reshape(units, depth // block, block)
-    kept = blocks.any(axis=2)
+    kept: Array = np.asarray(blocks.any(axis=2))
     levels = [
         sparsity.DimensionMetadata(0, units),
         sparsity.DimensionMetadata(1, 0, np.append(0, kept.sum(axis=1).cumsum()).astype(np.int32), _columns(kept)),
@@ -208,7 +208,7 @@ def stored_model(
     if bias is not None:
         b_scale = {} if float_input else {"scale": np.float32(x_scale) * np.asarray(scales, np.float32)}
         slots.append(b.constant("b", bias, DType.FLOAT32 if float_input else DType.INT32, **b_scale))
-    out = {}
+    out: dict[str, Any] = {}
     if not float_input:
         natural = x_scale * scales[0] * np.sqrt(depth) * 2.0**7
         out = {"scale": _output_scale(rng, natural), "zero_point": values.zero_point(rng, DType.INT8)}

@@ -108,7 +108,7 @@ def integer_cases(cell: str, sequence: bool, rng: np.random.Generator) -> Iterat
             inputs[16] = b.constant("proj", codes, scale=scale)
             if rng.integers(2):
                 inputs[17] = b.constant("projb", rng.integers(-9999, 9999, v.outputs).astype(np.int32), scale=1.0)
-        h = {"scale": h_scale, "zero_point": zeros[1]}
+        h: dict[str, Any] = {"scale": h_scale, "zero_point": zeros[1]}
         inputs[18] = b.variable("h", DType.INT8, (v.batch, v.outputs), **h)
         inputs[19] = b.variable("c", DType.INT16, (v.batch, v.cells), scale=np.float32(2.0**c_log2))
         hidden_zero = zeros[2] if v.projection else zeros[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ def quantized_cases(rng: np.random.Generator) -> Iterator[Case]:
     while True:
         features, cells, batch = (int(size) for size in rng.integers(1, 20, 3))
         b = fbs.Builder()
-        scale = {"scale": 2.0**-7, "zero_point": 128}
+        scale: dict[str, Any] = {"scale": 2.0**-7, "zero_point": 128}
         x = b.input("x", DType.UINT8, (batch, features), **scale)
         h = b.variable("h", DType.UINT8, (batch, cells), **scale)
         codes = values.codes(rng, DType.UINT8, (4 * cells, features + cells))

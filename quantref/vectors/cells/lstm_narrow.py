@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         unused_gate, peephole = bool(rng.integers(2)), bool(rng.integers(2))
         b = fbs.Builder()
         x_scale, h_scale = (np.float32(2.0 ** rng.integers(-8, -4) * rng.choice([1, 1, 3])) for _ in range(2))
-        h = {"scale": h_scale, "zero_point": values.zero_point(rng, DType.INT8)}
+        h: dict[str, Any] = {"scale": h_scale, "zero_point": values.zero_point(rng, DType.INT8)}
         inputs: list[int | None] = [None] * 24
         x_zero = values.zero_point(rng, DType.INT8)
         inputs[0] = b.input("x", DType.INT8, (batch, features), scale=x_scale, zero_point=x_zero)
@@ -51,7 +52,7 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         inputs[18] = b.variable("h", DType.INT8, (batch, outputs), **h)
         inputs[19] = b.variable("c", DType.INT16, (batch, cells), scale=2.0**-15)
         y = b.tensor("y", DType.INT8, (batch, outputs), **h)
-        options = {"cell_clip": rng.choice([0, 0, 0.3, 1.5]), "proj_clip": rng.choice([0, 0, h_scale * 60])}
+        options = {"cell_clip": rng.choice([0, 0, 0.3, 1.5]), "proj_clip": rng.choice([0, 0, float(h_scale) * 60])}
         clips = {name: float(clip) for name, clip in options.items()}
         b.op("LSTM", inputs, [y], version=4, intermediates=between, options=clips)
         samples = tuple({"x": values.codes(rng, DType.INT8, (batch, features))} for _ in range(INVOCATIONS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from quantref.vectors.cells.case import Case, Generator
 from quantref.vectors.cells.models import one_input
 
 
-def _params(rng: np.random.Generator, dtype: DType, shape: tuple[int, ...], *, per_axis: bool) -> dict:
+def _params(rng: np.random.Generator, dtype: DType, shape: tuple[int, ...], *, per_axis: bool) -> dict[str, Any]:
     if not per_axis:
         return {"scale": values.scale(rng), "zero_point": values.zero_point(rng, dtype)}
     axis = int(rng.integers(len(shape)))

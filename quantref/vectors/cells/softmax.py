@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def floats(rng: np.random.Generator, op: str, dtype: DType = DType.FLOAT32) -> I
     while True:
         shape = (*values.shape(rng, int(rng.integers(0, 3))), int(rng.choice([1, 2, 10, 100])))
         x = values.floats(rng, shape, spread=float(rng.choice([0.1, 4.0, 30.0]))).astype(dtype.storage)
-        options = {"beta": float(rng.choice([1.0, 0.5, 3.0]))} if op == "SOFTMAX" else {}
+        options: dict[str, Any] = {"beta": float(rng.choice([1.0, 0.5, 3.0]))} if op == "SOFTMAX" else {}
         yield Case(f"{op} {dtype.name.lower()}", one_input(op, x, dtype, dtype, **options), ({"x": x},))
 
 

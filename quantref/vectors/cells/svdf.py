@@ -30,7 +30,7 @@ class Sizes:
     def draw(cls, rng: np.random.Generator) -> Sizes:
         """Choose dimensions, some of them 1."""
         batch, rank = (int(rng.choice([1, 1, 2, 3])) for _ in range(2))
-        features, units, memory = (int(rng.choice([1, rng.integers(1, 40)])) for _ in range(3))
+        features, units, memory = (int(rng.choice([1, int(rng.integers(1, 40))])) for _ in range(3))
         return cls(batch, features, units, rank, memory)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ _OPTIMIZED_ONLY = {
 }
 
 
-def _case(cell: str, op: str, x: Array, dtype: DType, params: tuple[Params, Params], **options: object) -> Case:
+def _case(cell: str, op: str, x: Array, dtype: DType, params: tuple[Params, Params], **options: Any) -> Case:
     model = one_input(op, x, dtype, dtype, *params, version=3 if cell == "GELU int16" else 1, **options)
     runtime = "litert-optimized" if cell in _OPTIMIZED_ONLY else "litert-reference"
     return Case(cell, model, ({"x": x},), runtime)
@@ -39,7 +40,7 @@ def rescaled(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Case]:
         same = rng.integers(4) == 0
         low = -6 if op == "HARD_SWISH" else -5
         target["scale"] = source["scale"] if same else np.float32(source["scale"] * values.scale(rng, low, 5))
-        options = {}
+        options: dict[str, Any] = {}
         if op == "LEAKY_RELU":
             options["alpha"] = float(rng.choice([0.1, 0.25, 0.5, 1.0, 2.0, -0.3, 0.0, rng.uniform(-2, 2)]))
         x = values.many_codes(rng, dtype)
@@ -83,7 +84,7 @@ def plain(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Case]:
         x = values.plain(rng, dtype, (*values.shape(rng), 20))
         if op in {"SQRT", "RSQRT", "LOG"} and rng.integers(3):
             x = np.abs(x)
-        options = {}
+        options: dict[str, Any] = {}
         if op == "GELU":
             options["approximate"] = bool(rng.integers(2))
         if op == "LEAKY_RELU":
@@ -99,8 +100,9 @@ def prelu(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     while True:
         shape = (*values.shape(rng), 20)
         kept = tuple(1 if rng.integers(2) else size for size in shape)[int(rng.integers(len(shape))) :]
+        params: tuple[Params, Params, Params] = ({}, {}, {})
         if dtype is DType.FLOAT32:
-            arrays, params = (values.plain(rng, dtype, shape), values.plain(rng, dtype, kept)), ({}, {}, {})
+            arrays = values.plain(rng, dtype, shape), values.plain(rng, dtype, kept)
         else:
             arrays = values.codes(rng, dtype, shape), values.codes(rng, slopes, kept)
             source, alpha = unary_params(rng, dtype, -8, 2), unary_params(rng, slopes, -9, -4)

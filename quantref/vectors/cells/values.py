@@ -79,7 +79,7 @@ def plain(rng: np.random.Generator, dtype: DType, shape: Sequence[int]) -> Array
 def shape(rng: np.random.Generator, rank: int | None = None, most: int = 6) -> tuple[int, ...]:
     """Choose a shape of small dimensions, some of them 1."""
     rank = int(rng.integers(1, 5)) if rank is None else rank
-    return tuple(int(rng.choice([1, rng.integers(1, most + 1)])) for _ in range(rank))
+    return tuple(int(rng.choice([1, int(rng.integers(1, most + 1))])) for _ in range(rank))
 
 
 def broadcast_pair(rng: np.random.Generator, most_rank: int = 5) -> tuple[tuple[int, ...], tuple[int, ...]]:
