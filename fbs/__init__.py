@@ -2,7 +2,7 @@
 
 from fbs.builder import Builder, SubgraphBuilder
 from fbs.extract import extract
-from fbs.findings import Finding
+from fbs.findings import Finding, Place, Subject
 from fbs.model import (
     Buffer,
     Metadata,
@@ -18,7 +18,7 @@ from fbs.model import (
 from fbs.options import Options
 from fbs.reader import read
 from fbs.sparsity import DimensionMetadata, Sparsity
-from fbs.validate import validate
+from fbs.validate import examine, validate
 from fbs.view import OpView, view
 from fbs.writer import save, write
 
@@ -33,13 +33,16 @@ __all__ = [
     "Operator",
     "OperatorCode",
     "Options",
+    "Place",
     "Quantization",
     "Signature",
     "Sparsity",
     "Subgraph",
     "SubgraphBuilder",
+    "Subject",
     "Tensor",
     "VariantSubType",
+    "examine",
     "extract",
     "read",
     "save",

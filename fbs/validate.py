@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from fbs.findings import Finding, Findings
+from fbs.findings import Finding, Findings, Subject
 from fbs.model import Model, Operator, Subgraph, Tensor
 from fbs.options import table_of
 from fbs.validate_tensor import check_tensor
@@ -35,14 +35,7 @@ def validate(model: Model) -> tuple[Finding, ...]:
     """
     findings = Findings()
     try:
-        if not model.subgraphs:
-            msg = "expected a subgraph, found none"
-            raise ModelError(msg)
-        for index, subgraph in enumerate(model.subgraphs):
-            with findings.within(f"subgraph {index}" + (f" ({subgraph.name!r})" if subgraph.name else "")):
-                _check_subgraph(model, subgraph, findings)
-        _check_recursion(model)
-        _check_signatures(model, findings)
+        _check(model, findings)
     except QuantrefError as error:
         if model.path is not None:
             raise error.within(str(model.path)) from None
@@ -50,22 +43,60 @@ def validate(model: Model) -> tuple[Finding, ...]:
     return tuple(findings.items)
 
 
+def examine(model: Model) -> tuple[Finding, ...]:
+    """Check a model to its end: what :func:`validate` would raise is a finding, too, and marked as wrong.
+
+    Returns
+    -------
+    tuple of Finding
+        What is wrong and what is odd, in the order of the model.
+
+    """
+    findings = Findings(everything=True)
+    _check(model, findings)
+    return tuple(findings.items)
+
+
+def _check(model: Model, findings: Findings) -> None:
+    with findings.about(Subject.STRUCTURE):
+        if not model.subgraphs:
+            msg = "expected a subgraph, found none"
+            raise ModelError(msg)
+    for index, subgraph in enumerate(model.subgraphs):
+        name = f"subgraph {index}" + (f" ({subgraph.name!r})" if subgraph.name else "")
+        with findings.within(name, subgraph=index):
+            _check_subgraph(model, subgraph, findings)
+    with findings.about(Subject.STRUCTURE):
+        _check_recursion(model)
+    _check_signatures(model, findings)
+
+
 def _check_subgraph(model: Model, subgraph: Subgraph, findings: Findings) -> None:
     for index, tensor in enumerate(subgraph.tensors):
-        with findings.within(f"tensor {index} ({tensor.name!r})"):
+        with findings.within(f"tensor {index} ({tensor.name!r})", tensor=index):
             if model.buffers and tensor.buffer is model.buffers[0] and tensor.buffer.data is not None:
                 msg = "expected the model's first buffer to be empty, as it stands for no data; found data"
                 raise ModelError(msg)
             check_tensor(tensor, findings)
     count = len(subgraph.tensors)
-    _check_indices(subgraph.inputs, count, "input")
-    _check_indices(subgraph.outputs, count, "output")
+    for indices, what in ((subgraph.inputs, "input"), (subgraph.outputs, "output")):
+        with findings.about(Subject.STRUCTURE):
+            _check_indices(indices, count, what)
     if len(set(subgraph.inputs)) < len(subgraph.inputs):
         findings.add("lists an input twice")
     for index, operator in enumerate(subgraph.operators):
-        with findings.within(f"operator {index} ({operator.name})"):
+        with findings.within(f"operator {index} ({operator.name})", operator=index):
             _check_operator(operator, count, len(model.subgraphs), findings)
-    _check_order(subgraph, findings)
+    if _indices_hold(subgraph):
+        with findings.about(Subject.STRUCTURE):
+            _check_order(subgraph, findings)
+
+
+def _indices_hold(subgraph: Subgraph) -> bool:
+    """Whether every index is one of a tensor: if not, that has been found, and no order can be followed."""
+    operators = subgraph.operators
+    indices = [*subgraph.outputs, *(number for op in operators for number in (*op.inputs, *op.outputs) if number != -1)]
+    return all(0 <= number < len(subgraph.tensors) for number in indices)
 
 
 def _check_indices(indices: Iterable[int], count: int, what: str, *, optional: bool = False) -> None:
@@ -121,7 +152,7 @@ def _check_order(subgraph: Subgraph, findings: Findings) -> None:
     ready.update(index for index, tensor in enumerate(tensors) if 0 in tensor.shape)
     written: set[int] = set()
     for index, operator in enumerate(subgraph.operators):
-        with findings.within(f"operator {index} ({operator.name})"):
+        with findings.within(f"operator {index} ({operator.name})", operator=index):
             for number in operator.inputs:
                 if number != -1 and number not in ready:
                     msg = f"expected input {number} ({tensors[number].name!r}) to hold a value"
@@ -152,7 +183,12 @@ def _check_writable(tensor: Tensor, number: int, written: Collection[int], input
 def _check_recursion(model: Model) -> None:
     """Check that no subgraph calls itself, be it through others: strike out those that call none that is left."""
     called = [
-        {callee for operator in subgraph.operators for _, callee in _calls(operator) if callee >= 0}
+        {
+            callee
+            for operator in subgraph.operators
+            for _, callee in _calls(operator)
+            if 0 <= callee < len(model.subgraphs)
+        }
         for subgraph in model.subgraphs
     ]
     callers: list[list[int]] = [[] for _ in called]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fbs import constants, sparsity
-from fbs.findings import Findings
+from fbs.findings import Findings, Subject
 from fbs.model import Quantization, Tensor
 from qmath.errors import ModelError
 from qmath.types import DType, Float32Array
@@ -21,8 +21,10 @@ def check_tensor(tensor: Tensor, findings: Findings) -> None:
 
     """
     constants.check_shape(tensor.dtype, tensor.shape)
-    _check_signature(tensor, findings)
-    _check_data(tensor, findings)
+    with findings.about(Subject.STRUCTURE):
+        _check_signature(tensor, findings)
+    with findings.about(Subject.STRUCTURE):
+        _check_data(tensor, findings)
     if tensor.quantization is not None:
         _check_quantization(tensor, tensor.quantization, findings)
     for variant in tensor.variant_tensors:
@@ -72,13 +74,15 @@ def _check_quantization(tensor: Tensor, quantization: Quantization, findings: Fi
         found = "none" if zero_point is None else zero_point.size
         msg = f"expected as many zero points as the {scale.size} scales, found {found}"
         raise ModelError(msg)
-    _check_scale(scale, findings)
-    _check_axis(tensor, scale.size, quantization.quantized_dimension, findings)
+    with findings.about(Subject.SCALE):
+        _check_scale(scale, findings)
+    with findings.about(Subject.AXIS):
+        _check_axis(tensor, scale.size, quantization.quantized_dimension, findings)
     dtype = tensor.dtype
     if dtype.is_integer and dtype is not DType.UINT64:
         low, high = int(zero_point.min()), int(zero_point.max())
         if low < dtype.min or high > dtype.max:
-            findings.add(f"has zero points from {low} to {high}, outside of {dtype.name}")
+            findings.add(f"has zero points from {low} to {high}, outside of {dtype.name}", Subject.ZERO_POINT)
 
 
 def _check_scale(scale: Float32Array, findings: Findings) -> None:
@@ -88,20 +92,21 @@ def _check_scale(scale: Float32Array, findings: Findings) -> None:
         raise ModelError(msg)
     zeros = np.count_nonzero(scale == 0)
     if zeros:
-        findings.add(f"has a scale of 0 ({zeros} of {scale.size})")
+        findings.add(f"has a scale of 0 ({zeros} of {scale.size})", Subject.SCALE)
 
 
 def _check_axis(tensor: Tensor, scales: int, axis: int, findings: Findings) -> None:
     rank = len(tensor.shape)
     if scales == 1:
         if not 0 <= axis < max(rank, 1):
-            findings.add(f"has quantized_dimension {axis} and {rank} dimensions; one scale holds for all")
+            message = f"has quantized_dimension {axis} and {rank} dimensions; one scale holds for all"
+            findings.add(message, Subject.AXIS)
         return
     if 0 <= axis < rank and tensor.shape[axis] == scales:
         return
     if rank == 1 and tensor.shape[0] == scales and axis > 0:
         # Older converters gave biases the axis of their filters.
-        findings.add(f"has quantized_dimension {axis} and 1 dimension, which the scales fit")
+        findings.add(f"has quantized_dimension {axis} and 1 dimension, which the scales fit", Subject.AXIS)
         return
     msg = f"expected {scales} scales to run along a dimension of shape {list(tensor.shape)}"
     raise ModelError(f"{msg}, found quantized_dimension {axis}")
