@@ -9,6 +9,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -29,16 +30,40 @@ def load_npz(path: str | os.PathLike[str]) -> dict[str, Array]:
     """
     try:
         with Path(path).open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"{path}: expected an .npz archive, found a single array")
-            return dict(archive)
-    except QuantrefError:
-        raise
+            return _arrays(file, str(path))
     except OSError as error:
         raise InputError(f"{path}: expected a readable .npz file, found: {error.strerror or error}") from error
+
+
+def parse_npz(content: bytes, place: str) -> dict[str, Array]:
+    """Read every array of an ``.npz`` that lies in memory; ``place`` says in errors where it came from.
+
+    Raises
+    ------
+    InputError
+        It is no ``.npz``, or holds Python objects.
+
+    """
+    return _arrays(io.BytesIO(content), place)
+
+
+def _arrays(file: IO[bytes], place: str) -> dict[str, Array]:
+    try:
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputError(f"{place}: expected an .npz archive, found a single array")
+        return dict(archive)
+    except QuantrefError:
+        raise
     except (ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise InputError(f"{path}: expected an .npz archive of plain arrays, found: {error}") from error
+        raise InputError(f"{place}: expected an .npz archive of plain arrays, found: {error}") from error
+
+
+def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
+    """Return what :func:`save_npz` writes; it depends on the arrays alone."""
+    content = io.BytesIO()
+    _write(content, arrays)
+    return content.getvalue()
 
 
 def save_npz(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
@@ -52,18 +77,30 @@ def save_npz(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
     """
     target = Path(path)
     try:
-        with _replacing(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-            for name, array in arrays.items():
-                content = io.BytesIO()
-                np.lib.format.write_array(content, np.asanyarray(array), allow_pickle=False)
-                archive.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), content.getbuffer())
+        with replacing(target) as temporary, temporary.open("wb") as file:
+            _write(file, arrays)
     except OSError as error:
         raise InputError(f"{target}: expected a place to write, found: {error.strerror or error}") from error
 
 
+def _write(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, np.asanyarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), content.getbuffer())
+
+
 @contextlib.contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``target``; put it in its place at the end, or remove it after an error."""
+def replacing(target: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``target``; put it in its place at the end, or remove it after an error.
+
+    Raises
+    ------
+    OSError
+        There is no place to write.
+
+    """
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     os.close(handle)
     temporary = Path(name)
