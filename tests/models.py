@@ -176,7 +176,7 @@ def main() -> int:
         table.add_row(*cells, style=None if result.clean else "bold red")
         for note in result.notes:
             console.print(f"{result.file}: {note}", highlight=False, markup=False, soft_wrap=True)
-        totals.update(files=1, clean=result.clean, equal=result.verdict == "equal", integers=result.integers)
+        totals.update(files=1, clean=int(result.clean), equal=int(result.verdict == "equal"), integers=result.integers)
         totals.update(wrong=result.integer_mismatches, floats=result.floats, wrong_floats=result.float_mismatches)
     console.print(table)
     console.print(
