@@ -48,9 +48,10 @@ from kernels.engine.convolution import (
     requantize_of,
     with_bias,
 )
-from kernels.engine.float_sums import matmul_in_order
+from kernels.engine.float_sums import write_matmul_in_order
 from kernels.engine.geometry import Padding, Window, padded, reachable, span
-from kernels.engine.linear import convolve, convolve_fast, convolve_in_order
+from kernels.engine.linear import convolve, convolve_in_order
+from kernels.engine.plans import ConvolutionPlan, Scratch
 from kernels.engine.registry import Kernel
 from kernels.engine.taps import Products, Reads, of_convolution
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
@@ -221,8 +222,9 @@ class FloatConv2D(Prepared):
         matrices = [np.ascontiguousarray(block.T) for block in columns]
 
         def run(inputs: Inputs) -> Outputs:
-            x = padded(given(inputs, 0), window, 0)
-            return self._finish(convolve_fast(x, matrices, window, matmul_in_order), inputs, silent)
+            x = given(inputs, 0)
+            plan = ConvolutionPlan(x.shape, matrices, window, 0, Scratch(), write_matmul_in_order)
+            return self._finish(plan(x), inputs, silent)
 
         return run
 

@@ -49,7 +49,8 @@ from kernels.engine.convolution import (
 )
 from kernels.engine.float_sums import einsum_adds_in_order
 from kernels.engine.geometry import Padding, Window, padded, reachable, span
-from kernels.engine.linear import depthwise_convolve, depthwise_convolve_fast
+from kernels.engine.linear import depthwise_convolve
+from kernels.engine.plans import DepthwisePlan, Scratch
 from kernels.engine.registry import Kernel
 from kernels.engine.taps import Products, Reads, of_depthwise
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
@@ -222,8 +223,8 @@ class FloatDepthwiseConv2D(Prepared):
         weights = filter_[0][taps]
 
         def run(inputs: Inputs) -> Outputs:
-            x = padded(given(inputs, 0), window, 0)
-            sums = depthwise_convolve_fast(x, weights, window, in_order=True)
+            x = given(inputs, 0)
+            sums = DepthwisePlan(x.shape, weights, window, 0, Scratch(), in_order=True)(x)
             return (finished(sums, optional_array(inputs, BIAS), self.activation),)
 
         return run

@@ -7,13 +7,17 @@ function (:mod:`kernels.engine.steps`), or, for outputs of 16 bits, with the mul
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from threading import get_ident
 
 import numpy as np
 
 from kernels.engine.exact import LinearSum
 from kernels.engine.fitting import proven_form
 from kernels.engine.folded import folded
+from kernels.engine.plans import Plan, Scratch
 from kernels.engine.steps import StepForm, quick_form
 from kernels.engine.types import Inputs, Outputs, Runner, given
 from qmath.requantize import Requantize
@@ -24,6 +28,9 @@ RUNS_UNTIL_SETTLED = 4
 
 #: Accumulators requantized at once: large enough to hide call overhead, small enough for the outer caches.
 BLOCK = 1 << 20
+
+#: Input shapes and threads that one op keeps plans for.
+MOST_BOUND = 8
 
 
 def table_of(definition: Callable[[Array], Array], codes: DType) -> Callable[[Array], Array]:
@@ -81,6 +88,8 @@ class RequantizedSum:
         self._step = quick
         self._runs_until_settled = RUNS_UNTIL_SETTLED
         self._elements_per_image = 0
+        #: By thread and shape of the input: plans share memory within a thread.
+        self._bound: dict[tuple[int, tuple[int, ...]], _Bound] = {}
 
     def settle(self) -> None:
         """Search for the fitted form now."""
@@ -88,6 +97,7 @@ class RequantizedSum:
         proven = proven_form(self._requantize, self._offset, self._sums.reach, self._elements_per_image)
         if proven is not None:
             self._step = proven
+            self._bound.clear()
 
     def stay_quick(self) -> None:
         """Never search."""
@@ -102,16 +112,58 @@ class RequantizedSum:
             self._runs_until_settled -= 1
             if not self._runs_until_settled:
                 self.settle()
-        many = BLOCK // (self._elements_per_image or images[0].size) or 1
-        if len(images) <= many:
-            return (self._codes_of(images),)
-        blocks = [self._codes_of(images[start : start + many]) for start in range(0, len(images), many)]
-        return (np.concatenate(blocks),)
+        bound = self._bound.get((get_ident(), images.shape)) or self._bind(images.shape)
+        codes = np.empty(bound.shape, self._requantize.dtype.storage)
+        for start, end, plan, write in bound.blocks:
+            plan(images[start:end])
+            write(codes[start:end])
+        return (codes,)
 
-    def _codes_of(self, images: Array) -> Array:
-        raw = self._sums(images)
-        self._elements_per_image = raw.size // len(images)
-        return self._step(raw)
+    def _bind(self, shape: tuple[int, ...]) -> _Bound:
+        scratch = _MEMORY.scratch
+        one = self._sums.plan((1, *shape[1:]), scratch)
+        self._elements_per_image = one.sums.size
+        many = max(1, BLOCK // max(1, one.sums.size))
+        plans: dict[int, tuple[Plan, Callable[[Array], None]]] = {}
+        blocks = []
+        for start in range(0, shape[0], many):
+            end = min(start + many, shape[0])
+            if end - start not in plans:
+                plan = one if end - start == 1 else self._sums.plan((end - start, *shape[1:]), scratch)
+                plans[end - start] = plan, self._step.bind(plan.sums)
+            blocks.append((start, end, *plans[end - start]))
+        if len(self._bound) >= MOST_BOUND:
+            self._bound.clear()
+        bound = _Bound((shape[0], *one.sums.shape[1:]), tuple(blocks))
+        self._bound[get_ident(), shape] = bound
+        return bound
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A sum and its step, bound to inputs of one shape.
+
+    Attributes
+    ----------
+    shape
+        Of the output.
+    blocks
+        First and last image, what sums them, and what writes codes of the sums.
+
+    """
+
+    shape: tuple[int, ...]
+    blocks: tuple[tuple[int, int, Plan, Callable[[Array], None]], ...]
+
+
+class _Memory(threading.local):
+    """Each thread's memory for passing results."""
+
+    def __init__(self) -> None:
+        self.scratch = Scratch()
+
+
+_MEMORY = _Memory()
 
 
 def requantized_sum(sums: LinearSum, offset: Int64Array, requantize: Requantize, definition: Runner) -> Runner:

@@ -280,6 +280,9 @@ def delegate_refusal(operands: Operands, *, hybrid: bool) -> str | None:
         return f"XNNPACK does not take {x.dtype.name} with a {filter_.dtype.name} filter"
     if filter_.data is None or (bias is not None and bias.data is None):
         return "XNNPACK takes constant filters and biases alone"
+    for tensor in (x, operands.y):
+        if len(tensor.shape) != 4 or 0 in tensor.shape:
+            return f"XNNPACK does not take the shape {tensor.shape}, which the file gives {tensor.name!r}"
     for tensor, axis in ((x, 0), (operands.y, 0), (filter_, operands.channel_axis)):
         expected = axis if tensor.quant is not None and tensor.quant.per_axis else 0
         strict = tensor is not filter_ or tensor.dtype is DType.UINT8

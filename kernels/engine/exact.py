@@ -12,14 +12,14 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 
 from kernels.engine import blas
-from kernels.engine.geometry import Window, padded
-from kernels.engine.linear import convolve_fast, depthwise_convolve_fast, transpose_convolve_fast
+from kernels.engine.geometry import Window
+from kernels.engine.linear import transpose_convolve_fast
+from kernels.engine.plans import ConvolutionPlan, DepthwisePlan, MatMulPlan, Plan, Scaled, Scratch, Unplanned
 from kernels.engine.runs import rows_in_run
 from qmath.types import ActivationRange, Array, DType, Float64Array, Int64Array
 
@@ -30,6 +30,8 @@ EXACT_FLOAT64 = 1 << 53
 
 #: What input codes can be: ``min`` to ``max``.
 Codes: TypeAlias = DType | ActivationRange
+#: Binds a map to the shape of its input.
+Planner: TypeAlias = Callable[[tuple[int, ...], Scratch], Plan]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +74,24 @@ class LinearSum(abc.ABC):
     reach: Reach
 
     @abc.abstractmethod
-    def __call__(self, x: Array) -> Array:
-        """Return raw sums, channels last, in a type that holds them exactly."""
+    def plan(self, shape: tuple[int, ...], scratch: Scratch) -> Plan:
+        """Bind the map to inputs of one shape; it leaves raw sums, channels last, in a type that holds them."""
 
-    def scaled(self, scale: Float64Array) -> Callable[[Array], Array]:
+    def __call__(self, x: Array) -> Array:
+        """Return raw sums, in memory of their own."""
+        return self.plan(x.shape, Scratch())(x)
+
+    def scaled(self, scale: Float64Array) -> Planner:
         """Return the map to ``raw sum * scale`` in float64, one scale a channel.
 
         It is exact where every product of the scale with a sum in reach is; whoever asks has proven that.
         """
-        return lambda x: np.multiply(self(x), scale, dtype=np.float64)
+
+        def plan(shape: tuple[int, ...], scratch: Scratch) -> Plan:
+            sums = self.plan(shape, scratch)
+            return Scaled(sums, scale, rows_in_run(sums.sums.size // len(scale), len(scale)), scratch)
+
+        return plan
 
 
 @dataclass(frozen=True)
@@ -97,13 +108,14 @@ class MatMul(LinearSum):
         object.__setattr__(self, "reach", Reach.of(self.weights, self.codes))
         object.__setattr__(self, "_matrix", np.ascontiguousarray(self.weights, self.reach.dtype))
 
-    def __call__(self, x: Array) -> Array:
+    def plan(self, shape: tuple[int, ...], scratch: Scratch) -> Plan:
         """Multiply."""
-        return _product(x, self._matrix)
+        return MatMulPlan(shape, self._matrix, scratch)
 
-    def scaled(self, scale: Float64Array) -> Callable[[Array], Array]:
+    def scaled(self, scale: Float64Array) -> Planner:
         """Fold the scale into the weights."""
-        return partial(_product, matrix=self.weights * scale)
+        matrix = self.weights * scale
+        return lambda shape, scratch: MatMulPlan(shape, matrix, scratch)
 
 
 @dataclass(frozen=True)
@@ -124,17 +136,14 @@ class Convolution(LinearSum):
         object.__setattr__(self, "reach", Reach.of(matrix, self.codes))
         object.__setattr__(self, "_matrices", _blocks(matrix.astype(self.reach.dtype), self.groups))
 
-    def __call__(self, x: Array) -> Array:
+    def plan(self, shape: tuple[int, ...], scratch: Scratch) -> Plan:
         """Convolve by matrix products."""
-        return self._convolve(x, self._matrices)
+        return ConvolutionPlan(shape, self._matrices, self.window, self.fill, scratch)
 
-    def scaled(self, scale: Float64Array) -> Callable[[Array], Array]:
+    def scaled(self, scale: Float64Array) -> Planner:
         """Fold the scale into the filter."""
-        matrix = self.filter.reshape(self.filter.shape[0], -1).T * scale
-        return partial(self._convolve, matrices=_blocks(matrix, self.groups))
-
-    def _convolve(self, x: Array, matrices: tuple[Array, ...]) -> Array:
-        return convolve_fast(padded(x, self.window, self.fill, matrices[0].dtype), matrices, self.window)
+        matrices = _blocks(self.filter.reshape(self.filter.shape[0], -1).T * scale, self.groups)
+        return lambda shape, scratch: ConvolutionPlan(shape, matrices, self.window, self.fill, scratch)
 
 
 @dataclass(frozen=True)
@@ -158,21 +167,12 @@ class DepthwiseConvolution(LinearSum):
         object.__setattr__(self, "reach", reach)
         object.__setattr__(self, "_taps", np.ascontiguousarray(self.filter, np.int32 if narrow else reach.dtype))
 
-    def __call__(self, x: Array) -> Array:
-        """Multiply and add over the taps in one pass."""
-        return depthwise_convolve_fast(padded(x, self.window, self.fill, self._taps.dtype), self._taps, self.window)
+    def plan(self, shape: tuple[int, ...], scratch: Scratch) -> Plan:
+        """Multiply and add over the taps in one pass.
 
-    def scaled(self, scale: Float64Array) -> Callable[[Array], Array]:
-        """Multiply the sums, on long runs: int32 sums and this pass cost less than float64 sums alone."""
-        channels = len(scale)
-
-        def run(x: Array) -> Array:
-            sums = self(x)
-            fold = rows_in_run(sums.size // channels, channels)
-            runs = sums.reshape(-1, fold * channels)
-            return np.multiply(runs, np.tile(scale, fold), dtype=np.float64).reshape(sums.shape)
-
-        return run
+        The scale of :meth:`scaled` is left for a pass of its own: int32 sums and it cost less than float64 sums alone.
+        """
+        return DepthwisePlan(shape, self._taps, self.window, self.fill, scratch)
 
 
 @dataclass(frozen=True)
@@ -196,23 +196,23 @@ class TransposeConvolution(LinearSum):
         object.__setattr__(self, "reach", Reach.of(taps, shifted))
         object.__setattr__(self, "_matrix", _spread(self.filter).astype(self.reach.dtype))
 
-    def __call__(self, x: Array) -> Array:
+    def plan(self, shape: tuple[int, ...], scratch: Scratch) -> Plan:
         """Spread every input over its window and add up."""
-        return self._convolve(x, self._matrix)
+        return self._plan(shape, scratch, self._matrix)
 
-    def scaled(self, scale: Float64Array) -> Callable[[Array], Array]:
+    def scaled(self, scale: Float64Array) -> Planner:
         """Fold the scale into the filter."""
-        return partial(self._convolve, matrix=_spread(self.filter * scale[:, None, None, None]))
+        matrix = _spread(self.filter * scale[:, None, None, None])
+        return lambda shape, scratch: self._plan(shape, scratch, matrix)
+
+    def _plan(self, shape: tuple[int, ...], scratch: Scratch, matrix: Array) -> Plan:
+        whole = shape[0], self.window.height.size, self.window.width.size, len(self.filter)
+        return Unplanned(lambda x: self._convolve(x, matrix), scratch.take("sums", whole, matrix.dtype))
 
     def _convolve(self, x: Array, matrix: Array) -> Array:
         real = x.astype(matrix.dtype)
         real -= self.zero_point
         return transpose_convolve_fast(real, matrix, self.window)
-
-
-def _product(x: Array, matrix: Array) -> Array:
-    product: Array = np.matmul(x.astype(matrix.dtype, copy=False), matrix)
-    return product
 
 
 def _blocks(matrix: Array, groups: int) -> tuple[Array, ...]:

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -115,35 +115,74 @@ class FittedForm(StepForm):
     scale: Array
     half: Array | None
     exceptions: Exceptions | None = None
-    _layouts: dict[tuple[int, ...], _Layout] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __call__(self, raw: Array) -> Array:
-        """Work in place on runs of folded rows."""
-        layout = self._layouts.get(raw.shape) or self._lay_out(raw.shape)
-        t = raw.reshape(layout.runs)
-        wrong = self.exceptions.find(t, layout.sums, raw.shape[-1]) if self.exceptions else ()
-        t = np.add(t, layout.bias, t if t.dtype == layout.bias.dtype else None)
-        np.multiply(t, layout.scale, t)
-        codes = self._round(t, layout) if layout.by_sign else self._cut(t, layout)
-        for where, right in wrong:
-            codes.reshape(-1)[where] = right
-        return codes.reshape(raw.shape)
+        """Overwrite the sums."""
+        codes = np.empty(raw.shape, self.requantize.dtype.storage)
+        self.bind(raw)(codes)
+        return codes
 
-    def _cut(self, t: Array, layout: _Layout) -> Array:
-        clip(t, layout.lowest, layout.highest, t)
-        codes = t.astype(np.uint8)
-        if layout.base is not None:
-            np.bitwise_xor(codes, layout.base, codes)
-        return codes.view(self.requantize.dtype.storage)
+    def bind(self, raw: Array) -> Callable[[Array], None]:
+        """Work in place on runs of folded rows: vectors are repeated to fit them."""
+        channels = raw.shape[-1]
+        fold = rows_in_run(raw.size // channels, channels)
+        t = raw.reshape(fold * channels if raw.size == fold * channels else (-1, fold * channels))
+        bias, scale = np.tile(self.bias, fold), np.tile(self.scale, fold)
+        v = t if t.dtype == bias.dtype else np.empty(t.shape, bias.dtype)
+        finish = self._cut(v) if self.half is None else self._round(v, np.tile(self.half, fold))
+        exceptions = self.exceptions
+        if exceptions is None:
 
-    def _round(self, t: Array, layout: _Layout) -> Array:
-        signed_half = np.bitwise_and(t.view(layout.half.dtype), SIGN_BIT[t.dtype])
-        np.bitwise_or(signed_half, layout.half, signed_half)
-        np.add(t, signed_half.view(t.dtype), t)
-        np.trunc(t, t)
-        np.add(t, layout.zero_point, t)
-        clip(t, layout.lowest, layout.highest, t)
-        return t.astype(self.requantize.dtype.storage)
+            def write(codes: Array) -> None:
+                np.add(t, bias, v)
+                np.multiply(v, scale, v)
+                finish(codes)
+
+            return write
+        sums = np.tile(exceptions.sums, (1, fold))
+
+        def write_and_mend(codes: Array) -> None:
+            wrong = exceptions.find(t, sums, channels)
+            np.add(t, bias, v)
+            np.multiply(v, scale, v)
+            finish(codes)
+            for where, right in wrong:
+                codes.reshape(-1)[where] = right
+
+        return write_and_mend
+
+    def _cut(self, v: Array) -> Callable[[Array], None]:
+        act, dtype, float_type = self.requantize.activation, self.requantize.dtype, self.bias.dtype.type
+        lowest, highest = (np.asarray(code - dtype.min, float_type) for code in (act.min, act.max))
+        base = np.asarray(-dtype.min, np.uint8)
+
+        def write(codes: Array) -> None:
+            clip(v, lowest, highest, v)
+            unsigned = codes.view(np.uint8).reshape(v.shape)
+            unsigned[...] = v
+            if base:
+                np.bitwise_xor(unsigned, base, unsigned)
+
+        return write
+
+    def _round(self, v: Array, half: Array) -> Callable[[Array], None]:
+        act, float_type = self.requantize.activation, self.bias.dtype.type
+        lowest, highest = np.asarray(act.min, float_type), np.asarray(act.max, float_type)
+        zero_point = np.asarray(self.requantize.zero_point, float_type)
+        bits = v.view(SIGN_BIT[v.dtype].dtype)
+        half_bits, sign_bit = half.view(bits.dtype), SIGN_BIT[v.dtype]
+        signed_half = np.empty_like(bits)
+
+        def write(codes: Array) -> None:
+            np.bitwise_and(bits, sign_bit, signed_half)
+            np.bitwise_or(signed_half, half_bits, signed_half)
+            np.add(v, signed_half.view(v.dtype), v)
+            np.trunc(v, v)
+            np.add(v, zero_point, v)
+            clip(v, lowest, highest, v)
+            codes.reshape(v.shape)[...] = v
+
+        return write
 
     def unclamped(self, raw: Int64Array) -> Array:
         """Return codes before the clamp, for raw sums of shape (any, channels): what is proven."""
@@ -154,55 +193,3 @@ class FittedForm(StepForm):
             return lowest
         rounded: Array = np.trunc(v + np.copysign(self.half, v)) + float_type(self.requantize.zero_point)
         return rounded
-
-    def _lay_out(self, shape: tuple[int, ...]) -> _Layout:
-        channels, float_type = shape[-1], self.bias.dtype.type
-        fold = rows_in_run(math.prod(shape) // channels, channels)
-        run = fold * channels
-        act, dtype = self.requantize.activation, self.requantize.dtype
-        base = dtype.min if self.half is None else 0
-        integers = np.int32 if float_type is np.float32 else np.int64
-        layout = self._layouts[shape] = _Layout(
-            runs=(run,) if math.prod(shape) == run else (math.prod(shape) // run, run),
-            bias=np.tile(self.bias, fold),
-            scale=np.tile(self.scale, fold),
-            half=np.empty(0, integers) if self.half is None else np.tile(self.half, fold).view(integers),
-            by_sign=self.half is not None,
-            sums=np.empty(0) if self.exceptions is None else np.tile(self.exceptions.sums, (1, fold)),
-            lowest=np.asarray(act.min - base, float_type),
-            highest=np.asarray(act.max - base, float_type),
-            zero_point=np.asarray(self.requantize.zero_point, float_type),
-            base=None if base == 0 else np.asarray(-base, np.uint8),
-        )
-        return layout
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """What a form needs for arrays of one shape: its vectors, repeated to fit runs of several rows of channels.
-
-    Attributes
-    ----------
-    runs
-        Shape: (length of a run,) or (runs, length of a run).
-    bias, scale, half, sums
-        As in the form, repeated; ``half`` as the integers of the same bits, ``sums`` those of the exceptions.
-    by_sign
-        Whether there is a ``half``.
-    lowest, highest, zero_point
-        Scalars in the form's float type; the first two counted from ``base``.
-    base
-        What turns unsigned codes into the type's, by exclusive or; None where nothing does.
-
-    """
-
-    runs: tuple[int, ...]
-    bias: Array
-    scale: Array
-    half: Array
-    by_sign: bool
-    sums: Array
-    lowest: Array
-    highest: Array
-    zero_point: Array
-    base: Array | None

@@ -44,6 +44,11 @@ def matmul_in_order(a: Float32Array, b: Float32Array) -> Float32Array:
     return _by_einsum(a, b)
 
 
+def write_matmul_in_order(a: Float32Array, b: Float32Array, out: Float32Array) -> None:
+    """Write :func:`matmul_in_order` to ``out``."""
+    out[...] = matmul_in_order(a, b)
+
+
 @cache
 def einsum_adds_in_order() -> bool:
     """Whether ``einsum`` adds a sum's products one after the other, each rounded, if the sum's axis is not innermost.

@@ -10,11 +10,12 @@ known when the op is prepared, proves it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.engine.exact import EXACT_FLOAT64, LinearSum, Reach
+from kernels.engine.exact import EXACT_FLOAT64, LinearSum, Planner, Reach
+from kernels.engine.plans import Plan, Scratch
 from kernels.engine.runs import rows_in_run
 from kernels.engine.steps import StepForm
 from kernels.engine.ufuncs import clip
@@ -27,11 +28,11 @@ class ScaledSum(LinearSum):
     """Raw sums times the real multiplier of their channel, in float64."""
 
     reach: Reach
-    run: Callable[[Array], Array]
+    planner: Planner
 
-    def __call__(self, x: Array) -> Array:
-        """Return scaled sums."""
-        return self.run(x)
+    def plan(self, shape: tuple[int, ...], scratch: Scratch) -> Plan:
+        """Sum with scaled weights, or scale sums."""
+        return self.planner(shape, scratch)
 
 
 @dataclass(frozen=True)
@@ -43,22 +44,32 @@ class FoldedForm(StepForm):
 
     requantize: Requantize
     constant: Float64Array
-    _tiled: dict[int, Float64Array] = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(self, raw: Array) -> Array:
+        """Overwrite the sums."""
+        codes = np.empty(raw.shape, self.requantize.dtype.storage)
+        self.bind(raw)(codes)
+        return codes
+
+    def bind(self, raw: Array) -> Callable[[Array], None]:
         """Work in place, on rows of channels folded into long runs."""
         activation, dtype = self.requantize.activation, self.requantize.dtype
         channels = raw.shape[-1]
         fold = rows_in_run(raw.size // channels, channels)
-        if fold not in self._tiled:
-            self._tiled[fold] = np.tile(self.constant, fold)
+        constant = np.tile(self.constant, fold)
         t = raw.reshape(-1, fold * channels)
-        np.add(t, self._tiled[fold], out=t)
-        clip(t, float(activation.min - dtype.min), float(activation.max - dtype.min), t)
-        codes = t.astype(np.uint16)
-        if dtype.min:
-            codes ^= np.uint16(-dtype.min)
-        return codes.view(dtype.storage).reshape(raw.shape)
+        lowest, highest = float(activation.min - dtype.min), float(activation.max - dtype.min)
+        base = np.uint16(-dtype.min)
+
+        def write(codes: Array) -> None:
+            np.add(t, constant, t)
+            clip(t, lowest, highest, t)
+            unsigned = codes.view(np.uint16).reshape(t.shape)
+            unsigned[...] = t
+            if base:
+                np.bitwise_xor(unsigned, base, unsigned)
+
+        return write
 
 
 def folded(sums: LinearSum, offset: Int64Array, requantize: Requantize) -> tuple[ScaledSum, FoldedForm] | None:

@@ -109,6 +109,21 @@ class HybridArithmetic:
         note("scaled back", real, self.scale_back.rule, **terms)
         return real
 
+    def with_bias(
+        self,
+        accumulator: Array,
+        weights_scale: Float32Array,
+        rows: QuantizedRows,
+        bias: Array | None,
+        note: Note = silent,
+    ) -> Float32Array:
+        """Return real values plus the bias, one an output channel, if there is one."""
+        real = self.real_values(accumulator, weights_scale, rows, note)
+        if bias is None:
+            return real
+        total = np.asarray(real + bias.reshape(-1))
+        return note("bias added", total, "float32(real + bias)", real=real, bias=bias.reshape(-1))
+
 
 def misread_weights(weights: Int8Array) -> Array | None:
     """Return 256 where the vector code misreads a weight and 0 elsewhere; None if it misreads none.

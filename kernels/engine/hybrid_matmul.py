@@ -37,8 +37,8 @@ class IntegerMatrix:
     misread: Array | None
 
     @classmethod
-    def of(cls, weights: Array) -> IntegerMatrix:
-        """Lay out weights: (units, depth), int8, or uint8 read as int8."""
+    def of(cls, weights: Array, *, misreads: bool = True) -> IntegerMatrix:
+        """Lay out weights: (units, depth), int8, or uint8 read as int8; ``misreads`` says whether -128 is misread."""
         codes = np.ascontiguousarray(weights).view(np.int8)
         depth = codes.shape[1]
         dtype = np.float32 if depth << 16 < exact.EXACT_FLOAT32 else np.float64
@@ -47,7 +47,7 @@ class IntegerMatrix:
         return cls(
             np.ascontiguousarray(codes.T, dtype),
             codes.sum(axis=1, dtype=np.int64),
-            np.ascontiguousarray(misread.T, dtype) * 256 if misread.any() else None,
+            np.ascontiguousarray(misread.T, dtype) * 256 if misreads and misread.any() else None,
         )
 
     def sums(self, rows: QuantizedRows) -> Int64Array:

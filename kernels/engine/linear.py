@@ -1,27 +1,24 @@
 """Linear maps over sliding windows: what convolutions sum, in any number type, without quantization.
 
-Each map stands here twice: tap by tap, as it is defined; and as one matrix product or one pass over the memory, for
-the types that BLAS and ``einsum`` are fast with. Integers have one sum, whatever the order. Float32 sums depend on
-it: the functions *in order* add one product after the other, as plain loops over taps and then channels do, which is
-what LiteRT's reference kernels are, to the last bit.
+Each map stands here tap by tap, as it is defined; :mod:`kernels.engine.plans` has them as matrix products or one pass
+over the memory, for the types that BLAS and ``einsum`` are fast with. Integers have one sum, whatever the order.
+Float32 sums depend on it: the functions *in order* add one product after the other, as plain loops over taps and then
+channels do, which is what LiteRT's reference kernels are, to the last bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import as_strided
 
 from kernels.engine.contract import checked_shape
-from kernels.engine.geometry import Span, Window, patches
+from kernels.engine.geometry import Span, Window
 from qmath.types import Array
 
 #: Window elements laid out as one matrix at once: enough to keep BLAS busy, bounded for large images.
 LAID_OUT = 1 << 21
-#: Elements that make a run of memory long enough for ``einsum`` to be at its best.
-LONG_RUN = 384
 #: Float32 products an image that are cheap to add in the runtime's own order.
 FEW_PRODUCTS = 1 << 18
 
@@ -167,88 +164,7 @@ def _cropped(canvas: Array, window: Window) -> Array:
     return canvas[:, high.before : high.before + high.size, wide.before : wide.before + wide.size]
 
 
-# --- Fast, for float types and int32 ----------------------------------------------------------------------------
-
-
-def convolve_fast(
-    x: Array, matrices: Sequence[Array], window: Window, multiply: Callable[[Array, Array], Array] = np.matmul
-) -> Array:
-    """Compute :func:`convolve` as products of matrices.
-
-    Parameters
-    ----------
-    x
-        Padded input, (batch, padded_h, padded_w, in_c).
-    matrices
-        One a group, (kernel_h * kernel_w * in_c / groups, out_c / groups): float32 or float64, as ``x``.
-    window
-        Where windows lie.
-    multiply
-        BLAS, or another product of matrices.
-
-    """
-    taps, wide = matrices[0].shape
-    shape = _output_shape(x, window, wide * len(matrices))
-    if window.is_pointwise and len(matrices) == 1:
-        return multiply(x.reshape(-1, taps), matrices[0]).reshape(shape)
-    out = np.empty(shape, x.dtype)
-    views = patches(x, window)
-    each = x.shape[3] // len(matrices)
-    rows = max(1, LAID_OUT // max(1, window.width.output * taps))
-    for image, result in zip(views, out, strict=True):
-        for start in range(0, len(image), rows):
-            part, into = image[start : start + rows], result[start : start + rows]
-            for group, matrix in enumerate(matrices):
-                laid_out = part[..., group * each : (group + 1) * each].reshape(part.shape[0] * part.shape[1], taps)
-                into[..., group * wide : (group + 1) * wide] = multiply(laid_out, matrix).reshape(*into.shape[:2], wide)
-    return out
-
-
-def depthwise_convolve_fast(x: Array, filter_: Array, window: Window, *, in_order: bool = False) -> Array:
-    """Compute :func:`depthwise_convolve` in one pass, with the longest runs of memory that the strides allow.
-
-    With stride 1, the pixels that one tap meets in a row of windows are neighbours: one run. With a wider stride they
-    are neighbours in one of ``stride`` images that each hold every stride-th column, so the taps are summed image by
-    image; unless there are so many channels that one pixel's make a run long enough, or taps must be met in order.
-    """
-    channels = filter_.shape[2]
-    if channels != x.shape[3]:
-        x = np.repeat(x, channels // x.shape[3], axis=3)
-    out = np.empty(_output_shape(x, window, channels), x.dtype)
-    if out.size == 0:
-        return out
-    stride = window.width.stride
-    direct = in_order or channels >= LONG_RUN or window.width.dilation > 1 or window.width.kernel < stride
-    if stride > 1 and direct:
-        np.einsum("nhwijc,ijc->nhwc", patches(x, window), filter_, out=out, optimize=False)
-        return out
-    rows = out.reshape(*out.shape[:2], -1)
-    for phase in range(stride):
-        columns = x[:, :, phase::stride] if stride == 1 else np.ascontiguousarray(x[:, :, phase::stride])
-        taps = np.tile(filter_[:, phase::stride], (1, 1, window.width.output))
-        views = _rows_of_windows(columns, window, taps.shape[1])
-        for image, result in zip(views, rows, strict=True):
-            if phase == 0:
-                np.einsum("hijc,ijc->hc", image, taps, out=result, optimize=False)
-            else:
-                np.add(result, np.einsum("hijc,ijc->hc", image, taps, optimize=False), out=result)
-    return out
-
-
-def _rows_of_windows(x: Array, window: Window, taps: int) -> Array:
-    """View padded NHWC, where neighbouring windows start a pixel apart, as (batch, out_h, kernel_h, taps, run).
-
-    A run is the pixels that one tap meets in a row of windows, which lie one after the other.
-    """
-    n, _, _, channels = x.shape
-    high, wide = window.height, window.width
-    s_n, s_h, s_w, s_c = x.strides
-    return as_strided(
-        x,
-        (n, high.output, high.kernel, taps, wide.output * channels),
-        (s_n, s_h * high.stride, s_h * high.dilation, s_w * wide.dilation, s_c),
-        writeable=False,
-    )
+# --- Fast, for float types ---------------------------------------------------------------------------------------
 
 
 def transpose_convolve_fast(x: Array, matrix: Array, window: Window) -> Array:

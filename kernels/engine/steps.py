@@ -8,6 +8,7 @@ beyond that the output has long saturated. :mod:`kernels.engine.fitting` finds f
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +21,19 @@ from qmath.types import Array, FixedPointMultiplier, Float32Array, Float64Array,
 class StepForm(abc.ABC):
     """Raw sums to output codes, channels last. The sums may be overwritten."""
 
+    requantize: Requantize
+
     @abc.abstractmethod
     def __call__(self, raw: Array) -> Array:
         """Return codes of the output's type, in the shape of ``raw``."""
+
+    def bind(self, raw: Array) -> Callable[[Array], None]:
+        """Return what writes the codes of whatever ``raw`` holds by then to an array of its shape, in C order."""
+
+        def write(codes: Array) -> None:
+            codes[...] = self(raw)
+
+        return write
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""The ufunc behind ``np.clip``, whose wrapper costs four times what a small array's clipping does."""
+"""The functions behind ``np.clip`` and ``np.einsum``, whose wrappers cost more than a small array's work does."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,3 +11,8 @@ _core = getattr(np, "_core", None)
 
 #: ``clip(values, lowest, highest, out)``
 clip: Any = getattr(getattr(_core, "umath", None), "clip", np.clip)
+
+_c_einsum: Any = getattr(getattr(_core, "multiarray", None), "c_einsum", None)
+
+#: ``einsum(indices, *operands, out=...)`` without a search for a better order of operands.
+einsum: Any = _c_einsum if _c_einsum is not None else partial(np.einsum, optimize=False)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kernels.engine import float_sums
+from kernels.engine import float_sums, plans
 from kernels.engine.float_sums import matmul_in_order
 from kernels.engine.geometry import Padding, Window, padded, reachable, span
 from kernels.engine.linear import (
     convolve,
-    convolve_fast,
     convolve_in_order,
     depthwise_convolve,
-    depthwise_convolve_fast,
     transpose_convolve,
     transpose_convolve_fast,
 )
+from kernels.engine.plans import ConvolutionPlan, DepthwisePlan, Scratch
 from qmath.errors import ModelError
 from tests.kernels.sweeps import examples
 
@@ -71,26 +72,42 @@ def test_unreachable_taps_contribute_nothing(window, seed):
 
 
 @examples(60)
-@given(window=WINDOWS, groups=st.integers(1, 3), seed=SEEDS)
-def test_fast_convolution_equals_its_definition(window, groups, seed):
+@given(window=WINDOWS, groups=st.integers(1, 3), seed=SEEDS, fill=st.integers(-2, 2), kept=st.booleans())
+def test_fast_convolution_equals_its_definition(window, groups, seed, fill, kept):
     rng = np.random.default_rng(seed)
-    x = padded(rng.integers(-9, 10, (2, window.height.size, window.width.size, 2 * groups)), window, 0)
+    image = rng.integers(-9, 10, (2, window.height.size, window.width.size, 2 * groups))
+    x = padded(image, window, fill)
     filter_ = rng.integers(-9, 10, (2 * groups, window.height.kernel, window.width.kernel, 2))
     matrices = [block.reshape(2, -1).T.astype(np.float64) for block in np.split(filter_, groups)]
     expected = convolve(x, filter_, window, groups)
-    assert np.array_equal(convolve_fast(x.astype(np.float64), matrices, window), expected)
+    with patch.object(plans, "KEPT", plans.KEPT if kept else 0):
+        plan = ConvolutionPlan(image.shape, matrices, window, fill, Scratch())
+    for again in (image[::-1], image):
+        found = plan(again)
+    assert np.array_equal(found, expected)
     assert np.array_equal(convolve_in_order(x, filter_, window, groups), expected)
 
 
 @examples(60)
-@given(window=WINDOWS, multiplier=st.integers(1, 3), channels=st.integers(1, 3), seed=SEEDS, in_order=st.booleans())
-def test_fast_depthwise_convolution_equals_its_definition(window, multiplier, channels, seed, in_order):
+@given(
+    window=WINDOWS,
+    multiplier=st.integers(1, 3),
+    channels=st.integers(1, 3),
+    seed=SEEDS,
+    fill=st.integers(-2, 2),
+    in_order=st.booleans(),
+)
+def test_fast_depthwise_convolution_equals_its_definition(window, multiplier, channels, seed, fill, in_order):
     rng = np.random.default_rng(seed)
-    x = padded(rng.integers(-9, 10, (2, window.height.size, window.width.size, channels)).astype(np.int32), window, 0)
+    image = rng.integers(-9, 10, (2, window.height.size, window.width.size, channels)).astype(np.int32)
+    x = padded(image, window, fill)
     kernel = (window.height.kernel, window.width.kernel, channels * multiplier)
     filter_ = rng.integers(-9, 10, kernel).astype(np.int32)
     expected = depthwise_convolve(x, filter_, window)
-    assert np.array_equal(depthwise_convolve_fast(x, filter_, window, in_order=in_order), expected)
+    plan = DepthwisePlan(image.shape, filter_, window, fill, Scratch(), in_order=in_order)
+    for again in (image[::-1], image):
+        found = plan(again)
+    assert np.array_equal(found, expected)
 
 
 @examples(60)

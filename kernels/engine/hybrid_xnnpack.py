@@ -1,0 +1,77 @@
+"""Hybrid ops in XNNPACK: float32 activations quantized on the fly ("qd8"), asymmetrically, in float32 throughout.
+
+Source: XNNPACK ``src/xnnpack/quantization.h``, ``src/f32-qs8-vcvt``, ``src/qd8-f32-qc8w-gemm``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kernels.engine.hybrid import SCALE_BACK_IN_TURN, HybridArithmetic, QuantizedRows
+from qmath.rounding import fused_multiply_add
+from qmath.stages import Note, silent
+from qmath.types import Array, Float32Array
+
+
+@dataclass(frozen=True, slots=True)
+class FusedArithmetic(HybridArithmetic):
+    """XNNPACK's: the row's scale first, then the weights' scale and the bias with one rounding."""
+
+    def with_bias(
+        self,
+        accumulator: Array,
+        weights_scale: Float32Array,
+        rows: QuantizedRows,
+        bias: Array | None,
+        note: Note = silent,
+    ) -> Float32Array:
+        """Return real values plus the bias, one an output channel, if there is one."""
+        row_scale = rows.per_row(rows.scale)
+        scaled = np.asarray(accumulator.astype(np.float32, copy=False) * row_scale)
+        rule = "float32(float32(accumulator) * row_scale)"
+        note("scaled by the row", scaled, rule, accumulator=accumulator, row_scale=row_scale)
+        added = np.zeros(1, np.float32) if bias is None else bias.reshape(-1)
+        real = fused_multiply_add(scaled, weights_scale, added)
+        rule = "float32(scaled * weights_scale + bias)"
+        return note("scaled back", real, rule, scaled=scaled, weights_scale=weights_scale, bias=added)
+
+
+def quantize_in_float32(real: Float32Array) -> QuantizedRows:
+    """Quantize each row to [-128, 127] with a zero point of its own.
+
+    Quirk: XNNPACK quantizes the float32 input of hybrid ops asymmetrically, whatever ``asymmetric_quantize_inputs``
+    says.
+
+    1. ``low = min(0, smallest)``, ``high = max(0, largest)``; ``inverse = 255 / (high - low)``, or 1 if they are equal.
+    2. The zero point that would put ``low`` at -128, or the one that would put ``high`` at 127: the first if
+       ``(-128 + low * inverse) + (127 + high * inverse)`` is above 0. Clamped to int8, rounded half to even.
+    3. ``code = half_even(real * inverse) + zero_point``, clamped to int8. The row's scale is ``1 / inverse``.
+
+    Every step is in float32.
+
+    Parameters
+    ----------
+    real
+        float32, shape (rows, ...): finite real values.
+
+    """
+    count = real.shape[0]
+    rows = np.ascontiguousarray(real, np.float32).reshape(count, real.size // max(count, 1))
+    low, high = rows.min(axis=1, initial=0), rows.max(axis=1, initial=0)
+    lowest, highest = np.float32(-128), np.float32(127)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        inverse = np.where(low == high, np.float32(1), (highest - lowest) / (high - low)).astype(np.float32)
+        low_steps, high_steps = low * inverse, high * inverse
+        from_low = (lowest + low_steps) + (highest + high_steps) > 0
+        nudged = np.where(from_low, lowest - low_steps, highest - high_steps)
+        zero_point = np.rint(np.clip(np.nan_to_num(nudged), lowest, highest))
+        steps = np.rint(np.minimum(rows * inverse[:, None], (highest - zero_point)[:, None]))
+        codes = np.clip(np.nan_to_num(steps) + zero_point[:, None], lowest, highest)
+        scale = np.asarray(np.float32(1) / inverse)
+    return QuantizedRows(codes.astype(np.int8).reshape(real.shape), scale, zero_point.astype(np.int64))
+
+
+#: Of every hybrid op that XNNPACK takes.
+XNNPACK_HYBRID = FusedArithmetic(quantize_in_float32, SCALE_BACK_IN_TURN)
