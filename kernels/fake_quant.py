@@ -1,5 +1,8 @@
 """FAKE_QUANT: floats rounded to the values that a quantized tensor could hold.
 
+The range is nudged as in training (:mod:`qmath.fake_quant`), but steps are rounded half away from zero, where
+training rounds half up, and the lowest value is added at the end.
+
 Source: ``tflite/kernels/fake_quant.cc``, ``tflite/kernels/internal/quantization_util.cc`` (NudgeQuantizationRange,
 FakeQuantizeArray).
 """
@@ -14,6 +17,7 @@ from kernels.engine.contract import expect, expect_count, expect_dtype, input_te
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, given
 from kernels.profiles import Profile
+from qmath.fake_quant import nudge
 from qmath.rounding import round_half_away_from_zero
 from qmath.stages import Note, silent
 from qmath.types import DType, Float32Array
@@ -58,24 +62,6 @@ def fake_quant(x: Float32Array, op: FakeQuant, note: Note = silent) -> Float32Ar
         return note("result", result, rule, steps=steps, scale=op.scale, lowest=op.lowest)
 
 
-def nudged(low: Float32Array, high: Float32Array, bits: int) -> FakeQuant:
-    """Move a range so that 0 is one of its ``2**bits`` values, all in float32.
-
-    Notes
-    -----
-    1. ``scale = (high - low) / (2**bits - 1)``.
-    2. ``zero_point = -low / scale``, rounded half away from zero, within 0 and ``2**bits - 1``.
-    3. The range is from ``-zero_point * scale`` to ``(2**bits - 1 - zero_point) * scale``.
-
-    """
-    steps = np.float32((1 << bits) - 1)
-    with np.errstate(all="ignore"):
-        scale = np.asarray((high - low) / steps)
-        from_low = np.asarray(np.float32(0) - low / scale)
-        zero_point = np.clip(round_half_away_from_zero(from_low), np.float32(0), steps)
-        return FakeQuant(np.asarray(-zero_point * scale), np.asarray((steps - zero_point) * scale), scale)
-
-
 def prepare(op: OpView, profile: Profile) -> Prepared:
     """Check the contract of FAKE_QUANT and nudge its range.
 
@@ -100,7 +86,8 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     expect(1 <= bits <= MAX_BITS, f"num_bits from 1 to {MAX_BITS}, found {bits}")
     low, high = (np.asarray(option(op, name), np.float32) for name in ("min", "max"))
     expect(bool(low < high), f"min below max, found {low} and {high}")
-    return nudged(low, high, bits)
+    covered = nudge(low, high, 0, (1 << bits) - 1)
+    return FakeQuant(covered.minimum, covered.maximum, covered.scale)
 
 
 KERNELS = (Kernel("FAKE_QUANT", prepare, covers=("float32",)),)

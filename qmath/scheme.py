@@ -11,8 +11,6 @@ and ``tflite/kernels/internal/quantization_util.{h,cc}``; the formulas were conf
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
@@ -147,54 +145,6 @@ def symmetric_params(
     low, high = _range_with_zero(minimum, maximum)
     scale = _checked(_float32(np.maximum(np.maximum(-low, high), smallest)) / np.float32(highest))
     return QuantParams(scale, np.zeros(scale.shape, np.int64), dtype, quantized_dimension)
-
-
-@dataclass(frozen=True, slots=True)
-class NudgedRange:
-    """The range that fake quantization really covers: one in which 0 is a code.
-
-    Attributes
-    ----------
-    minimum, maximum
-        float32 real values of the lowest and highest code.
-    scale
-        float32, real units per step.
-    zero_point
-        Code that stands for 0.
-
-    """
-
-    minimum: np.float32
-    maximum: np.float32
-    scale: np.float32
-    zero_point: int
-
-
-def nudged_range(minimum: float, maximum: float, lowest: int = 0, highest: int = 255) -> NudgedRange:
-    """Shift a range until 0 is a code, in float32, as FAKE_QUANT does.
-
-    Follows ``NudgeQuantizationRange`` in ``quantization_util.cc``.
-
-    Parameters
-    ----------
-    minimum, maximum
-        Real values, ``minimum < maximum``; the range need not include 0.
-    lowest, highest
-        Codes; the op's own are 0 or, for a narrow range, 1, and 2**num_bits - 1.
-
-    Raises
-    ------
-    SpecError
-        The bounds are not finite float32 numbers in order.
-
-    """
-    low, high = _float32(minimum), _float32(maximum)
-    if not (np.isfinite(low) and np.isfinite(high) and low < high):
-        raise SpecError(f"expected a finite range of fake quantization, minimum below maximum, found {low} to {high}")
-    scale = _scale(low, high, highest - lowest)
-    zero_point = int(_nudge(np.float32(lowest) - low / scale, lowest, highest))
-    bounds = np.array([lowest - zero_point, highest - zero_point], np.float32) * scale
-    return NudgedRange(bounds[0], bounds[1], np.float32(scale), zero_point)
 
 
 def fixed_output_params(op: str, dtype: DType) -> QuantParams | None:

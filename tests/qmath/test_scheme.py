@@ -131,25 +131,6 @@ def test_symmetric_needs_a_signed_type():
         scheme.symmetric_params(-1, 1, DType.UINT8)
 
 
-@given(RANGES.filter(lambda r: r[0] < r[1]), st.sampled_from([(0, 255), (1, 255), (0, 15), (0, 65535)]))
-def test_nudged_range_equals_the_oracle(bounds, codes):
-    low, high = (Fraction(bound) for bound in bounds)
-    lowest, highest = codes
-    scale = f32(f32(high - low) / (highest - lowest))
-    zero_point = max(lowest, min(highest, rational.half_away(f32(lowest - f32(low / scale)))))
-    found = scheme.nudged_range(*bounds, *codes)
-    assert found.zero_point == zero_point
-    assert Fraction(float(found.scale)) == scale
-    assert Fraction(float(found.minimum)) == f32((lowest - zero_point) * scale)
-    assert Fraction(float(found.maximum)) == f32((highest - zero_point) * scale)
-
-
-@pytest.mark.parametrize("bounds", [(1.0, 1.0), (2.0, 1.0), (np.nan, 1.0), (0.0, np.inf), (-3e38, 3e38)])
-def test_nudged_range_needs_an_extent(bounds):
-    with pytest.raises(SpecError):
-        scheme.nudged_range(*bounds)
-
-
 @pytest.mark.parametrize("dtype", [DType.INT8, DType.UINT8, DType.INT16], ids=lambda dtype: dtype.name)
 def test_fixed_outputs_use_the_codes_for_the_range_of_the_function(dtype):
     middle = (dtype.min + dtype.max + 1) // 2
