@@ -202,7 +202,11 @@ class FloatConv2D(Prepared):
     activation: Activation
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
-        """Convolve product after product, add the bias, clamp: the same bits as LiteRT's reference kernel."""
+        """Convolve product after product, add the bias, clamp: the same bits as LiteRT's reference kernel.
+
+        Quirk: Float convolutions, pools and elementwise ops clamp even without an activation: an infinity becomes the
+        largest finite float32.
+        """
         window, taps = reachable(self.window)
         x, filter_ = padded(given(inputs, 0), window, 0), given(inputs, 1)[:, taps[0], taps[1]]
         return self._finish(convolve_in_order(x, filter_, window, self.groups), inputs, note)

@@ -212,8 +212,7 @@ class FloatPool2D(Prepared):
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Pool, then clamp: to finite numbers even without an activation, as the runtime does."""
         pooled = note("pooled", self.pool(given(inputs, 0), self.window))
-        finite = np.finfo(np.float32)
-        return (np.clip(clamp_float(pooled.copy(), self.activation), finite.min, finite.max),)
+        return (clamp_float(pooled.copy(), self.activation),)
 
 
 def float_average_pool_2d(x: Float32Array, window: Window) -> Float32Array:

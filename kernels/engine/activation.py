@@ -84,11 +84,21 @@ BOUND: Rules[Callable[[float, TensorView], int]] = Rules(
 )
 
 
-def clamp_float(values: Array, activation: Activation) -> Array:
-    """Apply the activation to float32 values in place and return them."""
+def float_range(activation: Activation, *, finite: bool = True) -> tuple[np.float32, np.float32]:
+    """Return the ends that float32 values are clamped to: by default no farther than the finite numbers.
+
+    Source: ``tflite/kernels/kernel_util.h`` (CalculateActivationRange).
+    """
     lower, upper = activation.bounds
-    if lower is not None or upper is not None:
-        np.clip(values, lower, upper, out=values)
+    limit = np.finfo(np.float32).max if finite else np.float32(np.inf)
+    return np.float32(-limit if lower is None else lower), np.float32(limit if upper is None else upper)
+
+
+def clamp_float(values: Array, activation: Activation, *, finite: bool = True) -> Array:
+    """Apply the activation to float32 values in place and return them; infinities become finite even without one."""
+    if finite or activation.bounds != (None, None):
+        low, high = float_range(activation, finite=finite)
+        np.clip(values, low, high, out=values)
     return values
 
 
@@ -98,4 +108,4 @@ def activate_float(values: Array, activation: Activation) -> Array:
         return eigen.tanh(values)
     if activation is Activation.SIGN_BIT:
         return np.signbit(values).astype(np.float32)
-    return clamp_float(values, activation)
+    return clamp_float(values, activation, finite=False)

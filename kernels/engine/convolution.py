@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.engine.activation import Activation, quantized_range
+from kernels.engine.activation import Activation, float_range, quantized_range
 from kernels.engine.contract import expect, expect_dtype, option, quant_of, scale_of, zero_point_of
 from kernels.engine.elementwise import expect_zero_points_in_range
 from kernels.engine.exact import Reach
@@ -255,12 +255,8 @@ def finished(sums: Array, bias: Array | None, activation: Activation, note: Note
     if bias is not None:
         total = sums + bias.reshape(-1)
         note("bias added", total, "float32(sum + bias)", sum=sums, bias=bias.reshape(-1))
-    lower, upper = activation.bounds
-    if lower is None and upper is None:
-        return total
-    low, high = -np.inf if lower is None else lower, np.inf if upper is None else upper
-    clamped = np.clip(total, np.float32(low), np.float32(high))
-    return note("clamped", clamped, "clamp(total, low, high)", total=total, low=low, high=high)
+    low, high = float_range(activation)
+    return note("clamped", np.clip(total, low, high), "clamp(total, low, high)", total=total, low=low, high=high)
 
 
 def fits(reach: Reach, offset: Int64Array, accumulator: DType) -> bool:

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import fbs
 from qmath.errors import ModelError, UnsupportedError
 from qmath.lookup import code_table
 from qmath.types import DType, QuantParams
 from quantref.runtimes import LiteRT, litert_installed
 from quantref.vectors.cells import activation, unary
+from quantref.vectors.cells.build import Operand, Result, one_op
 from quantref.vectors.cells.case import Case
 from quantref.vectors.cells.models import one_input, two_inputs
 from tests.kernels.forms import assert_forms_agree, prepare_op, run_forms
@@ -194,3 +196,26 @@ def test_prelu_refuses_slopes_of_int16():
     model, _ = two_inputs("PRELU", arrays, (DType.INT16, DType.INT16), DType.INT16, params)
     with pytest.raises(UnsupportedError, match="slopes of int8"):
         prepare_op(model)
+
+
+WINDOW = {"stride_h": 1, "stride_w": 1, "dilation_h_factor": 1, "dilation_w_factor": 1, "padding": 1}
+INFINITE = {
+    "ADD": ([np.float32([[[[3e38], [-3e38], [2.0]]]])], {}),
+    "FULLY_CONNECTED": ([np.float32([[2.0]])], {}),
+    "CONV_2D": ([np.float32([[[[2.0]]]]), np.zeros(1, np.float32)], WINDOW),
+    "DEPTHWISE_CONV_2D": ([np.float32([[[[2.0]]]]), np.zeros(1, np.float32)], {**WINDOW, "depth_multiplier": 1}),
+}
+
+
+@pytest.mark.litert
+@pytest.mark.parametrize("op", INFINITE)
+def test_floats_stay_finite_without_an_activation(op, litert):
+    constants, options = INFINITE[op]
+    x = np.float32([3e38, -3e38, 2.0]).reshape((3, 1) if op == "FULLY_CONNECTED" else (1, 1, 3, 1))
+    operands = [Operand(x)]
+    operands += [Operand(constant, constant=True) for constant in constants]
+    model = one_op("", op, operands, [Result(DType.FLOAT32)], **options).model
+    (answer,) = litert.run(fbs.write(model), [[operands[0].array]], all_tensors=False)
+    largest = float(np.finfo(np.float32).max)
+    for (found,) in run_forms(model, {"x0": operands[0].array}):
+        assert found.ravel().tolist() == answer.outputs[0].ravel().tolist() == [largest, -largest, 4.0]
