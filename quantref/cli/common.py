@@ -42,16 +42,16 @@ def _set_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
     settings.debug = settings.debug or value
 
 
+def debug_option(function: F) -> F:
+    """Add the option ``--debug``."""
+    return click.option(
+        "--debug", is_flag=True, is_eager=True, expose_value=False, callback=_set_debug, help="Show tracebacks."
+    )(function)
+
+
 def common_options(function: F) -> F:
     """Add the options that every verb has: ``--json`` and ``--debug``."""
-    for option in (
-        click.option(
-            "--debug", is_flag=True, is_eager=True, expose_value=False, callback=_set_debug, help="Show tracebacks."
-        ),
-        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
-    ):
-        function = option(function)
-    return function
+    return debug_option(click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(function))
 
 
 def model_argument(function: F) -> F:

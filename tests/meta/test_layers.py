@@ -17,7 +17,10 @@ MAY_IMPORT = {
     "quantref": {"numpy", "click", "rich", "threadpoolctl", "tomli", "qmath", "kernels", "fbs"},
 }
 #: What one file may import beyond that.
-EXCEPTIONS = {"quantref/runtimes/litert_worker.py": {"ai_edge_litert"}}
+EXCEPTIONS = {
+    "quantref/runtimes/litert_worker.py": {"ai_edge_litert"},
+    "quantref/pytest_plugin.py": {"pytest"},
+}
 #: Read by type checkers, never imported.
 FOR_TYPES = {"typing_extensions"}
 

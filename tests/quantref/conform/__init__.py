@@ -1,0 +1,1 @@
+"""Tests of conformance runs: runners, comparison, reports, the pytest plug-in, wrong devices."""
