@@ -31,7 +31,7 @@ def tflite_bias(bias: Float32Array, params: Params) -> Array:
     return quantize_bias(bias, params.stored())
 
 
-def float64_bias(bias: Float32Array, params: Params, limit: int | None = None) -> Array:
+def float64_bias(bias: Array, params: Params, limit: int | None = None) -> Array:
     """Return codes of a bias from unrounded scales, half away from zero, within +-``limit`` (by default int32's)."""
     steps = bias / np.where(params.scales == 0, np.inf, params.scales)
     largest = LARGEST_BIAS if limit is None else limit

@@ -31,10 +31,11 @@ import numpy as np
 import fbs
 from qmath.calibration import CONVERTER_MIN_MAX, MIN_MAX, MOVING_AVERAGE, Extent, Observer
 from qmath.errors import InputError, QuantrefError
-from qmath.types import Array
+from qmath.types import Array, Float64Array
 from quantref.execution import located
 from quantref.interpreter import Interpreter, ModelSource, load
 from quantref.names import tensor_keys
+from quantref.quantizer.bias_correction import channel_counts, channel_means
 from quantref.quantizer.pollution import overwritten_inputs, polluted
 from quantref.quantizer.representative import RepresentativeDataset, Samples
 from quantref.quantizer.statistics import Range, Statistics, model_digest, observed_tensors
@@ -58,17 +59,20 @@ class Rules:
         Whether another observer may take its place.
     pollutes
         Whether overwritten tensors take in what replaced them.
+    means
+        Whether the means of channels are taken that weights are multiplied with.
 
     """
 
     observer: Observer[Any]
     free: bool
     pollutes: bool = False
+    means: bool = False
 
 
 RULES: Mapping[str, Rules] = MappingProxyType(
     {
-        "quantref": Rules(MIN_MAX, free=True),
+        "quantref": Rules(MIN_MAX, free=True, means=True),
         "tflite": Rules(CONVERTER_MIN_MAX, free=False, pollutes=True),
         "aeq": Rules(MOVING_AVERAGE, free=False),
     }
@@ -146,11 +150,14 @@ class Watch:
         Of the observer, as statistics keep it.
     observers
         By tensor index.
+    channels
+        By index of a tensor whose means are taken: how many channels it has.
 
     """
 
     name: str
     observers: Mapping[int, Observer[Any]]
+    channels: Mapping[int, int] = field(default_factory=dict)
 
 
 def _watch(
@@ -169,7 +176,9 @@ def _watch(
     if not tensors:
         raise InputError("expected a float model, found one without float activations")
     name = f"{usual.name}, with exceptions" if exceptions else usual.name
-    return Watch(name, {index: exceptions.get(keys[index], usual) for index in tensors})
+    watched = {index: exceptions.get(keys[index], usual) for index in tensors}
+    channels = channel_counts(model.subgraphs[0]) if rules.means else {}
+    return Watch(name, watched, {index: count for index, count in channels.items() if index in watched})
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +193,15 @@ class Portion:
         By tensor: one where the order of samples does not matter, otherwise one a sample.
     sizes
         Bytes of each tensor in the first sample.
+    means
+        By tensor, of each sample: the means of its channels.
 
     """
 
     samples: int
     summaries: Mapping[int, Sequence[Any]]
     sizes: Mapping[int, int]
+    means: Mapping[int, Sequence[Float64Array]]
 
 
 @dataclass
@@ -200,6 +212,7 @@ class _Totals:
     samples: int = 0
     summaries: dict[int, Any] = field(default_factory=dict)
     sizes: Mapping[int, int] | None = None
+    means: dict[int, Float64Array] = field(default_factory=dict)
 
     def take(self, portion: Portion) -> None:
         """Add what the samples that follow gave."""
@@ -207,6 +220,9 @@ class _Totals:
         self.sizes = portion.sizes if self.sizes is None else self.sizes
         for index, found in portion.summaries.items():
             self.summaries[index] = self.watch.observers[index].fold([self.summaries.get(index), *found])
+        for index, of_samples in portion.means.items():
+            for mean in of_samples:  # one by one, so that portions make no difference
+                self.means[index] = self.means.get(index, 0.0) + mean
 
 
 def _statistics(model: fbs.Model, total: _Totals, *, pollutes: bool) -> Statistics:
@@ -216,7 +232,9 @@ def _statistics(model: fbs.Model, total: _Totals, *, pollutes: bool) -> Statisti
         extents = polluted(extents, overwritten_inputs(subgraph, total.sizes))
     keys = tensor_keys(subgraph)
     ranges = {keys[index]: _range(keys[index], extent) for index, extent in sorted(extents.items())}
-    return Statistics(ranges, total.samples, total.watch.name, model_digest(model))
+    means = {keys[index]: tuple(sums / total.samples) for index, sums in sorted(total.means.items())}
+    finite = {key: values for key, values in means.items() if np.all(np.isfinite(values))}
+    return Statistics(ranges, total.samples, total.watch.name, model_digest(model), finite)
 
 
 def _range(key: str, extent: Extent) -> Range:
@@ -263,12 +281,14 @@ class Runner:
         self._graph = Interpreter(model).graph
         self._graph.load_constants()
         self._observers = watch.observers
+        self._channels = watch.channels
         self._states = [index for index in watch.observers if model.subgraphs[0].tensors[index].is_variable]
 
     def observe(self, samples: Sequence[Sequence[Array]]) -> Portion:
         """Run consecutive samples."""
         found: dict[int, list[Any]] = {}
         sizes: dict[int, int] = {}
+        means: dict[int, list[Float64Array]] = {index: [] for index in self._channels}
         for sample in samples:
             for index, summary in self._summaries(sample).items():
                 earlier = found.setdefault(index, [])
@@ -277,7 +297,9 @@ class Runner:
                 else:
                     earlier.append(summary)
             sizes = sizes or self._sizes()
-        return Portion(len(samples), found, sizes)
+            for index, channels in self._channels.items():
+                means[index].append(channel_means(self._graph.value(index), channels))
+        return Portion(len(samples), found, sizes, means)
 
     def _summaries(self, sample: Sequence[Array]) -> dict[int, Any]:
         """Run a sample and summarize each tensor that took values that count."""

@@ -121,7 +121,13 @@ def _misrepresented(graph: FloatGraph, layout: Layout) -> list[str]:
             continue
         for use, tensor in graph.float_inputs(op):
             form = layout.reads.get(use)
-            if use.slot == affine.input or form is None or form.values is None or form.params is None:
+            if (
+                use.slot == affine.input
+                or use in layout.corrected
+                or form is None
+                or form.values is None
+                or form.params is None
+            ):
                 continue
             params, values = form.params.stored(), graph.constant(tensor)
             scale = params.scale if not params.per_axis else params.scale.max()

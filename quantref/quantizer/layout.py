@@ -105,6 +105,8 @@ class Layout:
         By operator: parameters of its intermediate tensors, None for float ones; added where it has none.
     reasons
         By operator: why it is not quantized as was asked.
+    corrected
+        Operands that are biases and stand for other values than the float model's, on purpose.
     version
         Gives every operator its version, from its tensors and options.
     shares_versions
@@ -120,5 +122,6 @@ class Layout:
     options: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     intermediates: dict[int, tuple[Params | None, ...]] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
+    corrected: frozenset[Use] = frozenset()
     version: Versioner = schema_version
     shares_versions: bool = False

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import fbs
 from qmath.calibration import observer_named
 from qmath.errors import InputError, UnsupportedError
-from qmath.types import DType
+from qmath.types import DType, Float64Array
 from quantref.interpreter import ModelSource, load
 from quantref.quantizer.admission import admit
 from quantref.quantizer.fake_quant_ranges import TrainedModel
@@ -272,9 +272,11 @@ def _request(
     if Mode.UINT8 in others or (others and arguments.mode is Mode.UINT8):
         raise InputError("expected rules of modes that go together, found uint8 beside others")
     kept = {op for op, mode in modes.items() if mode is Mode.FLOAT32}
+    ranges, means = _known(arguments, loaded, graph, recipe)
     return Request(
         mode=arguments.mode,
-        ranges=_ranges(arguments, loaded, graph, recipe),
+        ranges=ranges,
+        means=means,
         trained=admitted.ranges,
         input_type=_type(arguments.input_type),
         output_type=_type(arguments.output_type),
@@ -293,26 +295,28 @@ def _plain(request: Request) -> Request:
     return Request(mode=request.mode, weight_bits=request.weight_bits)
 
 
-def _ranges(arguments: Arguments, loaded: fbs.Model, graph: FloatGraph, recipe: Recipe) -> dict[int, Range] | None:
+#: What statistics know, by tensor: ranges, or None if there are none at all; and means of channels.
+_Known = tuple["dict[int, Range] | None", "dict[int, Float64Array]"]
+
+
+def _known(arguments: Arguments, loaded: fbs.Model, graph: FloatGraph, recipe: Recipe) -> _Known:
     if arguments.statistics is not None and arguments.representative_dataset is not None:
         raise InputError("expected statistics or a representative dataset, found both")
-    if arguments.statistics is not None:
-        return arguments.statistics.of(loaded)  # tensors keep their numbers
+    if arguments.statistics is not None:  # tensors keep their numbers
+        return arguments.statistics.of(loaded), arguments.statistics.means_of(loaded)
     if arguments.representative_dataset is not None:
         return _calibrated(arguments, arguments.representative_dataset, graph, recipe)
     given = arguments.input_stats or arguments.default_ranges
     if arguments.only_plan and not given and arguments.mode in ACTIVATIONS and arguments.mode is not Mode.UINT8:
-        return dict.fromkeys(observed_tensors(graph.subgraph), Range(-1, 1))  # type: ignore[arg-type]
-    return None
+        return dict.fromkeys(observed_tensors(graph.subgraph), Range(-1, 1)), {}  # type: ignore[arg-type]
+    return None, {}
 
 
-def _calibrated(
-    arguments: Arguments, data: RepresentativeDataset, graph: FloatGraph, recipe: Recipe
-) -> dict[int, Range]:
+def _calibrated(arguments: Arguments, data: RepresentativeDataset, graph: FloatGraph, recipe: Recipe) -> _Known:
     """Run the model over data, once for each observer that the recipe names."""
     from quantref.quantizer.calibration import calibrate  # noqa: PLC0415 - runs the interpreter, not needed otherwise
 
-    def run(observer: str | None) -> dict[int, Range]:
+    def run(observer: str | None) -> Statistics:
         return calibrate(
             graph.model,
             data,
@@ -320,7 +324,7 @@ def _calibrated(
             style=arguments.style.name,
             executor=arguments.executor,
             progress=arguments.progress,
-        ).of(graph.model)
+        )
 
     chosen = {tensor: recipe.observer(graph, tensor) for tensor in observed_tensors(graph.subgraph)}
     names = sorted({name for name in chosen.values() if name is not None})
@@ -328,10 +332,11 @@ def _calibrated(
         raise InputError(
             "expected data that can be read once an observer, found a generator: give a list or a callable"
         )
-    found = run(None)
+    usual = run(None)
+    found = usual.of(graph.model)
     for name in names:
-        found |= {tensor: bounds for tensor, bounds in run(name).items() if chosen[tensor] == name}
-    return found
+        found |= {tensor: bounds for tensor, bounds in run(name).of(graph.model).items() if chosen[tensor] == name}
+    return found, usual.means_of(graph.model)
 
 
 def _recipe(recipe: Recipe | str | os.PathLike[str] | None) -> Recipe:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qmath.errors import InputError
-from qmath.types import DType
+from qmath.types import DType, Float64Array
 from quantref.quantizer.fake_quant_ranges import TrainedRange
 from quantref.quantizer.statistics import Range
 from quantref.quantizer.tflite_layout import KeepFloat
@@ -88,6 +88,8 @@ class Request:
         Of the whole model.
     ranges
         Statistics, by tensor; None if there are none.
+    means
+        Of the channels of activations that weights are multiplied with, by tensor, as far as they are known.
     trained
         What training left in the model, by tensor.
     input_type, output_type
@@ -111,6 +113,7 @@ class Request:
 
     mode: Mode
     ranges: Mapping[int, Range] | None = None
+    means: Mapping[int, Float64Array] = field(default_factory=dict)
     trained: Mapping[int, TrainedRange] = field(default_factory=dict)
     input_type: DType | None = None
     output_type: DType | None = None

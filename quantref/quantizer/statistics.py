@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 
 import fbs
 from qmath.errors import InputError, QuantrefError
-from qmath.types import DType
+from qmath.types import DType, Float64Array
 from quantref.names import tensor_keys
 
 #: Observer whose statistics can be merged from shards: the smallest and the largest value seen.
@@ -76,6 +76,9 @@ class Statistics:
         What made a range out of the values seen, for example ``"min-max"``.
     model_digest
         :func:`model_digest` of the model that was run, or empty if that is not known.
+    means
+        By tensor, of those that weights are multiplied with: the mean of each channel, in float64. Empty if they were
+        not taken.
 
     """
 
@@ -83,10 +86,23 @@ class Statistics:
     samples: int = 0
     observer: str = MIN_MAX
     model_digest: str = ""
+    means: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Freeze the mapping."""
+        """Freeze the mappings and check the means.
+
+        Raises
+        ------
+        InputError
+            A mean is not finite.
+
+        """
         object.__setattr__(self, "ranges", MappingProxyType(dict(self.ranges)))
+        means = {key: tuple(map(float, found)) for key, found in self.means.items()}
+        object.__setattr__(self, "means", MappingProxyType(means))
+        for key, found in means.items():
+            if not np.all(np.isfinite(found)):
+                raise InputError(f"expected finite means of tensor {key!r}, found others")
 
     def of(self, model: fbs.Model) -> dict[int, Range]:
         """Return the ranges by tensor index of a model's main subgraph.
@@ -97,18 +113,28 @@ class Statistics:
             The statistics were made from another model, or name a tensor that this one does not have.
 
         """
+        indices = self._indices(model)
+        return {indices[key]: bounds for key, bounds in self.ranges.items()}
+
+    def means_of(self, model: fbs.Model) -> dict[int, Float64Array]:
+        """Return the means by tensor index of a model's main subgraph; raises what :meth:`of` raises."""
+        indices = self._indices(model)
+        return {indices[key]: np.array(means, np.float64) for key, means in self.means.items()}
+
+    def _indices(self, model: fbs.Model) -> dict[str, int]:
+        """Return the index of each tensor of the model these statistics are of."""
         if self.model_digest and self.model_digest != model_digest(model):
             raise InputError("expected statistics of this model, found those of another one (the digests differ)")
         indices = {key: index for index, key in enumerate(tensor_keys(model.subgraphs[0]))}
-        unknown = [key for key in self.ranges if key not in indices]
+        unknown = [key for key in (*self.ranges, *self.means) if key not in indices]
         if unknown:
             raise InputError(
                 f"expected statistics of this model's tensors, found {unknown[0]!r}, which it does not have"
             )
-        return {indices[key]: bounds for key, bounds in self.ranges.items()}
+        return indices
 
     def merge(self, *others: Statistics) -> Statistics:
-        """Return what one run over all the shards' samples would have found.
+        """Return what one run over all the shards' samples would have found; means up to their last bits.
 
         Raises
         ------
@@ -127,6 +153,7 @@ class Statistics:
             "samples": self.samples,
             "model_digest": self.model_digest,
             "ranges": {key: [float(bounds.min), float(bounds.max)] for key, bounds in self.ranges.items()},
+            **({"means": {key: list(means) for key, means in self.means.items()}} if self.means else {}),
         }
 
     @classmethod
@@ -144,9 +171,10 @@ class Statistics:
         try:
             ranges = {str(key): Range(*bounds) for key, bounds in values["ranges"].items()}
             samples, observer, digest = int(values["samples"]), str(values["observer"]), str(values["model_digest"])
+            means = {str(key): tuple(map(float, found)) for key, found in values.get("means", {}).items()}
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"expected statistics, found damaged ones: {error}") from error
-        return cls(ranges, samples, observer, digest)
+        return cls(ranges, samples, observer, digest, means)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a JSON file, which appears whole or not at all.
@@ -244,4 +272,18 @@ def _merged(one: Statistics, other: Statistics) -> Statistics:
     for key, bounds in other.ranges.items():
         ranges[key] = [*ranges.get(key, ()), bounds]
     merged = {key: functools.reduce(Range.union, found) for key, found in ranges.items()}
-    return replace(one, ranges=merged, samples=one.samples + other.samples, model_digest=next(iter(digests), ""))
+    return Statistics(
+        merged, one.samples + other.samples, one.observer, next(iter(digests), ""), _merged_means(one, other)
+    )
+
+
+def _merged_means(one: Statistics, other: Statistics) -> dict[str, tuple[float, ...]]:
+    """Return the means of both shards' samples, of the tensors that both have means of."""
+    samples = one.samples + other.samples
+    return {
+        key: tuple(
+            (a * one.samples + b * other.samples) / samples for a, b in zip(means, other.means[key], strict=True)
+        )
+        for key, means in one.means.items()
+        if samples and len(other.means.get(key, ())) == len(means)
+    }

@@ -7,7 +7,9 @@
 3. A reader that wants another form than what is given gets it by QUANTIZE or DEQUANTIZE; equal wishes share one.
 
 What follows is that no op is left float for want of information that comes from a neighbour, that statistics of
-one tensor never stand in for another's, and that every code is the nearest one under the stored scale.
+one tensor never stand in for another's, and that every code is the nearest one under the stored scale. Only biases,
+where the means of activations are known, also make up for what rounding does to the weights on average
+(:mod:`quantref.quantizer.bias_correction`).
 """
 
 from __future__ import annotations
@@ -15,11 +17,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from qmath.affine import dequantize
 from qmath.errors import InputError
 from qmath.scheme import asymmetric_params, fixed_output_params, symmetric_params
-from qmath.types import DType, Float32Array
+from qmath.types import DType, Float32Array, Float64Array
 from quantref.quantizer import tflite_lstm
 from quantref.quantizer.bias import LARGEST_WIDE, bias_scale, float64_bias, widen_for_bias
+from quantref.quantizer.bias_correction import output_shift
 from quantref.quantizer.feasibility import SMALLEST, Ranges
 from quantref.quantizer.graph import FloatGraph, Use
 from quantref.quantizer.layout import Form, Layout, Placement, given_as
@@ -49,6 +55,8 @@ class QuantrefSettings:
         Of 16x8 ops: INT64 or INT32.
     per_channel
         Whether weights have a scale a channel.
+    means
+        By activation: the means of its channels, where biases are to be corrected by them.
 
     """
 
@@ -60,6 +68,7 @@ class QuantrefSettings:
     weights_dtype: DType = DType.INT8
     bias_dtype: DType = DType.INT64
     per_channel: bool = True
+    means: Mapping[int, Float64Array] = field(default_factory=dict)
 
 
 def lay_out_quantref(graph: FloatGraph, settings: QuantrefSettings) -> Layout:
@@ -84,6 +93,7 @@ class _Quantref:
     wanted: dict[Use, Params] = field(default_factory=dict)
     constants: dict[Use, Form] = field(default_factory=dict)
     lstm: dict[int, Params] = field(default_factory=dict)
+    corrected: set[Use] = field(default_factory=set)
 
     def run(self) -> Layout:
         """Decide forward, then backward, then on constants, which depend on activations."""
@@ -193,9 +203,24 @@ class _Quantref:
             bias = bias_scale(source, weights, self._bias_dtype(operator.name, dtype), float32=False)
             limit = LARGEST_WIDE if bias.dtype is DType.INT64 else None
             weights, bias = widen_for_bias(values, weights, bias, source, limit)
-            codes = float64_bias(values, bias, limit)
+            codes = float64_bias(self._corrected(op, affine, weights, values), bias, limit)
             self.constants[bias_use] = Form(tensor, bias.dtype, bias, values=codes)
         self._set_constant(weights_use, weights_tensor, weights)
+
+    def _corrected(self, op: int, affine: AffineOp, weights: Params, bias: Float32Array) -> Float64Array:
+        """Return a bias less what rounded weights add to the output on average, where that is known."""
+        operator, wide = self.graph.operators[op], bias.astype(np.float64)
+        means = self.settings.means.get(operator.inputs[affine.input])
+        if means is None:
+            return wide
+        values = self.graph.constant(operator.inputs[affine.weights])
+        error = dequantize(nearest_codes(values, weights), weights.stored()).astype(np.float64) - values
+        shape = self.graph.tensors[operator.inputs[affine.input]].shape
+        shift = output_shift(operator.name, shape, error, means, self.graph.options(op))
+        if shift is None or shift.shape != wide.shape:
+            return wide
+        self.corrected.add(Use(op, affine.bias))
+        return wide - shift
 
     def _weight_params(self, name: str, tensor: int, affine: AffineOp, dtype: DType) -> Params:
         trained = self.settings.ranges.trained.get(tensor)
@@ -233,10 +258,11 @@ class _Quantref:
         self.given[operator.outputs[0]] = Params.of(asymmetric_params(low, high))
 
     def _layout(self) -> Layout:
-        layout = Layout(placement=Placement(), reasons=dict(self.settings.reasons))
-        shared: dict[tuple[int, Params | None], Form] = {}
+        layout = Layout(placement=Placement(), reasons=dict(self.settings.reasons), corrected=frozenset(self.corrected))
+        shared: dict[tuple[int, Params | None, Use | None], Form] = {}
         for use, form in self.constants.items():
-            layout.reads[use] = shared.setdefault((form.tensor, form.params), form)
+            own = use if use in self.corrected else None
+            layout.reads[use] = shared.setdefault((form.tensor, form.params, own), form)
         for tensor in range(len(self.graph.tensors)):
             if self.graph.is_float(tensor) and not self.graph.is_constant(tensor):
                 self._meet(tensor, layout)

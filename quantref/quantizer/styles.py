@@ -178,10 +178,14 @@ class QuantrefStyle:
     ----------
     per_channel
         Whether weights have a scale a channel.
+    corrects_bias
+        Whether biases make up for the mean error of rounded weights, where statistics know the means
+        (:mod:`quantref.quantizer.bias_correction`).
 
     """
 
     per_channel: bool = True
+    corrects_bias: bool = True
     faults: bool = False
     name: str = "quantref"
     strict: bool = True
@@ -232,6 +236,7 @@ class QuantrefStyle:
             weights_dtype=request.weights_dtype,
             bias_dtype=request.bias_dtype,
             per_channel=self.per_channel,
+            means=request.means if self.corrects_bias else {},
         )
         return lay_out_quantref(graph, settings)
 

@@ -37,6 +37,14 @@ def difference() -> fbs.Model:
     return builder.finish([y])
 
 
+def exponential() -> fbs.Model:
+    """Build ``exp(x)`` of 3."""
+    builder = fbs.Builder()
+    y = builder.tensor("y", DType.FLOAT32, (1, 3))
+    builder.op("EXP", [builder.input("x", DType.FLOAT32, (1, 3))], [y])
+    return builder.finish([y])
+
+
 def remembering() -> fbs.Model:
     """Build a float SVDF of one unit: it adds the last three inputs up, the newest with most weight."""
     builder = fbs.Builder()
