@@ -253,11 +253,14 @@ DeviceFunction: TypeAlias = "Callable[[bytes, Mapping[str, Array]], Any] | type"
 
 
 def call(target: DeviceFunction, model: bytes, inputs: Sequence[Arrays]) -> list[Any]:
-    """Call a function once for each invocation; a class is made once, so that it may keep state in between."""
+    """Call a function once for each invocation; a class is made once, so that it may keep state in between.
+
+    Where there is nothing to invoke, as with a file that is no model, the function is called without inputs.
+    """
     if isinstance(target, type):
         device = target(model)
         return [device(dict(arrays)) for arrays in inputs]
-    return [target(model, dict(arrays)) for arrays in inputs]
+    return [target(model, dict(arrays)) for arrays in inputs or ({},)]
 
 
 @dataclass(frozen=True, slots=True)
