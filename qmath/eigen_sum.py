@@ -20,6 +20,8 @@ REGISTERS = 4
 LONGEST = LANES * 1024
 #: Results of a smaller magnitude become 0: TensorFlow tells the processor to flush denormal numbers.
 SMALLEST_NORMAL = np.finfo(np.float32).smallest_normal
+#: Terms of this magnitude and beyond are multiples of a normal number, hence so are their sums.
+NEVER_DENORMAL = np.float32(2.0**-102)
 
 
 def flush_denormals(x: Float32Array) -> Float32Array:
@@ -63,22 +65,26 @@ def _halved(terms: Float32Array, first: int) -> Float32Array:
 
 def _gathered(terms: Float32Array) -> Float32Array:
     inner = terms.shape[1:]
-    lanes = np.zeros((LANES, *inner), np.float32)
     in_registers = len(terms) // (LANES * REGISTERS) * LANES * REGISTERS
-    if in_registers:
-        registers = np.zeros((REGISTERS, LANES, *inner), np.float32)
-        for step in terms[:in_registers].reshape(-1, *registers.shape):
-            registers = _added(registers, step)
-        lanes = _in_order(registers[0], registers[1:])
     in_lanes = len(terms) // LANES * LANES
-    lanes = _in_order(lanes, terms[in_registers:in_lanes].reshape(-1, *lanes.shape))
+    registers = _in_order(terms[:in_registers].reshape(-1, REGISTERS, LANES, *inner))
+    lanes = _in_order(
+        np.concatenate([_in_order(registers)[np.newaxis], terms[in_registers:in_lanes].reshape(-1, LANES, *inner)])
+    )
     while len(lanes) > 1:
         half = len(lanes) // 2
         lanes = _added(lanes[:half], lanes[half:])
-    return _added(_in_order(np.zeros(inner, np.float32), terms[in_lanes:]), lanes[0])
+    return _added(_in_order(terms[in_lanes:]), lanes[0])
 
 
-def _in_order(total: Float32Array, steps: Float32Array) -> Float32Array:
+def _in_order(steps: Float32Array) -> Float32Array:
+    """Add along the first axis, one step after the other, beginning with 0."""
+    nonzero = np.abs(steps[steps != 0])
+    if nonzero.size == 0 or nonzero.min() >= NEVER_DENORMAL:
+        # NumPy adds in order along an axis that is not the innermost one in memory.
+        wide = np.stack([steps, steps], axis=-1)
+        return np.asarray(np.add.reduce(wide, axis=0)[..., 0] + np.float32(0))
+    total = np.zeros(steps.shape[1:], np.float32)
     for step in steps:
         total = _added(total, step)
     return total
