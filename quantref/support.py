@@ -83,7 +83,7 @@ class SupportTable:
 
 def support_table(profile: Profile) -> SupportTable:
     """Return what quantref runs under a profile, and how much of it was compared with the runtime."""
-    versions = _data("op_versions.json")["ops"]
+    versions = op_versions()
     cells = _verified(profile.name)
     covers = {name: kernel.covers for name, kernel in registry().items()}
     covers.update(dict.fromkeys(HANDLERS, ("run by the interpreter",)))
@@ -92,6 +92,12 @@ def support_table(profile: Profile) -> SupportTable:
         for op in sorted(covers)
     )
     return SupportTable(profile.name, profile.runtime, ops)
+
+
+def op_versions() -> Mapping[str, Mapping[str, int]]:
+    """Return the highest version of each builtin op that LiteRT's resolvers have, 0 where one lacks the op."""
+    found: Mapping[str, Mapping[str, int]] = _data("op_versions.json")["ops"]
+    return found
 
 
 def _verified(profile: str) -> tuple[Verified, ...]:

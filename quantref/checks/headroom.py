@@ -1,0 +1,127 @@
+"""Accumulators: whether any input can make them overflow, proven from the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from qmath.types import BoolArray, DType
+from quantref.checks.channels import Channels, depth_of, extreme_product
+from quantref.checks.context import OpContext, listed
+from quantref.checks.finding import Finding, Severity
+from quantref.checks.rule import ALL, LITERT, MICRO, Effect, Rule
+
+INT32_OVERFLOW = Rule(
+    "QR501",
+    "accumulator-overflow",
+    Severity.WARNING,
+    Effect.WRONG,
+    "an input exists for which a 32-bit accumulator overflows",
+    "The sum of products and bias is kept in int32 and wraps. The bound is proven: each weight times the code that "
+    "makes the product largest, or smallest, plus the bias.",
+    "tflite/kernels/internal/reference/integer_ops/conv.h, depthwise_conv.h, fully_connected.h (int32 acc)",
+    "scale the channel's weights down by a coarser weight scale, split the layer, or bound its input",
+)
+INT64_HEADROOM = Rule(
+    "QR502",
+    "wide-accumulator",
+    Severity.WARNING,
+    Effect.WRONG,
+    "an input exists for which a 64-bit accumulator leaves the 48 bits that requantization takes",
+    "The accumulator is multiplied by a 15-bit multiplier in 64 bits: that is right for less than 48 bits.",
+    "tflite/kernels/internal/common.cc (MultiplyByQuantizedMultiplier for int64)",
+    "check the bias: products alone do not come near",
+)
+RESULT_OVERFLOW = Rule(
+    "QR503",
+    "requantized-overflow",
+    Severity.WARNING,
+    Effect.WRONG,
+    "an input exists for which the requantized value does not fit 32 bits",
+    "It is clamped to the type only after it has been cut to int32, or shifted left in it: beyond, it wraps and the "
+    "clamp takes the wrong end. A multiplier above 1 has to leave that room.",
+    "tflite/kernels/internal/common.h (MultiplyByQuantizedMultiplier), cppmath.h",
+    "widen the output's scale: it is far smaller than the sums",
+)
+SUM_OVERFLOW = Rule(
+    "QR504",
+    "sum-overflow",
+    Severity.WARNING,
+    Effect.WRONG,
+    "an input exists for which the 32-bit sum of a reduction overflows",
+    "MEAN and SUM add codes in int32, less the number of codes times the zero point.",
+    "tflite/kernels/internal/reference/reduce.h (QuantizedMeanOrSum)",
+    "reduce in two steps, one axis after the other",
+)
+RULES = (INT32_OVERFLOW, INT64_HEADROOM, RESULT_OVERFLOW, SUM_OVERFLOW)
+
+_INT32 = 1 << 31
+#: Magnitude that the 64-bit requantization is right for.
+_INT48 = 1 << 47
+
+
+def headroom(op: OpContext) -> Iterator[Finding]:
+    """Check what the accumulators of an op can reach."""
+    if op.channels is not None:
+        yield from _of_channels(op, op.channels)
+    elif op.name == "BATCH_MATMUL":
+        yield from _of_products(op)
+    elif op.name in {"MEAN", "SUM"}:
+        yield from _of_sum(op)
+
+
+def _of_channels(op: OpContext, channels: Channels) -> Iterator[Finding]:
+    limit, rule = (_INT48, INT64_HEADROOM) if channels.wide else (_INT32, INT32_OVERFLOW)
+    over = (channels.low < -limit) | (channels.high >= limit)
+    weights = op.input(1)
+    if over.any():
+        found = _worst(channels, over)
+        expected = f"accumulators within {'48' if channels.wide else '32'} bits"
+        yield op.finding(rule, [weights], expected, found, detail=_where(over), runtimes=ALL)
+        return
+    extent = np.maximum(np.abs(channels.low), np.abs(channels.high)) * channels.real
+    with np.errstate(invalid="ignore"):
+        beyond = (extent >= _INT32) & np.isfinite(extent)
+    if beyond.any():
+        found = f"up to {extent[beyond].max():.3g}"
+        yield op.finding(
+            RESULT_OVERFLOW,
+            [weights, op.view.outputs[0]],
+            "requantized values below 2^31",
+            found,
+            detail=_where(beyond),
+            runtimes=(*(name for name in LITERT if not name.startswith("xnnpack") or channels.wide), *MICRO),
+        )
+
+
+def _worst(channels: Channels, over: BoolArray) -> str:
+    index = int(np.flatnonzero(over)[0])
+    return f"sums from {channels.low[index]:,} to {channels.high[index]:,} in channel {index}"
+
+
+def _where(chosen: BoolArray) -> str:
+    indices = np.flatnonzero(chosen).tolist()
+    return f"channel{'s' * (len(indices) > 1)} {listed(indices)} of {chosen.size}"
+
+
+def _of_products(op: OpContext) -> Iterator[Finding]:
+    """BATCH_MATMUL of int8: int16 sums in 64 bits, which its products cannot fill."""
+    tensors = [tensor for tensor in op.view.inputs[:2] if tensor is not None and tensor.dtype is DType.INT8]
+    if len(tensors) < 2 or any(tensor.quant is None for tensor in tensors):
+        return
+    reach = depth_of(op.view) * extreme_product(*tensors)
+    if reach >= _INT32:
+        yield op.finding(INT32_OVERFLOW, tensors, "accumulators within 32 bits", f"sums up to {reach:,}")
+
+
+def _of_sum(op: OpContext) -> Iterator[Finding]:
+    x, axes = op.input(0), op.input(1)
+    if x is None or axes is None or axes.data is None or op.scheme is None or x.quant is None:
+        return
+    rank = len(x.shape)
+    chosen = {int(axis) % rank for axis in axes.data.ravel()[:32] if -rank <= int(axis) < rank}
+    count = int(np.prod([x.shape[axis] for axis in sorted(chosen)], dtype=object)) if chosen else 1
+    reach = count * max(abs(x.dtype.min), x.dtype.max)
+    if reach >= _INT32:
+        yield op.finding(SUM_OVERFLOW, [x], "sums within 32 bits", f"up to {reach:,} from {count:,} codes")

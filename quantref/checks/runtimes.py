@@ -1,0 +1,172 @@
+"""What single runtimes refuse, and what they are known to compute wrongly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from kernels.engine import registry
+from kernels.profiles import CMSIS_NN, LITERT_REFERENCE, TFLM, XNNPACK
+from qmath.errors import ModelError, QuantrefError
+from qmath.types import DType
+from quantref.checks.context import OpContext
+from quantref.checks.finding import Finding, Severity
+from quantref.checks.rule import ALL, LITERT, MICRO, Effect, Rule
+from quantref.checks.rule import XNNPACK as XNNPACK_NAMES
+
+CONTRACT = Rule(
+    "QR801",
+    "contract",
+    Severity.ERROR,
+    Effect.REFUSES,
+    "the op breaks its kernel's contract",
+    "Shapes, options and operands have to fit one another; the message says what did not.",
+    "tflite/kernels/*.cc (Prepare), as quantref's own kernels demand it",
+    "mend what the message names",
+)
+MICRO_REFUSES = Rule(
+    "QR802",
+    "micro-refuses",
+    Severity.NOTE,
+    Effect.REFUSES,
+    "TFLite Micro does not take the op in this form",
+    "TFLite Micro and CMSIS-NN have kernels for fewer types; each refusal was met on the runtime.",
+    "tensorflow/lite/micro/kernels/*.cc",
+    "use int8, or int16 where there is a kernel",
+    MICRO,
+)
+XNNPACK_FAILS = Rule(
+    "QR803",
+    "xnnpack-fails",
+    Severity.WARNING,
+    Effect.REFUSES,
+    "XNNPACK takes the op and then fails on it",
+    "The delegate takes ops by their types and checks parameters later; then the interpreter fails to allocate instead "
+    "of falling back.",
+    "XNNPACK/src/subgraph/*.c; tflite/delegates/xnnpack/xnnpack_delegate.cc",
+    "give the op's operands one scale and zero point, or run without the delegate",
+    XNNPACK_NAMES,
+)
+DEFECT = Rule(
+    "QR804",
+    "known-defect",
+    Severity.WARNING,
+    Effect.WRONG,
+    "a runtime is known to compute the op wrongly",
+    "Measured on the runtimes that the profiles stand for; docs/quirks.md tells each defect.",
+    "docs/quirks.md",
+    "use another op or another runtime, or expect these values",
+)
+RULES = (CONTRACT, MICRO_REFUSES, XNNPACK_FAILS, DEFECT)
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """Something that a runtime computes wrongly.
+
+    Attributes
+    ----------
+    ops
+        Names of ops.
+    dtypes
+        Types of activations.
+    runtimes
+        Names of profiles.
+    what
+        What it does instead.
+    applies
+        Whether it matters for an op.
+
+    """
+
+    ops: frozenset[str]
+    dtypes: frozenset[DType]
+    runtimes: tuple[str, ...]
+    what: str
+    applies: Callable[[OpContext], bool] = lambda _: True
+
+
+def _rescales(op: OpContext) -> bool:
+    x, y = op.input(0), op.view.outputs[0]
+    return x is not None and (x.quant is None or y.quant is None or x.quant != y.quant)
+
+
+def _has_zero_point(op: OpContext) -> bool:
+    x = op.input(0)
+    return x is not None and x.quant is not None and bool(x.quant.zero_point.any())
+
+
+def _activates(op: OpContext) -> bool:
+    return int(op.view.options.get("fused_activation_function", 0)) != 0
+
+
+_INT8, _INT16 = frozenset({DType.INT8}), frozenset({DType.INT16})
+DEFECTS = (
+    Defect(
+        frozenset({"SUM"}),
+        _INT8 | _INT16,
+        ("litert-reference",),
+        "the reference kernel reads int8 and int16 codes as uint8; TFLite Micro and the optimized kernel are right",
+    ),
+    Defect(
+        frozenset({"NEG"}), _INT8 | _INT16, ALL, "codes are negated as they are, zero points ignored", _has_zero_point
+    ),
+    Defect(
+        frozenset({"RELU6"}), _INT8 | _INT16, MICRO, "TFLite Micro clamps input codes and does not rescale", _rescales
+    ),
+    Defect(frozenset({"TRANSPOSE_CONV"}), _INT8 | _INT16, ("cmsis-nn",), "the fused activation is ignored", _activates),
+    Defect(frozenset({"GREATER"}), _INT16, MICRO, "the multipliers are never computed, so nothing is ever greater"),
+)
+
+
+def runtimes(op: OpContext) -> Iterator[Finding]:
+    """Check what TFLite Micro refuses, what XNNPACK fails on, and known defects."""
+    kernel = registry.registry().get(op.name)
+    if kernel is None or not op.view.outputs:
+        return
+    for profile, names in ((TFLM, MICRO), (CMSIS_NN, ("cmsis-nn",))):
+        reason = _answer(kernel.refused_by, op.view, profile)
+        if reason is not None:
+            yield op.finding(MICRO_REFUSES, [], "a form that it has", reason, runtimes=names)
+            break
+    if any(profile.name in XNNPACK_NAMES for profile in op.scope.profiles):
+        yield from _delegate(op, kernel)
+    dtype = None if op.main is None else op.main.dtype
+    for defect in DEFECTS:
+        if op.name in defect.ops and dtype in defect.dtypes and op.quantized and defect.applies(op):
+            found = f"{op.name} of {'' if dtype is None else dtype.name.lower()}"
+            yield op.finding(
+                DEFECT, [], "an op that is computed rightly", found, detail=defect.what, runtimes=defect.runtimes
+            )
+
+
+def _delegate(op: OpContext, kernel: registry.Kernel) -> Iterator[Finding]:
+    demand = kernel.demands.get(XNNPACK)
+    if demand is None or _answer(kernel.refused_by, op.view, XNNPACK, otherwise="malformed") is not None:
+        return
+    broken = _answer(demand, op.view)
+    if broken is not None:
+        yield op.finding(XNNPACK_FAILS, [], "operands that it demands", broken)
+
+
+def _answer(question: Callable[..., str | None], *about: object, otherwise: str | None = None) -> str | None:
+    """Ask a kernel's own check; what it cannot answer for a malformed op is left to the op's contract."""
+    try:
+        return question(*about)
+    except (QuantrefError, LookupError, ValueError, TypeError, ArithmeticError):
+        return otherwise
+
+
+def contract(op: OpContext) -> Iterator[Finding]:
+    """Prepare the op as the reference kernels do; for ops that no other rule has found anything wrong with."""
+    tensors = [tensor for tensor in op.view.inputs if tensor is not None and not tensor.is_constant]
+    unknown = any(not tensor.shape and not tensor.has_rank for tensor in tensors)
+    if unknown or op.name not in registry.registry():
+        return  # a shape that the file does not say cannot break a contract
+    try:
+        registry.prepare(op.view, LITERT_REFERENCE)
+    except ModelError as error:
+        expected, _, found = str(error).removeprefix("expected ").rpartition(", found ")
+        yield op.finding(CONTRACT, [], expected or str(error), found or "otherwise", runtimes=LITERT)
+    except QuantrefError:
+        return
