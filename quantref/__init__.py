@@ -17,6 +17,7 @@ from qmath.errors import (  # noqa: E402
     UnsupportedError,
 )
 from quantref.api import run  # noqa: E402
+from quantref.check import Finding, Findings, Severity, check  # noqa: E402
 from quantref.explain import Explanation, explain  # noqa: E402
 from quantref.interpreter import Interpreter, load  # noqa: E402
 from quantref.quantizer import (  # noqa: E402
@@ -40,6 +41,8 @@ __all__ = [
     "PROFILES",
     "AccuracyReport",
     "Explanation",
+    "Finding",
+    "Findings",
     "InputError",
     "Interpreter",
     "Model",
@@ -51,12 +54,14 @@ __all__ = [
     "Rule",
     "RuntimeUnavailableError",
     "SensitivityReport",
+    "Severity",
     "SpecError",
     "Statistics",
     "Trace",
     "UnsupportedError",
     "VerifyResult",
     "calibrate",
+    "check",
     "compare_quantized",
     "explain",
     "leave_one_float",
