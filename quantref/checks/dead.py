@@ -31,7 +31,8 @@ CONSTANT_CHANNEL = Rule(
     "Its lowest and its highest accumulator requantize to the same code: it saturates, or its multiplier is so small "
     "that all it can sum stays within a step.",
     "tflite/kernels/internal/reference/integer_ops/conv.h",
-    "quantize anew with representative data: scales of weights, bias and output do not belong together",
+    "remove the channel if it is as dead in the float model, as behind a ReLU that its bias never lets it pass; else its "
+    "scales do not belong together: quantize anew",
 )
 ONE_CODE = Rule(
     "QR603",
@@ -66,8 +67,14 @@ def dead(op: OpContext) -> Iterator[Finding]:
     constant = _constant(channels)
     if constant.any():
         code = int(_codes(channels, channels.low, 0.0)[np.flatnonzero(constant)[0]])
-        found = f"always {code} in {_where(constant)}"
+        found = f"always {code}{_end(code, channels)} in {_where(constant)}"
         yield op.finding(CONSTANT_CHANNEL, [weights, y], "outputs that depend on the input", found)
+
+
+def _end(code: int, channels: Channels) -> str:
+    """Say whether a code is an end of the output's range."""
+    ends = {channels.clamp.min: ", the lowest code,", channels.clamp.max: ", the highest code,"}
+    return ends.get(code, "")
 
 
 def _constant(channels: Channels) -> BoolArray:
