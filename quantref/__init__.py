@@ -19,6 +19,7 @@ from qmath.errors import (  # noqa: E402
 from quantref.api import run  # noqa: E402
 from quantref.check import Finding, Findings, Severity, check  # noqa: E402
 from quantref.explain import Explanation, explain  # noqa: E402
+from quantref.inference import InferResult, Separation, infer_profile, separate_profiles  # noqa: E402
 from quantref.interpreter import Interpreter, load  # noqa: E402
 from quantref.quantizer import (  # noqa: E402
     AccuracyReport,
@@ -43,6 +44,7 @@ __all__ = [
     "Explanation",
     "Finding",
     "Findings",
+    "InferResult",
     "InputError",
     "Interpreter",
     "Model",
@@ -54,6 +56,7 @@ __all__ = [
     "Rule",
     "RuntimeUnavailableError",
     "SensitivityReport",
+    "Separation",
     "Severity",
     "SpecError",
     "Statistics",
@@ -64,11 +67,13 @@ __all__ = [
     "check",
     "compare_quantized",
     "explain",
+    "infer_profile",
     "leave_one_float",
     "load",
     "quantize",
     "run",
     "save",
+    "separate_profiles",
     "trace",
     "verify",
 ]

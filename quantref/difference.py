@@ -118,12 +118,21 @@ def difference(expected: Array, found: Array, sample: int = 0) -> Difference:
         wrong = relative > FLOAT_TOLERANCE
         worst: float | None = float(relative.max())
     else:
-        wrong = expected != found
+        wrong = wrong_elements(expected, found)
         distance = np.abs(expected.astype(np.float64) - found.astype(np.float64)) if wrong.any() else np.zeros(1)
         worst = None
     mismatches = int(np.count_nonzero(wrong))
     first = _first(expected, found, wrong, sample) if mismatches else None
     return Difference(expected.size, mismatches, float(distance.max()), worst, first)
+
+
+def wrong_elements(expected: Array, found: Array) -> BoolArray:
+    """Return which elements of an array do not match another's; all of them if shapes or element types differ."""
+    if expected.shape != found.shape or expected.dtype != found.dtype:
+        return np.ones(expected.shape, np.bool_)
+    if expected.size and np.issubdtype(expected.dtype, np.inexact):
+        return _float_distances(expected, found)[1] > FLOAT_TOLERANCE
+    return np.asarray(expected != found)
 
 
 def _float_distances(expected: Array, found: Array) -> tuple[Float64Array, Float64Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ import numpy as np
 
 import fbs
 from kernels.engine import registry
-from kernels.engine.types import Inputs, Outputs, Prepared, Runner
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner
 from kernels.profiles import Profile
 from qmath.errors import InputError, ModelError, QuantrefError, UnsupportedError
 from qmath.stages import Note, silent
@@ -28,32 +28,52 @@ class Step:
         Of its inputs; None where one is absent.
     prepared, run
         The prepared op, and its compiled form.
-    inputs
-        Tensor of each input slot; -1 where it is absent.
     outputs
         Tensors that take the op's outputs, then those of the variables that it updates.
     kept
         Whether the outputs of the first run stay, because nothing that they depend on can change.
+    arrays
+        What the op reads, in order: constants stand there already.
+    changing
+        Slot, tensor and shape of each input that is not a constant.
 
     """
 
     shapes: tuple[tuple[int, ...] | None, ...]
     prepared: Prepared
     run: Runner
-    inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     kept: bool
+    arrays: list[Array | None]
+    changing: tuple[tuple[int, int, tuple[int, ...]], ...]
 
 
 @dataclass
 class Session:
-    """A model under a profile, with what its subgraphs share."""
+    """A model under a profile, with what its subgraphs share.
+
+    Attributes
+    ----------
+    model, profile
+        What is run, and whose arithmetic.
+    resources, graphs, done_once
+        Values of resource variables by name, subgraphs in executable form, and subgraphs that have had their one run.
+    prepare
+        Prepares an op of the subgraph of that number, at that place; by default as the profile does. To run some ops
+        otherwise than the rest.
+
+    """
 
     model: fbs.Model
     profile: Profile
     resources: dict[str, Array] = field(default_factory=dict)
     graphs: dict[int, Graph] = field(default_factory=dict)
     done_once: set[int] = field(default_factory=set)
+    prepare: Callable[[int, int, OpView], Prepared] | None = None
+
+    def prepared(self, graph: int, op: int, view: OpView) -> Prepared:
+        """Return an op prepared for the shapes that it meets."""
+        return registry.prepare(view, self.profile) if self.prepare is None else self.prepare(graph, op, view)
 
     def graph(self, index: int) -> Graph:
         """Return the executable form of a subgraph.
@@ -126,22 +146,27 @@ class Graph:
         with np.errstate(all="ignore"):
             for index in range(len(self.subgraph.operators)):
                 step = steps.get(index)
-                if step is not None:
-                    if step.kept and index in self._done:
-                        continue
-                    arrays = [values[number] if number >= 0 else None for number in step.inputs]
-                    if tuple([None if array is None else array.shape for array in arrays]) == step.shapes:
-                        try:
-                            results = step.run(arrays)
-                        except Exception:
-                            with self._located(index):
-                                raise
-                        for number, value in zip(step.outputs, results, strict=True):
+                if step is None or (step.kept and index not in self._done) or not self._fill_in(step):
+                    self.store(index, self.run_op(index, self.inputs_of(index)))
+                elif not step.kept:
+                    try:
+                        results = step.run(step.arrays)
+                    except Exception:
+                        with self._located(index):
+                            raise
+                    for number, value in zip(step.outputs, results, strict=True):
+                        if number >= 0:
                             values[number] = value
-                        if step.kept:
-                            self._done.add(index)
-                        continue
-                self.store(index, self.run_op(index, self.inputs_of(index)))
+
+    def _fill_in(self, step: Step) -> bool:
+        """Put the values at hand where the op reads them, and return whether they have the shapes it is bound to."""
+        values, arrays = self.values, step.arrays
+        for slot, number, shape in step.changing:
+            value = values[number]
+            if value is None or value.shape != shape:
+                return False
+            arrays[slot] = value
+        return True
 
     def run_op(self, index: int, inputs: Inputs) -> Outputs:
         """Run one op on given arrays; the values of variable tensors that it updates follow its outputs."""
@@ -165,11 +190,16 @@ class Graph:
         step = self._steps.get(index)
         if step is None or step.shapes != shapes:
             operator, tensors = self.subgraph.operators[index], self.subgraph.tensors
-            prepared = registry.prepare(self.view(index, shapes), self.session.profile)
+            prepared = self.session.prepared(self.index, index, self.view(index, shapes))
             constants = [tensors[n].data if n >= 0 and not tensors[n].is_variable else None for n in operator.inputs]
             outputs = (*operator.outputs, *(operator.inputs[slot] for slot in prepared.updates))
             kept = prepared.runs_once and all(constant is not None for constant in constants)
-            step = Step(shapes, prepared, prepared.compile(constants), tuple(operator.inputs), outputs, kept)
+            changing = tuple(
+                (slot, number, shape)
+                for slot, (number, shape, constant) in enumerate(zip(operator.inputs, shapes, constants, strict=True))
+                if number >= 0 and shape is not None and constant is None
+            )
+            step = Step(shapes, prepared, prepared.compile(constants), outputs, kept, list(inputs), changing)
             self._steps[index] = step
         return step
 

@@ -132,7 +132,7 @@ def _listed(model: fbs.Model) -> str:
 
 
 def _cut(tensor: fbs.Tensor, name: str, array: Array) -> list[Array]:
-    values = _typed(tensor, name, array)
+    values = as_type(tensor, name, array)
     if values.shape == tensor.shape:
         return [values]
     if values.shape[1:] == tensor.shape:
@@ -143,8 +143,15 @@ def _cut(tensor: fbs.Tensor, name: str, array: Array) -> list[Array]:
     raise InputError(f"input {name!r}: expected shape {wanted}, or samples along axis 0, found {list(values.shape)}")
 
 
-def _typed(tensor: fbs.Tensor, name: str, array: Array) -> Array:
-    """Return an array of the tensor's own type, if that takes no more than rounding a float."""
+def as_type(tensor: fbs.Tensor, name: str, array: Array) -> Array:
+    """Return an array of the tensor's own type, if that takes no more than rounding a float.
+
+    Raises
+    ------
+    InputError
+        It takes more; ``name`` is what the message calls the array.
+
+    """
     wanted = tensor.dtype.storage
     if array.dtype == wanted:
         return array
@@ -154,4 +161,4 @@ def _typed(tensor: fbs.Tensor, name: str, array: Array) -> Array:
         return array.astype(wanted)
     if both_integer and (array.size == 0 or (tensor.dtype.min <= array.min() and array.max() <= tensor.dtype.max)):
         return array.astype(wanted)
-    raise InputError(f"input {name!r}: expected {wanted}, found {array.dtype}")
+    raise InputError(f"{name!r}: expected {wanted}, found {array.dtype}")

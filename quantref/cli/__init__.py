@@ -18,7 +18,19 @@ from qmath.errors import QuantrefError
 from quantref import __version__
 from quantref.cli.common import Settings
 
-_VERBS = ("calibrate", "check", "conform", "demo", "explain", "inspect", "quantize", "run", "trace", "verify")
+_VERBS = (
+    "calibrate",
+    "check",
+    "conform",
+    "demo",
+    "explain",
+    "inspect",
+    "profiles",
+    "quantize",
+    "run",
+    "trace",
+    "verify",
+)
 
 
 class ExitCode(enum.IntEnum):

@@ -2,9 +2,11 @@
 
 from quantref.runtimes.failures import RuntimeCrashed, RuntimeFailure, RuntimeRefused, RuntimeTimedOut
 from quantref.runtimes.litert import LiteRT, ModelSource, RunOptions, RuntimeOutputs, Sample, litert_installed
-from quantref.runtimes.table import RUNTIMES, Resolver, Runtime, find_runtime
+from quantref.runtimes.table import ALL_RUNTIMES, ARM64_RUNTIMES, RUNTIMES, Resolver, Runtime, find_runtime
 
 __all__ = [
+    "ALL_RUNTIMES",
+    "ARM64_RUNTIMES",
     "RUNTIMES",
     "LiteRT",
     "ModelSource",

@@ -18,6 +18,7 @@ import numpy as np
 from qmath.errors import InputError, RuntimeUnavailableError
 from qmath.types import Array
 from quantref.runtimes import litert_worker
+from quantref.runtimes.arm64 import foreign_launcher
 from quantref.runtimes.child import Child
 from quantref.runtimes.failures import RuntimeCrashed, RuntimeFailure, RuntimeRefused
 from quantref.runtimes.table import Runtime, find_runtime
@@ -34,6 +35,8 @@ Sample: TypeAlias = Sequence[Array] | Mapping[int, Array] | Mapping[str, Array]
 MEMORY_LIMIT = 8 << 30
 #: Seconds given to each answer by default.
 TIMEOUT = 60.0
+#: Seconds given to a Python in an emulator to start.
+EMULATED_START = 300.0
 _ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -105,7 +108,7 @@ class LiteRT:
     Raises
     ------
     RuntimeUnavailableError
-        ``ai_edge_litert`` is not installed.
+        ``ai_edge_litert`` is not installed, or the runtime is for another processor and there is no emulator.
 
     """
 
@@ -116,7 +119,8 @@ class LiteRT:
         self._version = ""
         self._turn = threading.Lock()
         self._owner: int | None = None
-        if not self.runtime.launcher and not litert_installed():
+        self._launcher = self.runtime.launcher or foreign_launcher(self.runtime)
+        if not self._launcher and not litert_installed():
             raise RuntimeUnavailableError("LiteRT is not installed: pip install 'quantref[litert]'")
 
     def __enter__(self) -> Self:
@@ -278,10 +282,10 @@ class LiteRT:
 
     def _start(self) -> Child:
         script = str(Path(litert_worker.__file__).resolve())
-        python = self.runtime.launcher or (sys.executable,)
+        python = self._launcher or (sys.executable,)
         child = Child([*python, script, str(self._memory_limit)], _ENVIRONMENT)
         try:
-            greeting, *words = child.receive(TIMEOUT)
+            greeting, *words = child.receive(EMULATED_START if self._launcher else TIMEOUT)
         except RuntimeFailure as failure:
             raise RuntimeUnavailableError(f"{self.runtime.name} does not start: {failure}") from failure
         if greeting != "hello":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qmath.errors import InputError
 
@@ -33,6 +33,9 @@ class Runtime:
     launcher
         Command that starts a Python with ``ai_edge_litert`` in it, such as an emulator and its Python; empty for
         the Python that runs quantref.
+    machine
+        Processor that it is for, as :func:`platform.machine` names it; on another one it runs in an emulator (see
+        :mod:`quantref.runtimes.arm64`). Empty for the processor that there is.
 
     """
 
@@ -41,8 +44,10 @@ class Runtime:
     profile: str
     description: str
     launcher: tuple[str, ...] = ()
+    machine: str = ""
 
 
+#: LiteRT as it is installed here.
 RUNTIMES = {
     runtime.name: runtime
     for runtime in (
@@ -51,6 +56,18 @@ RUNTIMES = {
         Runtime("xnnpack", Resolver.XNNPACK, "xnnpack", "what a plain LiteRT Interpreter() runs: XNNPACK first"),
     )
 }
+#: LiteRT's wheel for 64-bit Arm: natively there, in an emulator elsewhere.
+ARM64_RUNTIMES = {
+    f"{runtime.name}-arm64": replace(
+        runtime,
+        name=f"{runtime.name}-arm64",
+        profile=runtime.profile if runtime.resolver is Resolver.REFERENCE else f"{runtime.profile}-arm64",
+        description=f"{runtime.description}, on 64-bit Arm",
+        machine="aarch64",
+    )
+    for runtime in RUNTIMES.values()
+}
+ALL_RUNTIMES = {**RUNTIMES, **ARM64_RUNTIMES}
 
 
 def find_runtime(name: str | Runtime) -> Runtime:
@@ -65,6 +82,6 @@ def find_runtime(name: str | Runtime) -> Runtime:
     if isinstance(name, Runtime):
         return name
     try:
-        return RUNTIMES[name]
+        return ALL_RUNTIMES[name]
     except KeyError:
-        raise InputError(f"expected a runtime among {', '.join(RUNTIMES)}, found {name!r}") from None
+        raise InputError(f"expected a runtime among {', '.join(ALL_RUNTIMES)}, found {name!r}") from None

@@ -1,0 +1,392 @@
+"""What inferring a profile found: plain data, printable and serializable."""
+
+from __future__ import annotations
+
+import enum
+import html
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from quantref.inference.tally import Scalar
+
+
+class Verdict(enum.Enum):
+    """What the outputs say."""
+
+    FOLLOWS = "follows one profile"
+    CANNOT_TELL = "cannot tell, these agree here"
+    MIXED = "no single profile, but every op is explained"
+    UNEXPLAINED = "not explained"
+    NOTHING = "nothing was compared"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """How well a profile or a regime explains what was observed.
+
+    Attributes
+    ----------
+    name
+        Of the profile or the regime.
+    elements, mismatches
+        Elements compared, and how many it gets wrong; floats may be 1e-5 off.
+    inexact
+        Mismatches, and floats that are not the same to the last bit.
+    ops_explained, ops
+        Ops without a mismatch, and all that were compared.
+    refusal
+        Why it does not run all of it, or empty.
+    how
+        More about it, or empty.
+
+    """
+
+    name: str
+    elements: int
+    mismatches: int
+    inexact: int
+    ops_explained: int
+    ops: int
+    refusal: str = ""
+    how: str = ""
+
+    @property
+    def explains(self) -> bool:
+        """Whether it explains every element, of which there are some."""
+        return self.elements > 0 and self.mismatches == 0 and not self.refusal
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "name": self.name,
+            "explains": self.explains,
+            "elements": self.elements,
+            "mismatches": self.mismatches,
+            "inexact": self.inexact,
+            "ops_explained": self.ops_explained,
+            "ops": self.ops,
+            "refusal": self.refusal,
+            "how": self.how,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """One element that tells candidates apart.
+
+    Attributes
+    ----------
+    op_index, op_name, tensor, sample, index
+        Where it is.
+    observed
+        Its value.
+    predicted
+        What each candidate gives; None for one that does not run the op.
+
+    """
+
+    op_index: int
+    op_name: str
+    tensor: str
+    sample: int
+    index: tuple[int, ...]
+    observed: Scalar
+    predicted: Mapping[str, Scalar | None]
+
+    @property
+    def rules_out(self) -> tuple[str, ...]:
+        """The candidates that give something else."""
+        return tuple(name for name, value in self.predicted.items() if value is not None and value != self.observed)
+
+    def __str__(self) -> str:
+        """Say where, what was observed, and what the candidates that it rules out give."""
+        where = f"op {self.op_index} {self.op_name} {self.tensor!r} sample {self.sample} at {list(self.index)}"
+        others = ", ".join(f"{name} gives {self.predicted[name]}" for name in self.rules_out)
+        return f"{where}: {self.observed}; {others}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "op": {"index": self.op_index, "name": self.op_name},
+            "tensor": self.tensor,
+            "sample": self.sample,
+            "index": list(self.index),
+            "observed": plain(self.observed),
+            "predicted": {name: plain(value) for name, value in self.predicted.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class OpInference:
+    """One op, or several ops up to the next tensor that is known.
+
+    Attributes
+    ----------
+    index, name
+        The op that gives the known tensors.
+    ops
+        It, and those before it whose outputs are not known.
+    types, outputs
+        Element types and names of the known tensors.
+    elements
+        Elements compared.
+    profiles
+        Every profile, the best first.
+    regimes
+        Where no profile explains the op, the regimes that were tried, the best first.
+    telling
+        The fewest elements that rule out the profiles that do not explain it.
+    note
+        Why something was left out, or empty.
+
+    """
+
+    index: int
+    name: str
+    ops: tuple[int, ...]
+    types: str
+    outputs: tuple[str, ...]
+    elements: int
+    profiles: tuple[Candidate, ...]
+    regimes: tuple[Candidate, ...] = ()
+    telling: tuple[Telling, ...] = ()
+    note: str = ""
+
+    @property
+    def explained_by(self) -> tuple[str, ...]:
+        """The profiles that explain every element."""
+        return tuple(candidate.name for candidate in self.profiles if candidate.explains)
+
+    @property
+    def regime(self) -> str | None:
+        """The first regime that explains it, where no profile does."""
+        return next((candidate.name for candidate in self.regimes if candidate.explains), None)
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether a profile or a regime explains every element."""
+        return bool(self.explained_by) or self.regime is not None
+
+    @property
+    def place(self) -> str:
+        """The op in words."""
+        others = f" (with the {len(self.ops) - 1} ops before it)" if len(self.ops) > 1 else ""
+        return f"op {self.index} {self.name}{others}"
+
+    @property
+    def finding(self) -> str:
+        """What explains it, in words."""
+        if not self.elements:
+            return self.note or "nothing was compared"
+        if self.explained_by:
+            return ", ".join(self.explained_by)
+        regimes = [candidate for candidate in self.regimes if candidate.explains]
+        if regimes:
+            return "no profile; regime " + " or ".join(f"{regime.name} ({regime.how})" for regime in regimes)
+        best = min(
+            (*self.profiles, *self.regimes), key=lambda candidate: (bool(candidate.refusal), candidate.mismatches)
+        )
+        return f"nothing; the nearest is {best.name}: {best.mismatches:,} of {best.elements:,} differ"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "index": self.index,
+            "name": self.name,
+            "ops": list(self.ops),
+            "types": self.types,
+            "outputs": list(self.outputs),
+            "elements": self.elements,
+            "explained_by": list(self.explained_by),
+            "regime": self.regime,
+            "profiles": [candidate.to_json() for candidate in self.profiles],
+            "regimes": [candidate.to_json() for candidate in self.regimes],
+            "telling": [element.to_json() for element in self.telling],
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """A whole model under one arithmetic but for one op, or with one regime in every op.
+
+    Attributes
+    ----------
+    profile
+        What all ops follow but for the exception.
+    exception
+        What does not, in words: ``"op 3 CONV_2D under xnnpack"``.
+    op_index
+        The op; None if it is a regime in all of them.
+    elements, mismatches
+        Elements compared, and how many it gets wrong.
+
+    """
+
+    profile: str
+    exception: str
+    op_index: int | None
+    elements: int
+    mismatches: int
+
+    def __str__(self) -> str:
+        """Say which."""
+        return f"{self.profile} with {self.exception}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "profile": self.profile,
+            "exception": self.exception,
+            "op_index": self.op_index,
+            "elements": self.elements,
+            "mismatches": self.mismatches,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class InferResult:
+    """Which profile explains what a device, or a runtime, gave for a model.
+
+    Attributes
+    ----------
+    model, source, samples
+        Name of the file; where the outputs come from; how many invocations.
+    profiles
+        Every profile over all ops, the best first.
+    ops
+        One entry for each op whose outputs are known.
+    telling
+        The fewest elements that rule out every profile but those that explain everything.
+    mixtures
+        Where no profile explains the outputs of several ops together: profiles with one op of another that do.
+    notes
+        What was left out, and why.
+
+    """
+
+    model: str
+    source: str
+    samples: int
+    profiles: tuple[Candidate, ...]
+    ops: tuple[OpInference, ...]
+    telling: tuple[Telling, ...] = ()
+    mixtures: tuple[Mixture, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def compared(self) -> tuple[OpInference, ...]:
+        """The ops of which something was compared."""
+        return tuple(op for op in self.ops if op.elements)
+
+    @property
+    def explained_by(self) -> tuple[str, ...]:
+        """The profiles that explain every element of every op."""
+        return tuple(candidate.name for candidate in self.profiles if candidate.explains)
+
+    @property
+    def nearest(self) -> tuple[str, ...]:
+        """The profiles that explain the most ops: all of them, if any does."""
+        able = [candidate for candidate in self.profiles if candidate.elements]
+        most = max((candidate.ops_explained for candidate in able), default=0)
+        fewest = min((candidate.mismatches for candidate in able if candidate.ops_explained == most), default=0)
+        best = [candidate for candidate in able if (candidate.ops_explained, candidate.mismatches) == (most, fewest)]
+        return tuple(candidate.name for candidate in best)
+
+    @property
+    def foreign(self) -> tuple[OpInference, ...]:
+        """The ops that the nearest profiles do not explain."""
+        nearest = set(self.nearest)
+        return tuple(op for op in self.compared if not nearest.intersection(op.explained_by))
+
+    @property
+    def verdict(self) -> Verdict:
+        """The outcome."""
+        if not self.compared:
+            return Verdict.NOTHING
+        if self.explained_by:
+            return Verdict.FOLLOWS if len(self.explained_by) == 1 else Verdict.CANNOT_TELL
+        mixed = any(mixture.mismatches == 0 for mixture in self.mixtures)
+        explained = all(op.is_explained or (len(op.ops) > 1 and mixed) for op in self.compared)
+        return Verdict.MIXED if explained else Verdict.UNEXPLAINED
+
+    @property
+    def headlines(self) -> list[str]:
+        """The outcome of the whole, line by line."""
+        elements = sum(op.elements for op in self.compared)
+        what = f"{self.samples} samples, {elements:,} elements of {len(self.compared)} ops compared"
+        return [f"{self.model}: {self._outcome()}", f"{self.source}; {what}"]
+
+    def _outcome(self) -> str:
+        names = ", ".join(self.explained_by)
+        if self.verdict is Verdict.FOLLOWS:
+            return f"follows {names}"
+        if self.verdict is Verdict.CANNOT_TELL:
+            return f"cannot tell, these agree here: {names}"
+        if self.verdict is Verdict.NOTHING:
+            return "nothing was compared"
+        best = next(candidate for candidate in self.profiles if candidate.name in self.nearest)
+        nearest = f"{' or '.join(self.nearest)} explains {best.ops_explained} of {best.ops} ops"
+        what = "no single profile" if self.verdict is Verdict.MIXED else "not explained by any profile"
+        return f"{what}; {nearest}"
+
+    def summary(self) -> str:
+        """Return the outcome as a few lines of text."""
+        lines = self.headlines
+        lines += [line for candidate in self.profiles for line in self._ranked(candidate)]
+        if not self.explained_by:
+            lines += [f"{op.place}: {op.finding}" for op in self.foreign]
+            lines += [f"  told by {element}" for op in self.foreign for element in op.telling]
+            lines += [f"{mixture}: {mixture.mismatches:,} of {mixture.elements:,} differ" for mixture in self.mixtures]
+        lines += [f"told by {element}" for element in self.telling]
+        lines += list(self.notes)
+        return "\n".join(lines)
+
+    def _ranked(self, candidate: Candidate) -> Iterator[str]:
+        refusal = f"; does not run {candidate.refusal}" if candidate.refusal else ""
+        inexact = candidate.inexact - candidate.mismatches
+        floats = f"; {inexact:,} floats differ in the last bits" if inexact else ""
+        counts = f"{candidate.mismatches:,} of {candidate.elements:,} differ"
+        yield f"{candidate.name}: {counts}, {candidate.ops_explained} of {candidate.ops} ops{floats}{refusal}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "model": self.model,
+            "source": self.source,
+            "samples": self.samples,
+            "verdict": self.verdict.name.lower(),
+            "explained_by": list(self.explained_by),
+            "nearest": list(self.nearest),
+            "foreign_ops": [op.index for op in self.foreign],
+            "profiles": [candidate.to_json() for candidate in self.profiles],
+            "telling": [element.to_json() for element in self.telling],
+            "mixtures": [mixture.to_json() for mixture in self.mixtures],
+            "notes": list(self.notes),
+            "ops": [op.to_json() for op in self.ops],
+        }
+
+    def _repr_html_(self) -> str:
+        """Return tables of profiles and ops for notebooks."""
+        profiles = [
+            (c.name, f"{c.mismatches:,}", f"{c.elements:,}", f"{c.ops_explained}/{c.ops}") for c in self.profiles
+        ]
+        ops = [(op.index, op.name, op.types, f"{op.elements:,}", op.finding) for op in self.ops]
+        lines = [*self.headlines, *(f"told by {element}" for element in self.telling), *self.notes]
+        return (
+            f"<p>{'<br>'.join(html.escape(line) for line in lines)}</p>"
+            + _table(("profile", "mismatches", "elements", "ops explained"), profiles)
+            + _table(("", "op", "types", "elements", "explained by"), ops)
+        )
+
+
+def plain(value: Scalar | None) -> Scalar | None:
+    """Return a value that JSON can hold: infinities and NaN as strings."""
+    return value if not isinstance(value, float) or abs(value) < float("inf") else str(value)
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
