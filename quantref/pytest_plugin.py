@@ -51,9 +51,9 @@ def register(config: pytest.Config) -> None:
     except QuantrefError as error:
         raise pytest.UsageError(str(error)) from error
     config.pluginmanager.register(plugin, "quantref-conformance")
-    manifest = str((suite.directory / MANIFEST).resolve())
-    if manifest not in config.args:
-        config.args.append(manifest)
+    manifest = (suite.directory / MANIFEST).resolve()
+    if not any((config.invocation_params.dir / arg.partition("::")[0]).resolve() == manifest for arg in config.args):
+        config.args.append(str(manifest))
 
 
 class Conformance:
