@@ -154,6 +154,12 @@ def _of_operator(op: OpContext) -> Iterator[Finding]:
         found += [item for family in _DERIVED for item in family(op)]
     if not any(item.rule.effect is Effect.REFUSES for item in found):
         found += single_runtimes.runtimes(op)
-    if not any(item.rule.effect is Effect.REFUSES and "litert-reference" in item.rule.runtimes for item in found):
+    if not any(_explains_refusal(item) for item in found):
         found += single_runtimes.contract(op)
     yield from found
+
+
+def _explains_refusal(item: Finding) -> bool:
+    """Whether a finding tells why LiteRT's reference kernels would refuse the op."""
+    refused = item.rule.effect is Effect.REFUSES and "litert-reference" in item.rule.runtimes
+    return refused or item.severity is Severity.ERROR

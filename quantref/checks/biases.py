@@ -11,8 +11,8 @@ from qmath.types import DType
 from quantref.checks.channels import AFFINE
 from quantref.checks.context import OpContext, in_words, listed
 from quantref.checks.finding import Finding, Severity
-from quantref.checks.rule import ALL, LITERT, Effect, Rule
-from quantref.spec import BiasScale, Role
+from quantref.checks.rule import ALL, LITERT, MICRO, Effect, Rule
+from quantref.spec import BiasScale, Operand, Role
 
 _SPEC = "LiteRT 8-bit quantization specification, table of operators: bias"
 
@@ -109,8 +109,11 @@ RULES = (SHARED_BIAS, BIAS_TYPE, BIAS_SCALE, BIAS_ZERO_POINT, BIAS_LENGTH, NO_BI
 
 #: Relative: scales are float32, products of them may have been rounded twice.
 _TOLERANCE = 1e-5
-#: Ops that LiteRT does not run without a bias.
-_NEED_BIAS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
+#: Ops that need a bias, and the runtimes that do not run them without one.
+_NEED_BIAS = {
+    "CONV_2D": LITERT,
+    "DEPTHWISE_CONV_2D": tuple(name for name in LITERT if name != "litert-reference"),
+}
 #: Ops with the option quantized_bias_type.
 _SAY_WIDTH = frozenset({"CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"})
 
@@ -124,7 +127,7 @@ def biases(op: OpContext) -> Iterator[Finding]:
         if operand.role is not Role.BIAS or tensor is None:
             continue
         if tensor.dtype not in operand.dtypes:
-            yield op.finding(BIAS_TYPE, [tensor], in_words(operand.dtypes), in_words([tensor.dtype]))
+            yield _wrong_type(op, operand, tensor)
             continue
         if tensor.quant is not None and tensor.quant.zero_point.any():
             yield op.finding(BIAS_ZERO_POINT, [tensor], "zero point 0", str(tensor.quant.zero_point.max()))
@@ -132,6 +135,14 @@ def biases(op: OpContext) -> Iterator[Finding]:
     for relation in op.spec.relations:
         if isinstance(relation, BiasScale):
             yield from _of_accumulator(op, relation)
+
+
+def _wrong_type(op: OpContext, operand: Operand, bias: fbs.Tensor) -> Finding:
+    expected, found = in_words(operand.dtypes), in_words([bias.dtype])
+    if op.name == "FULLY_CONNECTED" and bias.dtype is DType.INT64:
+        detail = "LiteRT's FULLY_CONNECTED takes it"
+        return op.finding(BIAS_TYPE, [bias], expected, found, detail=detail, severity=Severity.WARNING, runtimes=MICRO)
+    return op.finding(BIAS_TYPE, [bias], expected, found)
 
 
 def _limits(op: OpContext, bias: fbs.Tensor) -> Iterator[Finding]:
@@ -152,7 +163,7 @@ def _of_accumulator(op: OpContext, relation: BiasScale) -> Iterator[Finding]:
         return
     if bias is None:
         if op.name in _NEED_BIAS:
-            yield op.finding(NO_BIAS, [weights], "a bias", "none")
+            yield op.finding(NO_BIAS, [weights], "a bias", "none", runtimes=_NEED_BIAS[op.name])
         return
     channels = _channels(op.name, weights)
     count = int(np.prod(bias.shape))

@@ -31,8 +31,8 @@ CONSTANT_CHANNEL = Rule(
     "Its lowest and its highest accumulator requantize to the same code: it saturates, or its multiplier is so small "
     "that all it can sum stays within a step.",
     "tflite/kernels/internal/reference/integer_ops/conv.h",
-    "remove the channel if it is as dead in the float model, as behind a ReLU that its bias never lets it pass; else its "
-    "scales do not belong together: quantize anew",
+    "remove the channel if it is as dead in the float model, as behind a ReLU that its bias never lets it pass; else "
+    "its scales do not belong together: quantize anew",
 )
 ONE_CODE = Rule(
     "QR603",

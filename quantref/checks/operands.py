@@ -62,10 +62,10 @@ WEIGHTS_ZERO_POINT = Rule(
     "QR206",
     "per-axis-zero-point",
     Severity.ERROR,
-    Effect.REFUSES,
+    Effect.WRONG,
     "weights with a scale per channel have zero points other than 0",
     "Symmetric weights save the product of zero point and inputs in the inner loop; no kernel subtracts a zero point "
-    "per channel.",
+    "per channel. CONV_2D of LiteRT refuses it, the others ignore it.",
     f"{_SPEC}, Symmetric vs asymmetric; tflite/kernels/conv.cc",
     "quantize weights symmetrically",
 )
@@ -159,7 +159,7 @@ def _without_spec(op: OpContext) -> Iterator[Finding]:
 def _parameters(op: OpContext, operand: Operand, tensor: fbs.Tensor) -> Iterator[Finding]:
     if tensor.quant is None:
         needed = op.spec is not None and op.spec.strict and operand.role is not Role.BIAS
-        if needed and (op.quantized or tensor.dtype in _EIGHT_BITS):
+        if needed and tensor.dtype.bits <= 16 and (op.quantized or tensor.dtype in _EIGHT_BITS):
             yield op.finding(NO_PARAMETERS, [tensor], f"a scale for {operand.name}", "none")
         return
     if operand.role is Role.BIAS:
@@ -188,7 +188,8 @@ def _zero_point(op: OpContext, operand: Operand, tensor: fbs.Tensor) -> Iterator
         return
     found = str(tensor.quant.zero_point[np.flatnonzero(tensor.quant.zero_point)[0]])
     if operand.role is not Role.WEIGHTS:
-        yield op.finding(ACTIVATION_ZERO_POINT, [tensor], f"zero point 0 of {operand.name}", found)
+        if tensor.dtype is DType.INT16:
+            yield op.finding(ACTIVATION_ZERO_POINT, [tensor], f"zero point 0 of {operand.name}", found)
     elif tensor.quant.per_axis:
         yield op.finding(WEIGHTS_ZERO_POINT, [tensor], f"zero points 0 of {operand.name}", found)
     elif op.name == "FULLY_CONNECTED":

@@ -76,14 +76,14 @@ def relations(op: OpContext) -> Iterator[Finding]:
     """Check the relations that the op's spec names; those of biases have a family of their own."""
     for relation in () if op.spec is None else op.spec.relations:
         if isinstance(relation, SameScale):
-            yield from _same(op, demanded=relation.demanded)
+            yield from _same(op, relation)
         elif isinstance(relation, FixedOutput):
             yield from _fixed(op, relation)
         elif isinstance(relation, PowerOfTwo):
             yield from _power_of_two(op, relation)
 
 
-def _same(op: OpContext, *, demanded: bool) -> Iterator[Finding]:
+def _same(op: OpContext, relation: SameScale) -> Iterator[Finding]:
     tensors = op.activations()
     known = [tensor for tensor in tensors if tensor.quant is not None]
     if not known:
@@ -94,6 +94,8 @@ def _same(op: OpContext, *, demanded: bool) -> Iterator[Finding]:
         expected = f"{_in_words(reference)} as {reference.name!r} has"
         found = f"{_in_words(different[0])} of {different[0].name!r}"
         more = f"and {len(different) - 1} more differ" if len(different) > 1 else ""
+        looked_at = [op.input(slot) for slot in relation.slots] if relation.slots else different
+        demanded = relation.demanded and any(tensor is x for tensor in different for x in looked_at)
         rule = SAME_DEMANDED if demanded else SAME_SCALE
         yield op.finding(rule, [*different, reference], expected, found, detail=more)
 
@@ -117,7 +119,9 @@ def _fixed(op: OpContext, relation: FixedOutput) -> Iterator[Finding]:
         if any(abs(stated / scale - 1) <= relation.tolerance and zero_point == zero for scale, zero in allowed):
             continue
         expected = " or ".join(f"scale 1/{1 / scale:g} and zero point {zero}" for scale, zero in allowed)
-        yield op.finding(FIXED_DEMANDED if relation.demanded else FIXED, [y], expected, _in_words(y))
+        scale_fits = any(abs(stated / scale - 1) <= relation.tolerance for scale, _ in allowed)
+        demanded = relation.demanded and not (relation.any_zero_point and scale_fits)
+        yield op.finding(FIXED_DEMANDED if demanded else FIXED, [y], expected, _in_words(y))
 
 
 def _power_of_two(op: OpContext, relation: PowerOfTwo) -> Iterator[Finding]:

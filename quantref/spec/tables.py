@@ -157,7 +157,8 @@ def _moving(kind: Kind) -> Iterator[OpSpec]:
             if kind is UINT8 and name in _LAXER:
                 yield _spec(name, inputs, (y,), f"{_KERNELS}concatenation.cc", strict=False)
                 continue
-            same = SameScale(demanded and not (kind is INT16 and name in _LAXER))
+            slots = (2,) if name == "PADV2" else ()
+            same = SameScale(demanded and not (kind is INT16 and name in _LAXER), slots)
             outputs = (y, ARGUMENT) if name == "TOPK_V2" else (y,)
             source = PUBLIC if name in _NAMED else f"TFLiteConverter's same-scale ops; {_KERNELS}"
             yield _spec(name, inputs, outputs, source.rstrip("/"), same, strict=False)
@@ -227,7 +228,9 @@ def _eight_bit() -> Iterator[OpSpec]:
 def _sixteen_by_eight() -> Iterator[OpSpec]:
     yield from _affine(INT16, "the 16x8 scheme of TFLiteConverter")
     yield _matmul(INT16)
-    yield from _rescaling(INT16, f"{_ELEMENTWISE} DIV SQUARED_DIFFERENCE {_CURVES}", f"{_KERNELS}*.cc")
+    product = INT16.activation("output", DType.INT8, DType.UINT8)
+    yield _spec("MUL", (INT16.activation("input"),), (product,), f"{_KERNELS}mul.cc")
+    yield from _rescaling(INT16, f"ADD SUB DIV SQUARED_DIFFERENCE {_CURVES}", f"{_KERNELS}*.cc")
     slopes = INT16.single("slope", DType.INT8, role=Role.ACTIVATION)
     yield _spec(
         "PRELU", (INT16.activation("input"), slopes), (INT16.activation("output"),), f"{_KERNELS}activations.cc"
@@ -245,12 +248,13 @@ def _legacy() -> Iterator[OpSpec]:
     yield from _affine(UINT8, "the uint8 scheme of older converters")
     names = f"{_ELEMENTWISE} DIV PRELU RELU RELU6 LEAKY_RELU RELU_N1_TO_1 RELU_0_TO_1 HARD_SWISH GELU"
     yield from _rescaling(UINT8, names, f"{_KERNELS}*.cc")
-    yield from _reducing(UINT8, "MEAN SUM")
+    yield from _reducing(UINT8, "MEAN SUM REDUCE_PROD")
     yield from _comparing(UINT8)
     for name in ("ARG_MAX", "ARG_MIN"):
         yield _spec(name, (UINT8.activation("input"), ARGUMENT), (ARGUMENT,), f"{_KERNELS}arg_min_max.cc", strict=False)
     unit = (DType.UINT8, 1 / 256, 0)
-    yield _fixed(UINT8, "SOFTMAX", f"{_KERNELS}activations.cc", (unit, (DType.INT16, 1 / 32768, 0)), demanded=True)
+    wide = (unit, (DType.INT16, 1 / 65536, -32768), (DType.INT16, 1 / 32768, 0))
+    yield _fixed(UINT8, "SOFTMAX", f"{_KERNELS}activations.cc", wide, demanded=True)
     yield _fixed(UINT8, "LOGISTIC", f"{_KERNELS}activations.cc", (unit,), demanded=True)
     yield _fixed(UINT8, "TANH", f"{_KERNELS}activations.cc", ((DType.UINT8, 1 / 128, 128),), demanded=False)
     yield _fixed(UINT8, "LOG_SOFTMAX", f"{_KERNELS}activations.cc", ((DType.UINT8, 16 / 256, 255),), demanded=True)

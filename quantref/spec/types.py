@@ -109,10 +109,13 @@ class SameScale:
     ----------
     demanded
         Whether LiteRT's kernel refuses anything else; otherwise it moves the codes, which then mean other values.
+    slots
+        Places of the inputs for which it does; empty: of all.
 
     """
 
     demanded: bool
+    slots: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +130,15 @@ class FixedOutput:
         Whether LiteRT's kernel refuses anything else; otherwise it computes for the parameters that it finds.
     tolerance
         Relative, of the scale.
+    any_zero_point
+        Whether, though the scale is demanded, LiteRT's kernel takes any zero point.
 
     """
 
     params: tuple[tuple[DType, float, int], ...]
     demanded: bool
     tolerance: float = 0.0
+    any_zero_point: bool = False
 
 
 @dataclass(frozen=True, slots=True)
