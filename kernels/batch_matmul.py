@@ -36,24 +36,42 @@ from kernels.engine.sides import Sides
 from kernels.engine.steps import quick_form
 from kernels.engine.taps import Products, Reads
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, XNNPACK, XNNPACK_ARM64, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
-from qmath.multiplier import scale_ratio
-from qmath.requantize import DOUBLE_ROUNDING, REDUCED_64, Regime, Requantize
+from qmath.multiplier import float32_scale_ratio, scale_ratio
+from qmath.requantize import DOUBLE_ROUNDING, FLOAT32_HALF_EVEN, REDUCED_64, Regime, Requantize
+from qmath.requantize_vector import FLOAT32_HALF_EVEN_SATURATING
 from qmath.stages import Note, silent
 from qmath.types import ActivationRange, Array, DType
 
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """How a runtime requantizes: the regime of 32-bit and of 64-bit accumulators."""
+    """How a runtime requantizes: the regime of 32-bit and of 64-bit accumulators, and how the multiplier is made.
+
+    Attributes
+    ----------
+    narrow, wide
+        The regimes.
+    float32_scale
+        Whether the multiplier is made in float32 throughout, or only the product of the input scales.
+
+    """
 
     narrow: Regime
     wide: Regime
+    float32_scale: bool = False
 
 
-ARITHMETIC: Rules[Arithmetic] = Rules("BATCH_MATMUL", {LITERT_REFERENCE: Arithmetic(DOUBLE_ROUNDING, REDUCED_64)})
+ARITHMETIC: Rules[Arithmetic] = Rules(
+    "BATCH_MATMUL",
+    {
+        LITERT_REFERENCE: Arithmetic(DOUBLE_ROUNDING, REDUCED_64),
+        XNNPACK: Arithmetic(FLOAT32_HALF_EVEN, REDUCED_64, float32_scale=True),
+        XNNPACK_ARM64: Arithmetic(FLOAT32_HALF_EVEN_SATURATING, REDUCED_64, float32_scale=True),
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +240,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     if types == (DType.FLOAT32, DType.FLOAT32, DType.FLOAT32):
         return FloatBatchMatMul(sides)
     if types == (DType.FLOAT32, DType.INT8, DType.FLOAT32):
-        return prepare_hybrid(op, sides)
+        return prepare_hybrid(op, sides, profile)
     if types == (DType.INT8, DType.INT8, DType.INT32):
         return RawBatchMatMul(sides)
     if types in INTEGER_TYPES:
@@ -249,7 +267,9 @@ def _prepare_integer(
     zero_points = zero_point_of(left), zero_point_of(right)
     if wide:
         expect((*zero_points, zero_point_of(y)) == (0, 0, 0), "zero points 0 beside an INT16 left side, found others")
-    real_multiplier = scale_ratio(scale_of(left), scale_of(right), scale_of(y), float32_product=True)
+    scales = scale_of(left), scale_of(right), scale_of(y)
+    narrow_scale = arithmetic.float32_scale
+    real_multiplier = float32_scale_ratio(*scales) if narrow_scale else scale_ratio(*scales, float32_product=True)
     regime = arithmetic.wide if wide else arithmetic.narrow
     activation = ActivationRange(y.dtype.min, y.dtype.max)
     return BatchMatMul(
@@ -259,6 +279,26 @@ def _prepare_integer(
         DType.INT64 if wide else DType.INT32,
         Requantize(regime, real_multiplier, zero_point_of(y), activation, y.dtype),
     )
+
+
+def _left_by_delegate(op: OpView) -> str | None:
+    """Return why XNNPACK leaves a BATCH_MATMUL to other kernels.
+
+    Source: ``tflite/delegates/xnnpack/xnnpack_delegate.cc`` (VisitBatchMatMulNode).
+    """
+    left, right, y = input_tensor(op, 0), input_tensor(op, 1), output_tensor(op)
+    types = (left.dtype, right.dtype, y.dtype)
+    hybrid = types == (DType.FLOAT32, DType.INT8, DType.FLOAT32)
+    integers = types == INTEGER_TYPES[0]
+    if not (hybrid or integers or set(types) == {DType.FLOAT32}):
+        return f"XNNPACK does not take BATCH_MATMUL from {left.dtype.name} and {right.dtype.name} to {y.dtype.name}"
+    if integers and (quant_of(right).per_axis or zero_point_of(right)):
+        return "XNNPACK takes a BATCH_MATMUL of int8 whose right side has one scale and the zero point 0 alone"
+    if right.dtype is DType.INT8 and quant_of(right).per_axis:
+        axis, expected = quant_of(right).quantized_dimension, len(right.shape) - (2 if option(op, "adj_y") else 1)
+        if axis != expected:
+            return f"XNNPACK expects the quantized dimension of {right.name!r} to be {expected}, not {axis}"
+    return None
 
 
 KERNELS = (
@@ -272,5 +312,6 @@ KERNELS = (
             "float32 x int8 (hybrid), per-tensor and per-axis",
             "float32",
         ),
+        refusal={XNNPACK: _left_by_delegate},
     ),
 )

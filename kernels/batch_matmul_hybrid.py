@@ -6,15 +6,17 @@ Source: ``tflite/kernels/batch_matmul.cc`` (EvalHybrid), ``tflite/kernels/intern
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kernels.engine import exact
 from kernels.engine.contract import checked_shape, expect, input_tensor, option, quant_of
 from kernels.engine.hybrid import QuantizeRows, quantize_asymmetric, quantize_symmetric
+from kernels.engine.hybrid_xnnpack import XNNPACK_HYBRID
 from kernels.engine.sides import Sides
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, given
+from kernels.profiles import XNNPACK, Profile
 from qmath.errors import UnsupportedError
 from qmath.stages import Note
 from qmath.types import Array, Float32Array, Int64Array
@@ -118,7 +120,37 @@ def _misplaced(leading: tuple[int, ...], batch: tuple[int, ...]) -> Int64Array:
     return total
 
 
-def prepare_hybrid(op: OpView, sides: Sides) -> HybridBatchMatMul:
+@dataclass(frozen=True, slots=True)
+class DynamicBatchMatMul(Prepared):
+    """A prepared hybrid BATCH_MATMUL, as XNNPACK computes it: sides, and the right side's scale (columns or 1)."""
+
+    sides: Sides
+    right_scale: Float32Array
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`dynamic_batch_matmul`."""
+        return (dynamic_batch_matmul(given(inputs, 0), given(inputs, 1), self, note),)
+
+
+def dynamic_batch_matmul(left: Float32Array, right: Array, op: DynamicBatchMatMul, note: Note) -> Array:
+    """Multiply matrices, quantizing each row of the left side on the fly: XNNPACK.
+
+    1. Swap the last two dimensions of the sides that ask for it.
+    2. quantized input: each row of the left side by :func:`~kernels.engine.hybrid_xnnpack.quantize_in_float32`.
+    3. accumulator: sum over the depth of ``(code - zero_point) * right``; int32.
+    4. Times the row's scale, then times the right side's, both in float32.
+    """
+    left, right = op.sides.of(left, right)
+    rows = XNNPACK_HYBRID.quantize(np.ascontiguousarray(left).reshape(-1, left.shape[-1]))
+    note("quantized input", rows.codes)
+    accumulator = note("accumulator", exact.matmul(rows.steps(np.int64).reshape(left.shape), right))
+    scale = np.broadcast_to(rows.scale.reshape(*left.shape[:-1], 1), (*accumulator.shape[:-1], 1))
+    flat = replace(rows, scale=scale.reshape(-1))
+    sums = accumulator.reshape(-1, accumulator.shape[-1])
+    return XNNPACK_HYBRID.with_bias(sums, op.right_scale, flat, None, note).reshape(accumulator.shape)
+
+
+def prepare_hybrid(op: OpView, sides: Sides, profile: Profile) -> HybridBatchMatMul | DynamicBatchMatMul:
     """Check what only the hybrid form asks for.
 
     Raises
@@ -135,6 +167,12 @@ def prepare_hybrid(op: OpView, sides: Sides) -> HybridBatchMatMul:
         axis = rank - 2 if sides.swap_right else rank - 1
         fits = scaling.quantized_dimension == axis and scaling.scale.size == right.shape[axis]
         expect(fits, f"{right.shape[axis]} scales along axis {axis}, found {scaling.scale.size}")
+    if XNNPACK in profile.lineage:
+        if right.data is None:
+            raise UnsupportedError(
+                f"{op.name} by XNNPACK with float32 and INT8 reads the right side before it is there"
+            )
+        return DynamicBatchMatMul(sides, scaling.scale)
     asymmetric = bool(option(op, "asymmetric_quantize_inputs"))
     if asymmetric and not _sums_are_computed(input_tensor(op, 0).shape, right.shape, sides):
         msg = f"{op.name} with asymmetric inputs and right side {right.shape}: the runtime reads unset memory"

@@ -38,6 +38,7 @@ from kernels.engine.convolution import (
     Work,
     accumulator_of,
     bias_or_zeros,
+    delegate_demand,
     delegate_refusal,
     expect_bias,
     expect_bias_scale,
@@ -248,7 +249,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
 
     """
     expect_count(op, {3})
-    operands = Operands(input_tensor(op, 0), input_tensor(op, 1), input_tensor(op, 2), output_tensor(op), 0)
+    operands = _operands(op)
     window, groups = _geometry(op, operands)
     activation = choice(op, "fused_activation_function", Activation)
     expect_dtype(operands.y, operands.x.dtype)
@@ -298,11 +299,14 @@ def _prepare_integer(
     return Conv2D(window, groups, x.dtype, zero_point_of(x), zero_point_of(filter_), accumulator, requantize)
 
 
+def _operands(op: OpView) -> Operands:
+    return Operands(input_tensor(op, 0), input_tensor(op, 1), input_tensor(op, 2), output_tensor(op), 0)
+
+
 def _left_by_delegate(op: OpView) -> str | None:
     if len(op.inputs) != 3 or op.inputs[2] is None:
         return "XNNPACK takes no CONV_2D without a bias"
-    operands = Operands(input_tensor(op, 0), input_tensor(op, 1), input_tensor(op, 2), output_tensor(op), 0)
-    return delegate_refusal(operands, hybrid=True)
+    return delegate_refusal(_operands(op), hybrid=True)
 
 
 KERNELS = (
@@ -317,5 +321,6 @@ KERNELS = (
             "float32",
         ),
         refusal={XNNPACK: _left_by_delegate},
+        demands={XNNPACK: lambda op: delegate_demand(_operands(op))},
     ),
 )

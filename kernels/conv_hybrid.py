@@ -25,10 +25,13 @@ from kernels.engine.hybrid import (
     quantize_asymmetric,
     quantize_symmetric,
 )
+from kernels.engine.hybrid_xnnpack import XNNPACK_HYBRID
 from kernels.engine.linear import convolve
-from kernels.engine.taps import Products, Reads, of_convolution
+from kernels.engine.rows import Rows
+from kernels.engine.taps import Products, Reads, indices, of_convolution
 from kernels.engine.types import Inputs, Outputs, Prepared, Runner, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.fully_connected_hybrid import DynamicFullyConnected
+from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
 from qmath.stages import Note, silent
@@ -40,18 +43,20 @@ HYBRID_FILTERS = (DType.INT8, DType.INT4, DType.UINT8)
 #: Where one filter scale serves all output channels of one group.
 PER_TENSOR: Rules[HybridArithmetic] = Rules(
     "CONV_2D with float32 activations and one filter scale",
-    {LITERT_REFERENCE: HybridArithmetic(quantize_symmetric, SCALE_BACK_BY_PRODUCT)},
+    {LITERT_REFERENCE: HybridArithmetic(quantize_symmetric, SCALE_BACK_BY_PRODUCT), XNNPACK: XNNPACK_HYBRID},
 )
 #: Where filter scales differ, or there are several groups.
 PER_CHANNEL: Rules[HybridArithmetic] = Rules(
     "CONV_2D with float32 activations and a filter scale an output channel",
-    {LITERT_REFERENCE: HybridArithmetic(quantize_asymmetric, SCALE_BACK_IN_TURN)},
+    {LITERT_REFERENCE: HybridArithmetic(quantize_asymmetric, SCALE_BACK_IN_TURN), XNNPACK: XNNPACK_HYBRID},
 )
 
 
 #: Whether the sums of the form with one filter scale are made by vector code that misreads weights of -128, unless the
 #: output channels are a multiple of four.
-MISREADS: Rules[bool] = Rules("CONV_2D with float32 activations and one filter scale", {LITERT_REFERENCE: True})
+MISREADS: Rules[bool] = Rules(
+    "CONV_2D with float32 activations and one filter scale", {LITERT_REFERENCE: True, XNNPACK: False}
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,8 +114,8 @@ class HybridConv2D(Prepared):
             accumulator = sums(steps)
             if excess is not None:
                 accumulator = accumulator.astype(np.float64) + excess(np.minimum(steps, 0))
-            real = self.arithmetic.real_values(accumulator, self.filter_scale, rows)
-            return (finished(real, given(inputs, 2), self.activation),)
+            real = self.arithmetic.with_bias(accumulator, self.filter_scale, rows, given(inputs, 2))
+            return (finished(real, None, self.activation),)
 
         return run
 
@@ -160,7 +165,7 @@ def hybrid_conv_2d(x: Array, filter_: Array, bias: Array, conv: HybridConv2D, no
        negative codes that meet a misread weight; int32. Padding contributes nothing.
     3. scaled back: the accumulator as float32, times filter scale and image scale, in float32 and in the order that
        the arithmetic says.
-    4. Add the bias and clamp to the activation, in float32.
+    4. Add the bias, in XNNPACK with one rounding for the last product and the sum, and clamp to the activation.
 
     """
     rows = conv.arithmetic.quantize(x)
@@ -172,13 +177,44 @@ def hybrid_conv_2d(x: Array, filter_: Array, bias: Array, conv: HybridConv2D, no
     if excess is not None:
         sums += convolve(np.minimum(steps, 0), excess[:, high, wide], window, conv.groups)
     accumulator = note("accumulator", wrap_int32(sums))
-    real = conv.arithmetic.real_values(accumulator, conv.filter_scale, rows, note)
-    return finished(real, bias, conv.activation, note)
+    real = conv.arithmetic.with_bias(accumulator, conv.filter_scale, rows, bias, note)
+    return finished(real, None, conv.activation, note)
+
+
+@dataclass(frozen=True, slots=True)
+class PointwiseHybridConv2D(Prepared):
+    """A hybrid CONV_2D by XNNPACK whose window is one pixel, at every pixel: FULLY_CONNECTED on pixels.
+
+    Quirk: XNNPACK quantizes the float32 input of a hybrid CONV_2D image by image, but pixel by pixel if the filter is
+    1x1, the strides are 1 and there is one group.
+
+    """
+
+    pixels: DynamicFullyConnected
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`~kernels.fully_connected_hybrid.dynamic_fully_connected`."""
+        x, filter_, bias = (given(inputs, slot) for slot in range(3))
+        return self.pixels.evaluate([x, filter_.reshape(len(filter_), -1), bias], note)
+
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return the filter times the codes of one pixel."""
+        x, filter_ = given(inputs, 0), given(inputs, 1)
+        codes, _ = self.pixels.products([x, filter_.reshape(len(filter_), -1)], index).factors
+        return Products((codes, Reads(1, indices(index[-1], 0, 0, np.arange(x.shape[-1])))), stage="accumulator")
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Lay constant weights out once."""
+        filter_ = constants[1]
+        if filter_ is None:
+            return partial(self.evaluate, note=silent)
+        run = self.pixels.compile([None, filter_.reshape(len(filter_), -1), None])
+        return lambda inputs: run([inputs[0], None, inputs[2]])
 
 
 def prepare_hybrid(
     operands: Operands, window: Window, groups: int, activation: Activation, profile: Profile
-) -> HybridConv2D:
+) -> HybridConv2D | PointwiseHybridConv2D:
     """Check what the hybrid form asks for beyond the shapes, and choose its arithmetic."""
     expect_bias(operands, DType.FLOAT32)
     filter_, channels = operands.filter, operands.channels
@@ -189,6 +225,11 @@ def prepare_hybrid(
                 f"CONV_2D with a uint8 filter and float32 activations covers 1 group, found {groups}"
             )
         scale = scale[:1]
+    of_one_pixel = (window.height, window.width)
+    if XNNPACK in profile.lineage and groups == 1 and all(s.kernel == s.stride == 1 for s in of_one_pixel):
+        return PointwiseHybridConv2D(
+            DynamicFullyConnected(Rows(filter_.shape[3], channels, keep_num_dims=True), scale, activation)
+        )
     if groups == 1 and (scale == scale[0]).all():
         misreads = MISREADS[profile] and channels % 4 != 0
         return HybridConv2D(window, groups, PER_TENSOR[profile], scale[:1], activation, misreads)

@@ -36,6 +36,7 @@ from kernels.engine.convolution import (
     Operands,
     Work,
     bias_or_zeros,
+    delegate_demand,
     delegate_refusal,
     expect_bias,
     expect_bias_scale,
@@ -304,11 +305,14 @@ def _is_plain_3x3(window: Window, operands: Operands) -> bool:
     )
 
 
+def _operands(op: OpView) -> Operands:
+    return Operands(input_tensor(op, 0), input_tensor(op, 1), input_tensor(op, 2), output_tensor(op), 3)
+
+
 def _left_by_delegate(op: OpView) -> str | None:
     if len(op.inputs) != 3 or op.inputs[2] is None:
         return "XNNPACK takes no DEPTHWISE_CONV_2D without a bias"
-    operands = Operands(input_tensor(op, 0), input_tensor(op, 1), input_tensor(op, 2), output_tensor(op), 3)
-    return delegate_refusal(operands, hybrid=False)
+    return delegate_refusal(_operands(op), hybrid=False)
 
 
 KERNELS = (
@@ -323,5 +327,6 @@ KERNELS = (
             "float32",
         ),
         refusal={XNNPACK: _left_by_delegate},
+        demands={XNNPACK: lambda op: delegate_demand(_operands(op))},
     ),
 )

@@ -78,8 +78,9 @@ class HybridDepthwiseConv2D(Prepared):
 
         def run(inputs: Inputs) -> Outputs:
             rows = self.arithmetic.quantize(_some_batch(given(inputs, 0)))
-            real = self.arithmetic.real_values(sums(rows.steps(np.float32)), self.filter_scale, rows)
-            return (finished(real, optional_array(inputs, 2), self.activation),)
+            bias = optional_array(inputs, 2)
+            real = self.arithmetic.with_bias(sums(rows.steps(np.float32)), self.filter_scale, rows, bias)
+            return (finished(real, None, self.activation),)
 
         return run
 
@@ -126,8 +127,8 @@ def hybrid_depthwise_conv_2d(
     steps = padded(rows.steps(np.int64), window, 0)
     accumulator = wrap_int32(depthwise_convolve(steps, filter_[0][taps].astype(np.int64), window))
     note("accumulator", accumulator)
-    real = conv.arithmetic.real_values(accumulator, conv.filter_scale, rows, note)
-    return finished(real, bias, conv.activation, note)
+    real = conv.arithmetic.with_bias(accumulator, conv.filter_scale, rows, bias, note)
+    return finished(real, None, conv.activation, note)
 
 
 def _some_batch(x: Array) -> Array:

@@ -32,9 +32,12 @@ from kernels.engine.contract import (
     optional_input,
     output_tensor,
     quant_of,
+    scale_of,
     unsupported,
     zero_point_of,
 )
+from kernels.engine.convolution import too_large_for_xnnpack
+from kernels.engine.delegate import fused_activation
 from kernels.engine.float_sums import matmul_in_order
 from kernels.engine.registry import Kernel
 from kernels.engine.rows import Rows
@@ -44,7 +47,7 @@ from kernels.fully_connected_hybrid import HYBRID_WEIGHTS, prepare_hybrid
 from kernels.fully_connected_integer import BIAS, INTEGER_TYPES, prepare_integer
 from kernels.fully_connected_stored import prepare_shuffled, prepare_sparse
 from kernels.profiles import XNNPACK, Profile
-from qmath.errors import UnsupportedError
+from qmath.multiplier import float32_scale_ratio
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Float32Array
 
@@ -149,9 +152,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         return prepare_integer(op, rows, activation, profile)
     if bias is not None:
         expect_dtype(bias, DType.FLOAT32)
-    if hybrid and XNNPACK in profile.lineage:
-        raise UnsupportedError("FULLY_CONNECTED with float32 activations and integer weights by XNNPACK is not covered")
-    return prepare_hybrid(op, rows, activation) if hybrid else FloatFullyConnected(rows, activation)
+    return prepare_hybrid(op, rows, activation, profile) if hybrid else FloatFullyConnected(rows, activation)
 
 
 def _rows(op: OpView, x: TensorView, weights: TensorView) -> Rows:
@@ -161,7 +162,7 @@ def _rows(op: OpView, x: TensorView, weights: TensorView) -> Rows:
     if keep:
         last = x.shape[-1] if x.shape else None
         expect(last is not None and depth in {0, last}, f"input rows of {depth} elements, found shape {x.shape}")
-    return Rows(depth, units, keep)
+    return Rows(depth, units, keep, cut_already=len(x.shape) == 2 and x.shape[1] == depth)
 
 
 def _left_by_delegate(op: OpView) -> str | None:
@@ -179,12 +180,24 @@ def _left_by_delegate(op: OpView) -> str | None:
         return "XNNPACK takes constant weights and biases alone"
     if weights.dtype is DType.INT8 and weights.quant is not None and not hybrid and zero_point_of(weights):
         return "XNNPACK takes weights with zero point 0 alone"
+    return fused_activation(op) or _stored_otherwise(weights)
+
+
+def _stored_otherwise(weights: TensorView) -> str | None:
+    """Return why XNNPACK does not take narrow weights as they are stored, or None."""
     multiple = {DType.INT4: 2, DType.INT2: 4}.get(weights.dtype, 1)
     if weights.shape[-1] % multiple:
         return f"XNNPACK takes {weights.dtype.name} weights of a depth that is a multiple of {multiple} alone"
     if weights.dtype is DType.INT2 and weights.quant is not None and not weights.quant.per_axis:
         return "XNNPACK takes INT2 weights with a scale a unit alone"
     return None
+
+
+def _demanded_by_delegate(op: OpView) -> str | None:
+    x, weights, y = input_tensor(op, 0), input_tensor(op, 1), output_tensor(op)
+    if x.dtype is DType.FLOAT32 or weights.quant is None:
+        return None
+    return too_large_for_xnnpack(float32_scale_ratio(scale_of(x), weights.quant.scale, scale_of(y)))
 
 
 KERNELS = (
@@ -201,5 +214,6 @@ KERNELS = (
             "float32, weights dense or sparse",
         ),
         refusal={XNNPACK: _left_by_delegate},
+        demands={XNNPACK: _demanded_by_delegate},
     ),
 )

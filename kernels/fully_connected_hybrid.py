@@ -15,12 +15,15 @@ from kernels.engine.activation import Activation, activate_float
 from kernels.engine.contract import expect, input_tensor, option, quant_of, unsupported
 from kernels.engine.hybrid import QuantizedRows, QuantizeRows, quantize_asymmetric, quantize_symmetric
 from kernels.engine.hybrid_matmul import IntegerMatrix
+from kernels.engine.hybrid_xnnpack import XNNPACK_HYBRID
 from kernels.engine.rows import Rows
 from kernels.engine.taps import Products, Reads, indices
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.fully_connected_integer import BIAS
 from kernels.fully_connected_stored import BLOCK, expect_blocks
+from kernels.profiles import LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, XNNPACK, Profile, Rules
 from qmath.errors import UnsupportedError
+from qmath.rounding import fused_multiply_add
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Float32Array
 
@@ -46,6 +49,8 @@ class HybridFullyConnected(Prepared):
         Applied at the end.
     sparse
         Whether the weights are stored sparsely: then another kernel adds, in another order.
+    fused
+        Whether the last product and the sum are rounded once.
 
     """
 
@@ -54,6 +59,7 @@ class HybridFullyConnected(Prepared):
     weights_scale: Float32Array
     activation: Activation
     sparse: bool
+    fused: bool = False
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`hybrid_fully_connected`."""
@@ -107,7 +113,8 @@ def hybrid_fully_connected(
     2. Quantize each row with a scale of its own, and a zero point if inputs are quantized asymmetrically.
     3. accumulator: sum over the depth of ``weights * (code - zero_point)``, int32.
     4. Scale of the product: row scale times weights scale, in float32.
-    5. Add the accumulator times that scale to the result: two float32 operations. Sparse weights: take
+    5. Add the accumulator times that scale to the result: two float32 operations, or one where it is fused. Sparse
+       weights: take
        ``(row scale times weights scale times zero_point) * (sum of the unit's weights)`` away from the result, each
        step in float32, then add ``(sum of weights * code)`` times the scale.
     6. Apply the activation.
@@ -125,11 +132,20 @@ def hybrid_fully_connected(
             quantized = replace(quantized, zero_point=np.zeros_like(quantized.zero_point))
         accumulator = note("accumulator", weights.sums(quantized))
         note("scale", scale, "float32(row_scale * weights_scale)", **_scales(quantized, fc))
-        scaled = accumulator.astype(np.float32) * scale
-        note("scaled", scaled, "float32(float32(accumulator) * scale)", accumulator=accumulator, scale=scale)
-        note("added", result + scaled, "float32(start + scaled)", start=result, scaled=scaled)
-        result += scaled
+        result = _added(accumulator, scale, result, fc, note)
     return activate_float(result, fc.activation).reshape(fc.rows.output_shape(x.shape))
+
+
+def _added(
+    accumulator: Array, scale: Float32Array, start: Float32Array, fc: HybridFullyConnected, note: Note
+) -> Float32Array:
+    real = accumulator.astype(np.float32)
+    terms = {"accumulator": accumulator, "scale": scale}
+    if fc.fused:
+        fused = fused_multiply_add(real, scale, start)
+        return note("added", fused, "float32(float32(accumulator) * scale + start)", start=start, **terms)
+    scaled = note("scaled", real * scale, "float32(float32(accumulator) * scale)", **terms)
+    return note("added", np.asarray(start + scaled), "float32(start + scaled)", start=start, scaled=scaled)
 
 
 def _scales(rows: QuantizedRows, fc: HybridFullyConnected) -> dict[str, Float32Array]:
@@ -150,7 +166,74 @@ def _bias(inputs: Inputs) -> Float32Array | None:
     return inputs[BIAS] if len(inputs) > BIAS else None
 
 
-def prepare_hybrid(op: OpView, rows: Rows, activation: Activation) -> HybridFullyConnected:
+@dataclass(frozen=True, slots=True)
+class DynamicFullyConnected(Prepared):
+    """A prepared FULLY_CONNECTED with float32 activations and integer weights, as XNNPACK computes it.
+
+    Attributes
+    ----------
+    rows
+        How the input is cut.
+    weights_scale
+        float32, shape ``(1,)``, or ``(units,)`` where it differs by unit.
+    activation
+        Applied at the end.
+
+    """
+
+    rows: Rows
+    weights_scale: Float32Array
+    activation: Activation
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`dynamic_fully_connected`."""
+        matrix = IntegerMatrix.of(given(inputs, 1), misreads=False)
+        return (dynamic_fully_connected(given(inputs, 0), matrix, _bias(inputs), self, note),)
+
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return one row of the weights times the codes of one row of the input."""
+        x = given(inputs, 0)
+        row, _, weights = self.rows.products(x.shape, index)
+        zero_point = int(XNNPACK_HYBRID.quantize(self.rows.of(x)).zero_point[row])
+        codes = Reads("quantized input", indices(row, np.arange(self.rows.depth)), zero_point)
+        return Products((codes, Reads(1, weights)), stage="accumulator")
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Lay constant weights out once."""
+        if constants[1] is None:
+            return partial(self.evaluate, note=silent)
+        matrix = IntegerMatrix.of(constants[1], misreads=False)
+        return lambda inputs: (dynamic_fully_connected(given(inputs, 0), matrix, _bias(inputs), self),)
+
+
+def dynamic_fully_connected(
+    x: Float32Array, weights: IntegerMatrix, bias: Float32Array | None, fc: DynamicFullyConnected, note: Note = silent
+) -> Array:
+    """Quantize each row on the fly, multiply with integer weights, scale back: XNNPACK.
+
+    1. quantized input: each row by :func:`~kernels.engine.hybrid_xnnpack.quantize_in_float32`.
+    2. accumulator: sum over the depth of ``weights * (code - zero_point)``, int32.
+    3. Times the row's scale, in float32; then times the weights' scale plus the bias, rounded once to float32.
+    4. Apply the activation.
+
+    Source: XNNPACK ``src/qd8-f32-qc8w-gemm``, ``src/qd8-f32-qc4w-gemm``.
+    """
+    quantized = XNNPACK_HYBRID.quantize(fc.rows.of(x))
+    note("quantized input", quantized.codes)
+    accumulator = note("accumulator", weights.sums(quantized))
+    real = XNNPACK_HYBRID.with_bias(accumulator, fc.weights_scale, quantized, bias, note)
+    return activate_float(real, fc.activation).reshape(fc.rows.output_shape(x.shape))
+
+
+#: Whether a row's last product and its sum with the bias are one instruction.
+FUSED: Rules[bool] = Rules(
+    "FULLY_CONNECTED with float32 activations", {LITERT_REFERENCE: False, LITERT_OPTIMIZED_ARM64: True}
+)
+
+
+def prepare_hybrid(
+    op: OpView, rows: Rows, activation: Activation, profile: Profile
+) -> HybridFullyConnected | DynamicFullyConnected:
     """Check what only the hybrid form asks for, and choose how rows are quantized.
 
     Raises
@@ -176,5 +259,7 @@ def prepare_hybrid(op: OpView, rows: Rows, activation: Activation) -> HybridFull
     if scaling.per_axis:
         units, axis = scaling.scale.size, scaling.quantized_dimension
         expect(axis == 0 and units == rows.units, f"{rows.units} scales along axis 0, found {units} along axis {axis}")
+    if XNNPACK in profile.lineage:
+        return DynamicFullyConnected(rows, scaling.scale, activation)
     quantize = quantize_asymmetric if option(op, "asymmetric_quantize_inputs") else quantize_symmetric
-    return HybridFullyConnected(rows, quantize, scaling.scale, activation, sparse)
+    return HybridFullyConnected(rows, quantize, scaling.scale, activation, sparse, FUSED[profile])

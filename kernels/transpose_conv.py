@@ -24,6 +24,7 @@ from kernels.engine.contract import (
     expect_dtype,
     expect_rank,
     input_tensor,
+    option,
     optional_input,
     output_tensor,
     unsupported,
@@ -34,6 +35,7 @@ from kernels.engine.convolution import (
     Operands,
     accumulator_of,
     bias_or_zeros,
+    delegate_demand,
     delegate_refusal,
     expect_bias,
     expect_bias_scale,
@@ -45,6 +47,7 @@ from kernels.engine.convolution import (
     requantize_of,
     with_bias,
 )
+from kernels.engine.geometry import Padding
 from kernels.engine.linear import transpose_convolve, transpose_convolve_in_order
 from kernels.engine.registry import Kernel
 from kernels.engine.spreading import Spreading, spreading_of
@@ -227,9 +230,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     """
     expect_count(op, {3, 4})
     shape = input_tensor(op, SHAPE)
-    operands = Operands(
-        input_tensor(op, DATA), input_tensor(op, FILTER), optional_input(op, BIAS), output_tensor(op), 0
-    )
+    operands = _operands(op)
     expect_dtype(shape, DType.INT32)
     expect_rank(shape, 1)
     expect_rank(operands.x, 4)
@@ -266,13 +267,28 @@ def _prepare_integer(
     return TransposeConv(spreading, x.dtype, zero_point_of(x), filter_zero_point, has_bias, accumulator, requantize)
 
 
+def _operands(op: OpView) -> Operands:
+    return Operands(input_tensor(op, DATA), input_tensor(op, FILTER), optional_input(op, BIAS), output_tensor(op), 0)
+
+
 def _left_by_delegate(op: OpView) -> str | None:
-    operands = Operands(
-        input_tensor(op, DATA), input_tensor(op, FILTER), optional_input(op, BIAS), output_tensor(op), 0
-    )
-    if input_tensor(op, SHAPE).data is None:
+    operands, shape = _operands(op), input_tensor(op, SHAPE).data
+    if shape is None:
         return "XNNPACK takes a constant output shape alone"
-    return delegate_refusal(operands, hybrid=True)
+    reason = delegate_refusal(operands, hybrid=True)
+    if reason is not None or shape.size != 4:
+        return reason or "XNNPACK expects an output shape of 4 dimensions"
+    sizes = zip(operands.filter.shape[1:3], shape.reshape(-1)[1:3], _SIDES, strict=True)
+    same = choice(op, "padding", Padding) is Padding.SAME
+    for kernel, output, side in sizes:
+        if same and kernel < option(op, f"stride_{side}"):
+            return "XNNPACK takes TRANSPOSE_CONV with SAME padding only where strides are no longer than the filter"
+        if not same and kernel > output:
+            return "XNNPACK takes TRANSPOSE_CONV with VALID padding only where the filter fits the output"
+    return None
+
+
+_SIDES = ("h", "w")
 
 
 KERNELS = (
@@ -287,5 +303,6 @@ KERNELS = (
             "float32",
         ),
         refusal={XNNPACK: _left_by_delegate},
+        demands={XNNPACK: lambda op: delegate_demand(_operands(op))},
     ),
 )

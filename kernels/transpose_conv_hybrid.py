@@ -14,10 +14,11 @@ from kernels.engine.activation import Activation
 from kernels.engine.contract import expect
 from kernels.engine.convolution import Operands, expect_bias, filter_scale, finished, optional_array
 from kernels.engine.hybrid import SCALE_BACK_IN_TURN, HybridArithmetic, quantize_asymmetric
-from kernels.engine.linear import transpose_convolve_in_order
+from kernels.engine.hybrid_xnnpack import XNNPACK_HYBRID
+from kernels.engine.linear import transpose_convolve, transpose_convolve_in_order
 from kernels.engine.spreading import Spreading
 from kernels.engine.types import Inputs, Outputs, Prepared, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Float32Array
 
@@ -104,9 +105,55 @@ def hybrid_transpose_conv(
     return finished(note("sum", sums), bias, conv.activation, note)
 
 
+@dataclass(frozen=True, slots=True)
+class DynamicTransposeConv(Prepared):
+    """A prepared TRANSPOSE_CONV on float32 activations with an int8 filter, as XNNPACK computes it.
+
+    Attributes
+    ----------
+    spreading
+        Where windows lie.
+    filter_scale
+        float32, shape ``(out_c,)``.
+    activation
+        In real values.
+
+    """
+
+    spreading: Spreading
+    filter_scale: Float32Array
+    activation: Activation
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`dynamic_transpose_conv`."""
+        shape, filter_, x = (given(inputs, slot) for slot in range(3))
+        return (dynamic_transpose_conv(shape, filter_, x, optional_array(inputs, 3), self, note),)
+
+
+def dynamic_transpose_conv(
+    output_shape: Array, filter_: Array, x: Array, bias: Array | None, conv: DynamicTransposeConv, note: Note = silent
+) -> Array:
+    """Quantize each image, spread its codes, scale the sums back: XNNPACK.
+
+    1. quantized input: each image by :func:`~kernels.engine.hybrid_xnnpack.quantize_in_float32`.
+    2. accumulator: what every input spreads, ``filter * (code - zero_point)``, added up as integers.
+    3. Times the image's scale, in float32; then times the filter's scale plus the bias, rounded once to float32.
+    4. Clamp to the activation.
+    """
+    rows = XNNPACK_HYBRID.quantize(x)
+    note("quantized input", rows.codes)
+    window = conv.spreading.window(output_shape)
+    sums = transpose_convolve(rows.steps(np.int64), filter_.astype(np.int64), window)
+    accumulator = note("accumulator", sums)
+    real = XNNPACK_HYBRID.with_bias(accumulator, conv.filter_scale, rows, bias, note)
+    return finished(real, None, conv.activation, note)
+
+
 def prepare_hybrid(
     operands: Operands, spreading: Spreading, activation: Activation, profile: Profile
-) -> HybridTransposeConv:
+) -> HybridTransposeConv | DynamicTransposeConv:
     """Check what the hybrid form asks for beyond the shapes, and choose its arithmetic."""
     expect_bias(operands, DType.FLOAT32)
+    if XNNPACK in profile.lineage:
+        return DynamicTransposeConv(spreading, filter_scale(operands), activation)
     return HybridTransposeConv(spreading, HYBRID[profile], filter_scale(operands), activation)

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qmath.errors import InputError
-from qmath.types import Int64Array
+from qmath.types import Array, Float32Array, Int64Array
 
 Float = TypeVar("Float", bound=np.floating[Any])
 
@@ -115,6 +115,31 @@ def float_to_int32_saturating(x: npt.NDArray[Float]) -> Int64Array:
     wide = np.asarray(x, np.float64)
     saturated = np.clip(np.trunc(wide), _INT32_MIN, -_INT32_MIN - 1)
     return np.where(np.isnan(wide), 0, saturated).astype(np.int64)
+
+
+def fused_multiply_add(a: Array, b: Array, c: Array) -> Float32Array:
+    """Return ``a * b + c`` of float32 numbers, rounded once to float32, as a fused instruction does.
+
+    The product is exact in float64. The sum is rounded there to odd: if it is not exact, and its last bit is even, it
+    moves to its neighbour on the side of the exact sum. Rounding that to float32 gives the exact sum, rounded once;
+    rounding to nearest both times would not.
+
+    Parameters
+    ----------
+    a, b, c
+        float32, shapes that broadcast.
+
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        product = np.asarray(a, np.float64) * np.asarray(b, np.float64)
+        addend = np.asarray(c, np.float64)
+        total = np.asarray(product + addend)
+        # What the sum lost (Knuth's two-sum).
+        virtual = total - product
+        error = (product - (total - virtual)) + (addend - virtual)
+        inexact = (error != 0) & np.isfinite(error) & (total.view(np.int64) & 1 == 0)
+        odd = np.where(inexact, np.nextafter(total, np.copysign(np.inf, error)), total)
+        return odd.astype(np.float32)
 
 
 def as_int64(x: npt.ArrayLike) -> Int64Array:

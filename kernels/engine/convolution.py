@@ -20,7 +20,7 @@ from qmath.fixed_point import wrap_int32
 from qmath.multiplier import float32_scale_ratio, scale_ratio
 from qmath.requantize import Reduced64, Regime, Requantize
 from qmath.stages import Note, silent
-from qmath.types import Array, DType, Float32Array, Int64Array
+from qmath.types import Array, DType, Float32Array, Float64Array, Int64Array
 
 #: Relative to a step of the output: how far the bias scale of a uint8 op may be from input scale times filter scale.
 BIAS_SCALE_TOLERANCE = 0.02
@@ -287,3 +287,29 @@ def delegate_refusal(operands: Operands, *, hybrid: bool) -> str | None:
             if found != expected:
                 return f"XNNPACK expects the quantized dimension of {tensor.name!r} to be {expected}, not {found}"
     return None
+
+
+#: XNNPACK makes no operator of integers whose multiplier is this large.
+XNNPACK_MULTIPLIERS = 256
+
+
+def delegate_demand(operands: Operands) -> str | None:
+    """Return what a convolution that XNNPACK has taken must fulfil and does not, or None: the runtime then fails.
+
+    Source: ``tflite/delegates/xnnpack/xnnpack_delegate.cc``, XNNPACK ``src/operators/convolution-nhwc.c``,
+    ``src/subgraph/convolution-2d.c``.
+    """
+    x, filter_, bias, y = operands.x, operands.filter, operands.bias, operands.y
+    if x.dtype not in {DType.INT8, DType.UINT8} or filter_.quant is None or y.quant is None:
+        return None
+    if bias is not None and bias.quant is not None and bias.quant.per_axis != filter_.quant.per_axis:
+        return "XNNPACK expects the bias to have as many scales as the filter"
+    return too_large_for_xnnpack(float32_scale_ratio(scale_of(x), filter_.quant.scale, scale_of(y)))
+
+
+def too_large_for_xnnpack(real_multiplier: Float64Array) -> str | None:
+    """Return why XNNPACK makes no operator with a multiplier, or None."""
+    largest = float(np.max(real_multiplier, initial=0))
+    if largest < XNNPACK_MULTIPLIERS:
+        return None
+    return f"XNNPACK expects input scale * filter scale / output scale below {XNNPACK_MULTIPLIERS}, not {largest:g}"

@@ -61,6 +61,18 @@ class Layout:
         """Output channels."""
         return self.filter[self.axis]
 
+    @property
+    def output(self) -> tuple[int, ...]:
+        """Shape of the output of a convolution that is not transposed."""
+        kernel = self.filter[1:3]
+        sides = [self._side(self.x[1 + i], kernel[i], "hw"[i]) for i in range(2)]
+        return (self.x[0], *sides, self.channels)
+
+    def _side(self, size: int, kernel: int, side: str) -> int:
+        reach = (kernel - 1) * int(self.options.get(f"dilation_{side}_factor", 1)) + 1
+        covered = size if self.options["padding"] == 0 else size - reach + 1
+        return -(-covered // int(self.options[f"stride_{side}"]))
+
 
 def build(rng: np.random.Generator, form: Form, layout: Layout, *, output_shape: tuple[int, ...] = ()) -> fbs.Model:
     """Build a one-op model; ``output_shape`` is TRANSPOSE_CONV's first input. The activation is called ``x``."""
@@ -73,7 +85,8 @@ def build(rng: np.random.Generator, form: Form, layout: Layout, *, output_shape:
         slots = [b.constant("shape", np.array(output_shape, np.int32)), filter_, x]
     if form.bias is not None:
         slots.append(b.constant("bias", bias_codes(rng, form.bias, layout), form.bias, **scales.bias))
-    y = b.tensor("y", form.x, (), **scales.y)
+    # A delegate takes a convolution only if the file gives its output a shape of four dimensions.
+    y = b.tensor("y", form.x, output_shape or layout.output, **scales.y)
     # An activation's bound must fit 32 bits in steps of the output.
     activation = int(rng.choice(ACTIVATIONS)) if scales.y.get("scale", 1) > 2.0**-28 else 0
     options = {"fused_activation_function": activation, **layout.options}
@@ -108,7 +121,7 @@ class Scales:
         if not form.is_integer:
             return cls({}, {} if form.filter is DType.FLOAT32 else weights, {}, {})
         x_scale = values.scale(rng, -8, 2)
-        product = np.float32(x_scale * filter_scale[0])
+        product = (x_scale * filter_scale).astype(np.float32)
         y_scale = np.float32(x_scale * filter_scale.max() / _multiplier(rng, form, layout))
         symmetric = form.x is DType.INT16
         zero_points = [0 if symmetric else values.zero_point(rng, form.x) for _ in range(2)]
