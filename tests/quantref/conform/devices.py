@@ -78,6 +78,12 @@ def hangs_at_mul(model: bytes, inputs: Mapping[str, Array]) -> Mapping[str, Arra
     return right(model, inputs)
 
 
+def slow(model: bytes, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+    """Be right but for the first element, and take a while."""
+    time.sleep(0.05)
+    return off_by_one(model, inputs)
+
+
 def wrong_type(model: bytes, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
     """Give int32 where the model says int8."""
     return {name: array.astype(np.int32) for name, array in right(model, inputs).items()}
