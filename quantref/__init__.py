@@ -16,6 +16,7 @@ from qmath.errors import (  # noqa: E402
     SpecError,
     UnsupportedError,
 )
+from quantref import vectors  # noqa: E402
 from quantref.api import run  # noqa: E402
 from quantref.check import Finding, Findings, Severity, check  # noqa: E402
 from quantref.explain import Explanation, explain  # noqa: E402
@@ -35,6 +36,7 @@ from quantref.quantizer import (  # noqa: E402
 )
 from quantref.trace import Trace, trace  # noqa: E402
 from quantref.verify import VerifyResult, verify  # noqa: E402
+from quantref.verify_outputs import verify_outputs  # noqa: E402
 
 __version__ = "0.1.0"
 
@@ -75,5 +77,7 @@ __all__ = [
     "save",
     "separate_profiles",
     "trace",
+    "vectors",
     "verify",
+    "verify_outputs",
 ]

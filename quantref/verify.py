@@ -54,7 +54,8 @@ def verify(  # noqa: PLR0913 - every one of them is a choice that a user makes
     model
         Path, bytes, or a model.
     runtime
-        What to compare with: ``"litert-reference"``, ``"litert-optimized"`` or ``"xnnpack"``.
+        What to compare with: ``"litert-reference"``, ``"litert-optimized"``, ``"xnnpack"``, or these with
+        ``-arm64`` behind (see :mod:`quantref.runtimes.arm64`).
     profile
         The arithmetic that quantref uses; by default the one that the runtime should follow.
     samples, seed
