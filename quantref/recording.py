@@ -167,8 +167,8 @@ def count_ends(formula: Formula, value: Array, terms: Mapping[str, Array]) -> En
     if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in {"clamp", "wrap"}):
         return Ends()
     try:
-        inside, *bounds = (_evaluate(argument, terms) for argument in call.args)
-    except _UnwatchedError:
+        inside, *bounds = (on_arrays(argument, terms) for argument in call.args)
+    except UnwatchedError:
         return Ends()
     if call.func.id == "wrap":
         return Ends(wrapped=_count(inside != value, value))
@@ -180,15 +180,22 @@ def _count(where: Array, value: Array) -> int:
     return int(np.count_nonzero(np.broadcast_to(where, value.shape)))
 
 
-class _UnwatchedError(Exception):
+class UnwatchedError(Exception):
     """The rule computes something that is not computed on whole arrays."""
 
 
 _ROUNDED = {"half_up": shift_right_half_up, "half_away": shift_right_half_away}
 
 
-def _evaluate(node: ast.expr, terms: Mapping[str, Array]) -> Array:
-    """Compute sums, products, shifts and rounded shifts on whole arrays."""
+def on_arrays(node: ast.expr, terms: Mapping[str, Array]) -> Array:
+    """Compute sums, products, shifts and rounded shifts on whole arrays.
+
+    Raises
+    ------
+    UnwatchedError
+        There is something else.
+
+    """
     match node:
         case ast.Constant(value=int() | float() as number):
             return np.asarray(number)
@@ -196,14 +203,14 @@ def _evaluate(node: ast.expr, terms: Mapping[str, Array]) -> Array:
             term = terms[name]
             return term.astype(np.int64) if term.dtype.kind in "iu" else term
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return np.negative(_evaluate(operand, terms))
+            return np.negative(on_arrays(operand, terms))
         case ast.BinOp(left=ast.Constant(value=2), op=ast.Pow(), right=exponent):
-            return np.left_shift(np.int64(1), _evaluate(exponent, terms))
+            return np.left_shift(np.int64(1), on_arrays(exponent, terms))
         case ast.BinOp(left=left, op=ast.Add() | ast.Sub() | ast.Mult() as operator, right=right):
             function = {ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply}[type(operator)]
-            return np.asarray(function(_evaluate(left, terms), _evaluate(right, terms)))
+            return np.asarray(function(on_arrays(left, terms), on_arrays(right, terms)))
         case ast.Call(func=ast.Name(id=name), args=[ast.BinOp(left=left, op=ast.Div(), right=right)]):
             match right:
                 case ast.BinOp(left=ast.Constant(value=2), op=ast.Pow(), right=exponent) if name in _ROUNDED:
-                    return _ROUNDED[name](_evaluate(left, terms), _evaluate(exponent, terms))
-    raise _UnwatchedError
+                    return _ROUNDED[name](on_arrays(left, terms), on_arrays(exponent, terms))
+    raise UnwatchedError

@@ -1,0 +1,1 @@
+"""Cases aimed at one thing each: ties of one stage, an end of a range, a corner of the padding."""
