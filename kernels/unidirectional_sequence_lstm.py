@@ -13,6 +13,7 @@ from kernels.engine.registry import Kernel
 from kernels.engine.sequences import Order
 from kernels.engine.types import OpView, Prepared
 from kernels.lstm import COVERS, prepare_cell
+from kernels.lstm_micro import HABITS, WIDTHS, prepare_micro
 from kernels.lstm_tensors import INPUT, SLOTS
 from kernels.profiles import Profile
 
@@ -31,7 +32,12 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     expect_count(op, {20, 24})
     expect_rank(input_tensor(op, INPUT), 3)
     order = Order.TIME_MAJOR if option(op, "time_major") else Order.BATCH_MAJOR
+    x, habits = input_tensor(op, INPUT), HABITS[profile]
+    if habits is not None and x.dtype in WIDTHS:
+        return prepare_micro(op, SLOTS, order, habits)
     return prepare_cell(op, SLOTS, order, profile)
 
 
-KERNELS = (Kernel("UNIDIRECTIONAL_SEQUENCE_LSTM", prepare, covers=COVERS),)
+MICRO_COVERS = "int16 x int8 with int16 cell state (TFLite Micro)"
+
+KERNELS = (Kernel("UNIDIRECTIONAL_SEQUENCE_LSTM", prepare, covers=(*COVERS, MICRO_COVERS)),)
