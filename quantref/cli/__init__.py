@@ -29,6 +29,7 @@ _VERBS = (
     "quantize",
     "run",
     "trace",
+    "vectors",
     "verify",
 )
 
