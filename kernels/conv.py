@@ -27,6 +27,7 @@ from kernels.engine.contract import (
     expect_rank,
     input_tensor,
     option,
+    optional_input,
     output_tensor,
     quant_of,
     unsupported,
@@ -46,6 +47,7 @@ from kernels.engine.convolution import (
     expect_symmetric_activations,
     finished,
     fits,
+    optional_array,
     requantize_of,
     with_bias,
 )
@@ -57,16 +59,23 @@ from kernels.engine.registry import Kernel
 from kernels.engine.taps import Products, Reads, of_convolution
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import (
+    CMSIS_NN,
     LITERT_OPTIMIZED,
     LITERT_OPTIMIZED_ARM64,
     LITERT_REFERENCE,
+    TFLM,
     XNNPACK,
     XNNPACK_ARM64,
     Profile,
     Rules,
 )
 from qmath.requantize import DOUBLE_ROUNDING, DOUBLE_ROUNDING_HALF_UP, FLOAT32_HALF_EVEN, REDUCED_64, Requantize
-from qmath.requantize_vector import FLOAT32_HALF_EVEN_SATURATING, FLOOR_THEN_HALF_UP, SINGLE_ROUNDING_FLOAT32
+from qmath.requantize_vector import (
+    FLOAT32_HALF_EVEN_SATURATING,
+    FLOOR_THEN_HALF_UP,
+    REDUCED_64_CUT_EARLY,
+    SINGLE_ROUNDING_FLOAT32,
+)
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Int64Array
 
@@ -83,6 +92,14 @@ ARITHMETIC: Rules[Arithmetic] = Rules(
             of_one_window=DOUBLE_ROUNDING_HALF_UP,
         ),
         XNNPACK: Arithmetic({DType.INT32: FLOAT32_HALF_EVEN}, float32_scale=True),
+        TFLM: Arithmetic(
+            {DType.INT32: DOUBLE_ROUNDING, DType.INT64: REDUCED_64},
+            without_bias={DType.INT8: DType.INT32, DType.INT16: DType.INT64},
+        ),
+        CMSIS_NN: Arithmetic(
+            {DType.INT32: DOUBLE_ROUNDING, DType.INT64: REDUCED_64_CUT_EARLY},
+            without_bias={DType.INT8: DType.INT32, DType.INT16: DType.INT32},
+        ),
         XNNPACK_ARM64: Arithmetic(
             {DType.INT32: FLOAT32_HALF_EVEN_SATURATING}, float32_scale=True, of_uint8=SINGLE_ROUNDING_FLOAT32
         ),
@@ -110,6 +127,8 @@ class Conv2D(Prepared):
         Type of the input's codes.
     input_zero_point, filter_zero_point
         Subtracted from the codes.
+    has_bias
+        Whether there is a bias.
     accumulator
         INT32, which wraps around, or INT64.
     requantize
@@ -122,12 +141,13 @@ class Conv2D(Prepared):
     codes: DType
     input_zero_point: int
     filter_zero_point: int
+    has_bias: bool
     accumulator: DType
     requantize: Requantize
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`conv_2d`."""
-        return (conv_2d(given(inputs, 0), given(inputs, 1), given(inputs, 2), self, note),)
+        return (conv_2d(given(inputs, 0), given(inputs, 1), optional_array(inputs, 2), self, note),)
 
     def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
         """Return the filter times the input under one window."""
@@ -137,8 +157,8 @@ class Conv2D(Prepared):
     def compile(self, constants: Inputs) -> Runner:
         """Sum by BLAS and requantize by a proven form, if filter and bias are constants."""
         definition = partial(self.evaluate, note=silent)
-        filter_, bias = constants[1], constants[2]
-        if filter_ is None or bias is None:
+        filter_, bias = constants[1], optional_array(constants, 2)
+        if filter_ is None or (bias is None and self.has_bias):
             return definition
         window, taps = reachable(self.window)
         weights = filter_[:, taps[0], taps[1]].astype(np.int64) - self.filter_zero_point
@@ -149,10 +169,11 @@ class Conv2D(Prepared):
         return fast.requantized_sum(sums, offset, self.requantize, definition)
 
 
-def conv_2d(x: Array, filter_: Array, bias: Array, conv: Conv2D, note: Note = silent) -> Array:
+def conv_2d(x: Array, filter_: Array, bias: Array | None, conv: Conv2D, note: Note = silent) -> Array:
     """Convolve integer codes.
 
-    Quirk: CONV_2D without a bias is refused.
+    Quirk: CONV_2D without a bias is refused by LiteRT, and taken by TFLite Micro; CMSIS-NN then sums int16 activations
+    in 32 bits.
 
     Quirk: CONV_2D with int16 activations has an int32 accumulator, which wraps around, if ``quantized_bias_type`` is
     INT32, and an int64 one otherwise; it then reads even an int32 bias as int64, past its end, which is refused here.
@@ -164,7 +185,7 @@ def conv_2d(x: Array, filter_: Array, bias: Array, conv: Conv2D, note: Note = si
     filter_
         int8 or uint8, shape (out_c, kernel_h, kernel_w, in_c / groups): quantized.
     bias
-        int32 or int64, out_c elements: in units of input scale times filter scale.
+        int32 or int64, out_c elements, or None: in units of input scale times filter scale.
     conv
         The prepared op.
     note
@@ -185,7 +206,7 @@ def conv_2d(x: Array, filter_: Array, bias: Array, conv: Conv2D, note: Note = si
     return conv.requantize(accumulate(x, filter_, bias, conv, note), note)
 
 
-def accumulate(x: Array, filter_: Array, bias: Array, conv: Conv2D, note: Note = silent) -> Int64Array:
+def accumulate(x: Array, filter_: Array, bias: Array | None, conv: Conv2D, note: Note = silent) -> Int64Array:
     """Sum over each window what codes stand for, in steps, plus bias; as the accumulator holds it."""
     window, taps = reachable(conv.window)
     steps = padded(x.astype(np.int64) - conv.input_zero_point, window, 0)
@@ -234,7 +255,7 @@ class FloatConv2D(Prepared):
         return run
 
     def _finish(self, sums: Array, inputs: Inputs, note: Note) -> Outputs:
-        return (finished(note("sum", sums), given(inputs, 2), self.activation, note),)
+        return (finished(note("sum", sums), optional_array(inputs, 2), self.activation, note),)
 
 
 def prepare(op: OpView, profile: Profile) -> Prepared:
@@ -248,7 +269,8 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         The combination of types is not covered.
 
     """
-    expect_count(op, {3})
+    arithmetic = ARITHMETIC[profile]
+    expect_count(op, {3} if arithmetic.without_bias is None else {2, 3})
     operands = _operands(op)
     window, groups = _geometry(op, operands)
     activation = choice(op, "fused_activation_function", Activation)
@@ -259,7 +281,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     if operands.x.dtype is DType.FLOAT32 and operands.filter.dtype in HYBRID_FILTERS:
         return prepare_hybrid(operands, window, groups, activation, profile)
     if operands.types in BIAS_TYPES:
-        return _prepare_integer(op, operands, window, groups, activation, ARITHMETIC[profile])
+        return _prepare_integer(op, operands, window, groups, activation, arithmetic)
     raise unsupported(op, "; ".join(KERNELS[0].covers))
 
 
@@ -293,14 +315,17 @@ def _prepare_integer(
     if x.dtype is DType.INT16:
         expect_symmetric_activations(operands)
     accumulator = accumulator_of(op, operands)
+    if operands.bias is None and arithmetic.without_bias is not None:
+        accumulator = arithmetic.without_bias[x.dtype]
     windows = x.shape[0] * window.height.output * window.width.output
     work = Work(windows, math.prod(filter_.shape[1:]), groups)
     requantize = requantize_of(operands, accumulator, activation, arithmetic, work)
-    return Conv2D(window, groups, x.dtype, zero_point_of(x), zero_point_of(filter_), accumulator, requantize)
+    has_bias = operands.bias is not None
+    return Conv2D(window, groups, x.dtype, zero_point_of(x), zero_point_of(filter_), has_bias, accumulator, requantize)
 
 
 def _operands(op: OpView) -> Operands:
-    return Operands(input_tensor(op, 0), input_tensor(op, 1), input_tensor(op, 2), output_tensor(op), 0)
+    return Operands(input_tensor(op, 0), input_tensor(op, 1), optional_input(op, 2), output_tensor(op), 0)
 
 
 def _left_by_delegate(op: OpView) -> str | None:

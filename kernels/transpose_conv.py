@@ -54,6 +54,7 @@ from kernels.engine.spreading import Spreading, spreading_of
 from kernels.engine.taps import Products, Reads, grid, under_spreading
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import (
+    CMSIS_NN,
     LITERT_OPTIMIZED,
     LITERT_REFERENCE,
     XNNPACK,
@@ -78,6 +79,7 @@ ARITHMETIC: Rules[Arithmetic] = Rules(
         XNNPACK_ARM64: Arithmetic(
             {DType.INT32: FLOAT32_HALF_EVEN_SATURATING}, float32_scale=True, of_uint8=SINGLE_ROUNDING_FLOAT32
         ),
+        CMSIS_NN: Arithmetic({DType.INT32: DOUBLE_ROUNDING, DType.INT64: REDUCED_64}, ignores_activation=True),
     },
 )
 #: Types of input and filter, and what the bias may be.
@@ -158,6 +160,8 @@ def transpose_conv(
     """Spread integer codes over windows of the output.
 
     Quirk: TRANSPOSE_CONV ignores zero points of an int8 filter.
+
+    Quirk: CMSIS-NN's TRANSPOSE_CONV ignores the fused activation.
 
     Quirk: TRANSPOSE_CONV with int16 activations has an int32 accumulator, which wraps around, if
     ``quantized_bias_type`` is INT32, with or without a bias, and an int64 one otherwise; it then reads even an int32

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from qmath.fixed_point import saturate, saturating_rounding_doubling_high_mul, wrap, wrap_int32
-from qmath.multiplier import quantize_multiplier, real_value
+from qmath.multiplier import quantize_multiplier, real_value, reduced_multiplier
 from qmath.requantize import (
     DOUBLE_ROUNDING,
     DOUBLE_ROUNDING_HALF_UP,
@@ -21,6 +21,7 @@ from qmath.requantize import (
     FixedPointRegime,
     Float32HalfEven,
     RealForm,
+    Reduced64,
     Regime,
     Requantize,
     SingleRounding,
@@ -94,6 +95,32 @@ class Float32HalfEvenSaturating(Float32HalfEven):
         rounded = np.clip(np.rint(product), -far, far).astype(np.int64)
         rule = "clamp(half_even(product), -far, far)"
         return note("rounded", rounded, rule, product=product, far=np.asarray(far))
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced64CutEarly(Reduced64):
+    """CMSIS-NN's regime of 64-bit accumulators: cut to 32 bits one bit before the end, then rounded, ties up.
+
+    It equals :class:`~qmath.requantize.Reduced64` as long as the result fits 31 bits.
+    """
+
+    def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
+        """Multiply by the reduced ``factor``, cut, and round once."""
+        fixed = fixed_point(factor)
+        reduced, right = reduced_multiplier(fixed.multiplier), 14 - fixed.shift
+        note("reduced multiplier", reduced, "min(half_up(multiplier / 2**16), 32767)", multiplier=fixed.multiplier)
+        product = np.asarray(accumulator, np.int64) * reduced
+        note("product", product, "accumulator * multiplier", accumulator=accumulator, multiplier=reduced)
+        cut = wrap_int32(product >> right)
+        note("cut to 32 bits", cut, "wrap(floor(product / 2**right))", product=product, right=right)
+        rounded = wrap_int32(cut + 1) >> 1
+        return note("shifted right", rounded, "floor(wrap(cut + 1) / 2)", cut=cut)
+
+    def limit(self, factor: Factor) -> Float64Array:
+        """Keep the 64-bit product and the 32-bit number before the last shift from wrapping."""
+        fixed = fixed_point(factor)
+        bits = np.minimum(47, 29 - fixed.shift).astype(np.int32)
+        return np.where(fixed.multiplier < 0, -1.0, np.ldexp(1.0, bits))
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +248,7 @@ class InBlocks(FixedPointRegime):
 
 
 HALF_UP_THEN_FLOOR = HalfUpThenFloor()
+REDUCED_64_CUT_EARLY = Reduced64CutEarly()
 EIGHT_BIT_MULTIPLIER = EightBitMultiplier()
 FLOOR_THEN_HALF_UP = FloorThenHalfUp()
 SINGLE_ROUNDING_FLOAT32 = SingleRoundingFloat32()

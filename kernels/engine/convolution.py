@@ -68,6 +68,11 @@ class Arithmetic:
         The regime of 32-bit accumulators for uint8 activations, the same for plain 3x3 windows, for grouped
         convolutions, and for a single window with at least 4 output channels and a depth of at least 8; None where it
         is no other.
+    without_bias
+        Types of accumulators of int8 and of int16 activations where there is no bias; None where a runtime refuses
+        that, or treats it as with a bias.
+    ignores_activation
+        Whether the fused activation is ignored.
 
     """
 
@@ -78,6 +83,8 @@ class Arithmetic:
     of_uint8_3x3: Regime | None = None
     of_groups: Regime | None = None
     of_one_window: Regime | None = None
+    without_bias: Mapping[DType, DType] | None = None
+    ignores_activation: bool = False
 
     def regime(self, operands: Operands, accumulator: DType, work: Work) -> Regime:
         """Return the regime for an op."""
@@ -192,6 +199,7 @@ def requantize_of(
         if arithmetic.float32_scale:
             real_multiplier = float32_scale_ratio(scale_of(x), scale, scale_of(y))
     regime = arithmetic.regime(operands, accumulator, work or Work())
+    activation = Activation.NONE if arithmetic.ignores_activation else activation
     if isinstance(regime, Reduced64):
         largest = float(np.max(np.abs(real_multiplier), initial=0))
         if not largest < 2.0 ** (REDUCED_64_SHIFT - 1):
