@@ -1,8 +1,9 @@
-"""Train the small network of the demo and convert it with TensorFlow's converter in every mode.
+"""Train the small network of the demo and convert it to float32 with TensorFlow's converter.
 
-Reads ``quantref/data/digits.npz`` and writes beside it ``digits_MODE.tflite`` for each mode, and ``digits.json`` with
-the seed, the versions, and size, digest and test accuracy of each file. The accuracy is measured with LiteRT's
-reference kernels. Takes under a minute on two cores. Needs TensorFlow and LiteRT, in an environment of their own:
+Reads ``quantref/data/digits.npz`` and writes beside it ``digits_float32.tflite``, and ``digits.json`` with the seed,
+the versions, and size, digest and test accuracy of the file. The accuracy is measured with LiteRT's reference kernels.
+``quantize_digits.py`` makes the other models of it. Takes under a minute on two cores. Needs TensorFlow and LiteRT, in
+an environment of their own:
 
     python3 -m venv tfvenv
     tfvenv/bin/pip install 'tensorflow-cpu==2.21.*' 'ai-edge-litert==2.3.0'
@@ -17,7 +18,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,6 @@ SEED = 2
 EPOCHS = 60
 BATCH = 32
 LEARNING_RATE = 4e-3
-REPRESENTATIVE_IMAGES = 300
 LOWEST_ACCURACY = 0.97
 DATA = Path(__file__).resolve().parent.parent / "quantref" / "data"
 
@@ -226,80 +226,35 @@ def train(images: np.ndarray, labels: np.ndarray) -> dict[str, Deployed]:
 # --- conversion ---------------------------------------------------------------------------------------------------
 
 
-def convert(layers: Mapping[str, Deployed], representative: np.ndarray) -> dict[str, bytes]:
-    """Convert the network in every mode; int8 and int16x8 are integer only, input and output included.
-
-    Parameters
-    ----------
-    layers
-        The trained layers.
-    representative
-        Images for calibration, float32, shape ``(samples, 8, 8, 1)``.
-
-    Returns
-    -------
-    dict
-        The bytes of a .tflite file for each mode.
-
-    """
+def convert(layers: Mapping[str, Deployed]) -> bytes:
+    """Return the bytes of the network as a float32 .tflite file."""
 
     def classify(image: tf.Tensor) -> tf.Tensor:
         return tf.nn.softmax(network(image, layers), name="probabilities")
 
-    def samples() -> Iterator[list[np.ndarray]]:
-        for image in representative:
-            yield [image[np.newaxis]]
-
-    def float32() -> Any:
-        # A wrapped graph, unlike a traced function, keeps the names of its input and output tensors.
-        signature = [tf.TensorSpec((None, 8, 8, 1), tf.float32, name="image")]
-        return tf.lite.TFLiteConverter.from_concrete_functions([tf.compat.v1.wrap_function(classify, signature)])
-
-    def dynamic() -> Any:
-        converter = float32()
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        return converter
-
-    def float16() -> Any:
-        converter = dynamic()
-        converter.target_spec.supported_types = [tf.float16]
-        return converter
-
-    def integer(ops: Any, dtype: Any) -> Any:
-        converter = dynamic()
-        converter.representative_dataset = samples
-        converter.target_spec.supported_ops = [ops]
-        converter.inference_input_type = converter.inference_output_type = dtype
-        return converter
-
-    ops = tf.lite.OpsSet
-    converters = {
-        "float32": float32(),
-        "float16": float16(),
-        "dynamic": dynamic(),
-        "int8": integer(ops.TFLITE_BUILTINS_INT8, tf.int8),
-        "int16x8": integer(ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8, tf.int16),
-    }
-    return {mode: bytes(converter.convert()) for mode, converter in converters.items()}
+    # A wrapped graph, unlike a traced function, keeps the names of its input and output tensors.
+    signature = [tf.TensorSpec((None, 8, 8, 1), tf.float32, name="image")]
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([tf.compat.v1.wrap_function(classify, signature)])
+    return bytes(converter.convert())
 
 
 # --- measurement --------------------------------------------------------------------------------------------------
 
 
 def run_litert(model: bytes, images: np.ndarray) -> np.ndarray:
-    """Run a model under LiteRT's reference kernels, all images in one batch.
+    """Run the network under LiteRT's reference kernels, all images in one batch.
 
     Parameters
     ----------
     model
         Bytes of a .tflite file.
     images
-        float32, shape ``(batch, 8, 8, 1)``; quantized here if the model's input is.
+        float32, shape ``(batch, 8, 8, 1)``.
 
     Returns
     -------
     numpy.ndarray
-        The output as the model gives it, shape ``(batch, 10)``.
+        Probabilities, shape ``(batch, 10)``.
 
     """
     interpreter = Interpreter(
@@ -308,37 +263,32 @@ def run_litert(model: bytes, images: np.ndarray) -> np.ndarray:
     (entry,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
     interpreter.resize_tensor_input(entry["index"], images.shape)
     interpreter.allocate_tensors()
-    scale, zero_point = entry["quantization"]
-    if scale:
-        limits = np.iinfo(entry["dtype"])
-        codes = np.floor(images / np.float32(scale) + 0.5) + zero_point
-        images = np.clip(codes, limits.min, limits.max).astype(entry["dtype"])
     interpreter.set_tensor(entry["index"], images)
     interpreter.invoke()
     return interpreter.get_tensor(result["index"])
 
 
-def measure(mode: str, model: bytes, digits: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Measure a model on the test split, and check that a batch and single images give the same.
+def measure(model: bytes, digits: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Measure the network on the test split, and check that a batch and single images give the same.
 
     Raises
     ------
     ValueError
-        The model is much worse than it should be, or its outputs depend on the batch.
+        It is much worse than it should be, or its outputs depend on the batch.
 
     """
     images, labels = digits["test_images"], digits["test_labels"]
     outputs = run_litert(model, images)
     single = np.concatenate([run_litert(model, image[np.newaxis]) for image in images[:10]])
     if not np.array_equal(single, outputs[:10]):
-        message = f"{mode}: expected the same outputs for single images as for a batch, found others"
+        message = "expected the same outputs for single images as for a batch, found others"
         raise ValueError(message)
     correct = int((outputs.argmax(axis=1) == labels).sum())
     if correct < LOWEST_ACCURACY * len(labels):
-        message = f"{mode}: expected at least {LOWEST_ACCURACY:.0%} of the test images right, found {correct}"
+        message = f"expected at least {LOWEST_ACCURACY:.0%} of the test images right, found {correct}"
         raise ValueError(message)
     return {
-        "file": f"digits_{mode}.tflite",
+        "file": "digits_float32.tflite",
         "bytes": len(model),
         "sha256": hashlib.sha256(model).hexdigest(),
         "correct": correct,
@@ -356,21 +306,19 @@ def main() -> None:
     """Train, convert, measure, write."""
     digits = load_digits()
     layers = train(digits["train_images"], digits["train_labels"])
-    models = convert(layers, digits["train_images"][:REPRESENTATIVE_IMAGES])
-    measured = {mode: measure(mode, model, digits) for mode, model in models.items()}
-    for mode, model in models.items():
-        (DATA / measured[mode]["file"]).write_bytes(model)
-        print(f"{mode}: {len(model)} bytes, {measured[mode]['accuracy']:.1%} of the test images right")
+    model = convert(layers)
+    measured = measure(model, digits)
+    (DATA / measured["file"]).write_bytes(model)
+    print(f"{len(model)} bytes, {measured['accuracy']:.1%} of the test images right")
     stamp = {
         "made_by": "examples/train_digits.py",
         "data": {"file": "digits.npz", "sha256": hashlib.sha256((DATA / "digits.npz").read_bytes()).hexdigest()},
         "seed": SEED,
         "parameters": sum(layer.filter.size + layer.bias.size for layer in layers.values()),
         "versions": versions(),
-        "representative_images": REPRESENTATIVE_IMAGES,
         "test_images": len(digits["test_labels"]),
         "accuracy_under": "LiteRT, op resolver BUILTIN_REF",
-        "models": measured,
+        "models": {"float32": measured},
     }
     (DATA / "digits.json").write_text(json.dumps(stamp, indent=2) + "\n")
 
