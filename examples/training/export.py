@@ -5,6 +5,7 @@ Where training left ranges, the float model has FAKE_QUANT ops; quantref.quantiz
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -13,13 +14,21 @@ import numpy as np
 import fbs
 import quantref as qr
 from examples.training.fake_quantization import BITS, FakeQuant
-from examples.training.layers import Convolution, Dense, Depthwise, GlobalAveragePool, Layer, Linear, Relu6, Windowed
-from examples.training.network import CLASSES, Network
+from examples.training.layers import (
+    Convolution,
+    Dense,
+    Depthwise,
+    Flatten,
+    GlobalAveragePool,
+    Linear,
+    Relu6,
+    Windowed,
+)
+from examples.training.network import SIZE, Network
 from examples.training.training import Images
 from qmath.affine import dequantize, quantize
 from qmath.types import DType, Float32Array
 
-SIZE = 8
 #: Numbers of the schema's enum ActivationFunctionType.
 NO_ACTIVATION, RELU6 = 0, 3
 
@@ -41,18 +50,16 @@ class _Export:
     def model(self, network: Network) -> fbs.Model:
         shape = (1, SIZE, SIZE, 1)
         x = self.b.input("image", DType.FLOAT32, shape, shape_signature=(-1, *shape[1:]))
-        waiting: list[Layer] = [*network.layers]
-        while waiting:
-            layer = waiting.pop(0)
+        for layer, following in zip(network.layers, [*network.layers[1:], None], strict=True):
+            activation = RELU6 if isinstance(following, Relu6) else NO_ACTIVATION  # is computed by the op before it
             if isinstance(layer, Windowed):
-                fused = isinstance(waiting[0], Relu6)
-                if fused:
-                    waiting.pop(0)
-                x, shape = self._convolution(layer, x, shape, RELU6 if fused else NO_ACTIVATION)
+                x, shape = self._convolution(layer, x, shape, activation)
+            elif isinstance(layer, Dense):
+                x, shape = self._dense(layer, x, activation)
             elif isinstance(layer, GlobalAveragePool):
                 x, shape = self._average(x, shape)
-            elif isinstance(layer, Dense):
-                x, shape = self._dense(layer, x)
+            elif isinstance(layer, Flatten):
+                x, shape = self._flat(x, (1, math.prod(shape)))
             elif isinstance(layer, FakeQuant):
                 x = self._range(layer, x, shape)
         probabilities = self._activation("probabilities", shape)
@@ -74,19 +81,25 @@ class _Export:
             self.b.op("CONV_2D", operands, [y], **strides)
         return y, shape
 
-    def _dense(self, layer: Dense, x: int) -> tuple[int, tuple[int, ...]]:
-        logits = self._activation("logits", (1, CLASSES))
-        self.b.op("FULLY_CONNECTED", [x, *self._constants("dense", layer)], [logits])
-        return logits, (1, CLASSES)
+    def _dense(self, layer: Dense, x: int, activation: int) -> tuple[int, tuple[int, ...]]:
+        name, shape = self._name("dense"), (1, layer.weights["filter"].shape[-1])
+        y = self._activation(name, shape)
+        operands = [x, *self._constants(name, layer)]
+        self.b.op("FULLY_CONNECTED", operands, [y], fused_activation_function=activation)
+        return y, shape
 
     def _average(self, x: int, shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
         """Average by a pool over the whole image, whose codes keep their meaning, and drop the axes of size 1."""
         _, height, width, channels = shape
-        pooled, flat = self._activation("average", (1, 1, 1, channels)), self._activation("flat", (1, channels))
+        pooled = self._activation("average", (1, 1, 1, channels))
         window = {"filter_height": height, "filter_width": width, "stride_h": height, "stride_w": width}
         self.b.op("AVERAGE_POOL_2D", [x], [pooled], padding=1, **window)
-        self.b.op("RESHAPE", [pooled, self.b.constant("flat_shape", np.array([-1, channels], np.int32))], [flat])
-        return flat, (1, channels)
+        return self._flat(pooled, (1, channels))
+
+    def _flat(self, x: int, shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+        flat = self._activation("flat", shape)
+        self.b.op("RESHAPE", [x, self.b.constant("flat_shape", np.array([-1, shape[1]], np.int32))], [flat])
+        return flat, shape
 
     def _range(self, layer: FakeQuant, x: int, shape: tuple[int, ...]) -> int:
         low, high = map(float, layer.bounds)

@@ -226,6 +226,20 @@ class Relu6(Layer):
         return gradient * self._inside
 
 
+class Flatten(Layer):
+    """All pixels and channels of an image in one row: shape ``(images, height * width * channels)``."""
+
+    def forward(self, x: Float32Array, *, training: bool = False) -> Float32Array:
+        """Reshape."""
+        del training
+        self._shape = x.shape
+        return x.reshape(len(x), -1)
+
+    def backward(self, gradient: Float32Array) -> Float32Array:
+        """Reshape back."""
+        return gradient.reshape(self._shape)
+
+
 class GlobalAveragePool(Layer):
     """The mean of each channel: shape ``(images, channels)``."""
 

@@ -1,7 +1,11 @@
-"""The network: a stem, blocks of a depthwise and a pointwise convolution, a mean over the image, a dense layer."""
+"""The network: a stem, blocks of a depthwise and a pointwise convolution, a mean over the image, a dense layer.
+
+Or, where there is more room, dense layers on all pixels.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +16,7 @@ from examples.training.layers import (
     Convolution,
     Dense,
     Depthwise,
+    Flatten,
     GlobalAveragePool,
     Layer,
     Linear,
@@ -21,6 +26,8 @@ from qmath.types import Float32Array
 
 #: Digits, hence outputs.
 CLASSES = 10
+#: Pixels of an image in each direction.
+SIZE = 8
 
 
 class Network(Layer):
@@ -58,11 +65,14 @@ class Architecture:
         Channels of the first convolution.
     blocks
         For each block its output channels and the stride of its depthwise convolution.
+    hidden
+        Units of a dense layer on all pixels of the last block; 0 for the mean of the pixels instead.
 
     """
 
     stem: int
     blocks: tuple[tuple[int, int], ...]
+    hidden: int = 0
 
     def build(self, rng: np.random.Generator) -> Network:
         """Return a network with random weights, scaled after He: by the number of inputs that an output sums."""
@@ -70,15 +80,28 @@ class Architecture:
         def normal(*shape: int, fan_in: int) -> Float32Array:
             return (rng.normal(size=shape) * np.sqrt(2 / fan_in)).astype(np.float32)
 
+        def zeros(count: int) -> Float32Array:
+            return np.zeros(count, np.float32)
+
         layers: list[Layer] = [Convolution(normal(3, 3, 1, self.stem, fan_in=9)), BatchNorm(self.stem), Relu6()]
         channels = self.stem
         for outputs, stride in self.blocks:
             layers += [Depthwise(normal(3, 3, channels, fan_in=9), stride=stride), BatchNorm(channels), Relu6()]
             layers += [Convolution(normal(1, 1, channels, outputs, fan_in=channels)), BatchNorm(outputs), Relu6()]
             channels = outputs
-        bias = np.zeros(CLASSES, np.float32)
-        return Network([*layers, GlobalAveragePool(), Dense(normal(channels, CLASSES, fan_in=channels), bias)])
+        layers += [GlobalAveragePool()]
+        if self.hidden:
+            pixels = (SIZE // math.prod(stride for _, stride in self.blocks)) ** 2
+            layers[-1:] = [
+                Flatten(),
+                Dense(normal(pixels * channels, self.hidden, fan_in=pixels * channels), zeros(self.hidden)),
+                Relu6(),
+            ]
+            channels = self.hidden
+        return Network([*layers, Dense(normal(channels, CLASSES, fan_in=channels), zeros(CLASSES))])
 
 
-#: Slim: each of its 1,002 weights counts, and four bits are few for most of them.
-SLIM = Architecture(stem=8, blocks=((16, 2), (16, 1), (16, 1)))
+#: Slim: each of its weights counts, and four bits are few for most of them.
+SLIM = Architecture(stem=6, blocks=((8, 2), (12, 1), (12, 1), (12, 1)))
+#: Roomy: most of its 52,000 weights are in one dense layer, and can be pruned or shared.
+ROOMY = Architecture(stem=8, blocks=((16, 2), (32, 1)), hidden=96)
