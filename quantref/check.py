@@ -152,7 +152,7 @@ def _of_operator(op: OpContext) -> Iterator[Finding]:
     found = [item for family in _PARAMETERS for item in family(op)]
     if not any(item.severity is Severity.ERROR for item in found):
         found += [item for family in _DERIVED for item in family(op)]
-    if not any(item.rule.effect is Effect.REFUSES for item in found):
+    if not any(item.rule.effect is Effect.REFUSES or item.severity is Severity.ERROR for item in found):
         found += single_runtimes.runtimes(op)
     if not any(_explains_refusal(item) for item in found):
         found += single_runtimes.contract(op)

@@ -27,6 +27,8 @@ AFFINE: Mapping[str, tuple[int, int, int, int]] = {
 _ACTIVATIONS = frozenset({DType.INT8, DType.UINT8, DType.INT16})
 #: Biases beyond this are taken for it, so that bounds fit int64; it lies far beyond every headroom.
 _CUT = 1 << 61
+#: Magnitude of a 64-bit accumulator that requantization is right for.
+MOST_WIDE = 1 << 47
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,8 +41,8 @@ class Channels:
         int64, shape ``(channels,)``: lowest and highest accumulator, bias included.
     zero
         bool, same shape: whether all weights of the channel stand for 0.
-    bias
-        int64, same shape: codes of the bias; 0 without one.
+    cut
+        bool, same shape: whether the bias is the lowest or the highest number of its type, and so stands for nothing.
     real
         float64, same shape: input scale times weight scale over output scale.
     zero_point
@@ -57,12 +59,18 @@ class Channels:
     low: Int64Array
     high: Int64Array
     zero: BoolArray
-    bias: Int64Array
+    cut: BoolArray
     real: Float64Array
     zero_point: int
     clamp: ActivationRange
     codes: DType
     wide: bool
+
+    @property
+    def beyond(self) -> BoolArray:
+        """Whether some input takes the accumulator beyond what it, or its requantization, can hold."""
+        limit = MOST_WIDE if self.wide else 1 << 31
+        return np.asarray((self.low < -limit) | (self.high >= limit), bool)
 
 
 def channels_of(op: fbs.OpView) -> Channels | None:
@@ -97,7 +105,7 @@ def channels_of(op: fbs.OpView) -> Channels | None:
         low=np.min(positive * below + negative * above, axis=0) + biases,
         high=np.max(positive * above + negative * below, axis=0) + biases,
         zero=np.logical_not(positive.any(axis=0) | negative.any(axis=0)),
-        bias=biases,
+        cut=_cut(bias, biases),
         real=_real(x.quant.scale, w.quant.scale, y.quant.scale, weights.shape[axis]),
         zero_point=int(y.quant.zero_point[0]),
         clamp=_clamp(op, y),
@@ -148,6 +156,13 @@ def _biases(bias: fbs.Tensor | None, channels: int) -> Int64Array | None:
     if bias.data is None or bias.dtype not in {DType.INT32, DType.INT64} or bias.data.size != channels:
         return None
     return np.clip(bias.data.ravel().astype(np.int64), -_CUT, _CUT)
+
+
+def _cut(bias: fbs.Tensor | None, codes: Int64Array) -> BoolArray:
+    if bias is None or bias.data is None:
+        return np.zeros(codes.shape, bool)
+    stored = bias.data.ravel()
+    return np.asarray((stored == bias.dtype.min) | (stored == bias.dtype.max), bool)
 
 
 def _real(x: Array, w: Array, y: Array, channels: int) -> Float64Array:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
 
+import numpy as np
+
 import fbs
 from kernels.profiles import Profile
 from qmath.errors import QuantrefError
-from qmath.types import DType
+from qmath.types import BoolArray, DType
 from quantref.checks.channels import Channels, channels_of
 from quantref.checks.finding import Finding, Location, Severity
 from quantref.checks.rule import Effect, Rule
@@ -178,3 +180,9 @@ def listed(indices: Sequence[int], most: int = 8) -> str:
     """Return indices in a few words: all of few, the first of many."""
     shown = ", ".join(str(index) for index in indices[:most])
     return shown if len(indices) <= most else f"{shown} and {len(indices) - most} more"
+
+
+def in_channels(chosen: BoolArray) -> str:
+    """Return which channels are chosen, in a few words."""
+    indices = np.flatnonzero(chosen).tolist()
+    return f"channel{'s' * (len(indices) > 1)} {listed(indices)} of {chosen.size}"

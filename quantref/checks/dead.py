@@ -8,7 +8,7 @@ import numpy as np
 
 from qmath.types import BoolArray
 from quantref.checks.channels import Channels
-from quantref.checks.context import OpContext, listed
+from quantref.checks.context import OpContext, in_channels
 from quantref.checks.finding import Finding, Severity
 from quantref.checks.rule import Effect, Rule
 
@@ -62,12 +62,13 @@ def dead(op: OpContext) -> Iterator[Finding]:
         yield op.finding(ONE_CODE, [y], "an activation range of several codes", found)
         return
     weights = op.input(1)
-    if channels.zero.any():
-        yield op.finding(ZERO_WEIGHTS, [weights], "weights other than 0", f"only zeros in {_where(channels.zero)}")
+    zero = channels.zero & (channels.real > 0)  # a scale of 0 has a rule of its own
+    if zero.any():
+        yield op.finding(ZERO_WEIGHTS, [weights], "weights other than 0", f"only zeros in {in_channels(zero)}")
     constant = _constant(channels)
     if constant.any():
         code = int(_codes(channels, channels.low, 0.0)[np.flatnonzero(constant)[0]])
-        found = f"always {code}{_end(code, channels)} in {_where(constant)}"
+        found = f"always {code}{_end(code, channels)} in {in_channels(constant)}"
         yield op.finding(CONSTANT_CHANNEL, [weights, y], "outputs that depend on the input", found)
 
 
@@ -79,8 +80,8 @@ def _end(code: int, channels: Channels) -> str:
 
 def _constant(channels: Channels) -> BoolArray:
     """Whether a channel gives one code for all inputs, under every regime; channels of zeros apart."""
-    # Multipliers that vanish have a rule of their own.
-    usable = np.isfinite(channels.real) & (channels.real >= 2.0**-32) & ~channels.zero
+    # Multipliers that vanish have a rule of their own; an accumulator that overflows can give anything.
+    usable = np.isfinite(channels.real) & (channels.real >= 2.0**-32) & ~channels.zero & ~channels.beyond
     low, high = _codes(channels, channels.low, -_SLACK), _codes(channels, channels.high, _SLACK)
     return np.asarray((low == high) & usable)
 
@@ -90,8 +91,3 @@ def _codes(channels: Channels, accumulators: object, slack: float) -> np.ndarray
         steps = np.nan_to_num(np.asarray(accumulators, np.float64) * channels.real)
     codes = np.floor(steps + slack + 0.5) + channels.zero_point
     return np.asarray(np.clip(codes, channels.clamp.min, channels.clamp.max))
-
-
-def _where(chosen: BoolArray) -> str:
-    indices = np.flatnonzero(chosen).tolist()
-    return f"channel{'s' * (len(indices) > 1)} {listed(indices)} of {chosen.size}"

@@ -8,9 +8,9 @@ import numpy as np
 
 from qmath.types import BoolArray, DType
 from quantref.checks.channels import Channels, depth_of, extreme_product
-from quantref.checks.context import OpContext, listed
+from quantref.checks.context import OpContext, in_channels
 from quantref.checks.finding import Finding, Severity
-from quantref.checks.rule import ALL, LITERT, MICRO, Effect, Rule
+from quantref.checks.rule import ALL, XNNPACK, Effect, Rule
 
 INT32_OVERFLOW = Rule(
     "QR501",
@@ -57,8 +57,6 @@ SUM_OVERFLOW = Rule(
 RULES = (INT32_OVERFLOW, INT64_HEADROOM, RESULT_OVERFLOW, SUM_OVERFLOW)
 
 _INT32 = 1 << 31
-#: Magnitude that the 64-bit requantization is right for.
-_INT48 = 1 << 47
 
 
 def headroom(op: OpContext) -> Iterator[Finding]:
@@ -72,37 +70,26 @@ def headroom(op: OpContext) -> Iterator[Finding]:
 
 
 def _of_channels(op: OpContext, channels: Channels) -> Iterator[Finding]:
-    limit, rule = (_INT48, INT64_HEADROOM) if channels.wide else (_INT32, INT32_OVERFLOW)
-    over = (channels.low < -limit) | (channels.high >= limit)
+    over = channels.beyond & ~channels.cut  # a bias that was cut has a rule of its own
     weights = op.input(1)
     if over.any():
-        found = _worst(channels, over)
-        expected = f"accumulators within {'48' if channels.wide else '32'} bits"
-        yield op.finding(rule, [weights], expected, found, detail=_where(over), runtimes=ALL)
+        rule = INT64_HEADROOM if channels.wide else INT32_OVERFLOW
+        expected = f"accumulators within {48 if channels.wide else 32} bits"
+        yield op.finding(rule, [weights], expected, _worst(channels, over), detail=in_channels(over), runtimes=ALL)
         return
     extent = np.maximum(np.abs(channels.low), np.abs(channels.high)) * channels.real
-    with np.errstate(invalid="ignore"):
-        beyond = (extent >= _INT32) & np.isfinite(extent)
+    # Multipliers from 2**30 have a rule of their own.
+    beyond = (extent >= _INT32) & (channels.real < 2.0**30) & ~channels.cut
     if beyond.any():
-        found = f"up to {extent[beyond].max():.3g}"
-        yield op.finding(
-            RESULT_OVERFLOW,
-            [weights, op.view.outputs[0]],
-            "requantized values below 2^31",
-            found,
-            detail=_where(beyond),
-            runtimes=(*(name for name in LITERT if not name.startswith("xnnpack") or channels.wide), *MICRO),
-        )
+        mind = tuple(name for name in ALL if channels.wide or name not in XNNPACK)
+        expected, found = "requantized values below 2^31", f"up to {extent[beyond].max():.3g}"
+        tensors = [weights, op.view.outputs[0]]
+        yield op.finding(RESULT_OVERFLOW, tensors, expected, found, detail=in_channels(beyond), runtimes=mind)
 
 
 def _worst(channels: Channels, over: BoolArray) -> str:
     index = int(np.flatnonzero(over)[0])
     return f"sums from {channels.low[index]:,} to {channels.high[index]:,} in channel {index}"
-
-
-def _where(chosen: BoolArray) -> str:
-    indices = np.flatnonzero(chosen).tolist()
-    return f"channel{'s' * (len(indices) > 1)} {listed(indices)} of {chosen.size}"
 
 
 def _of_products(op: OpContext) -> Iterator[Finding]:

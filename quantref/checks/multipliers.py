@@ -11,7 +11,7 @@ import fbs
 from qmath.multiplier import quantize_multiplier, reduced_multiplier
 from qmath.types import BoolArray, DType, Float64Array
 from quantref.checks.channels import Channels
-from quantref.checks.context import OpContext, listed
+from quantref.checks.context import OpContext, in_channels
 from quantref.checks.finding import Finding, Severity
 from quantref.checks.rule import LITERT, MICRO, XNNPACK, Effect, Rule
 
@@ -152,17 +152,17 @@ def _of_channels(op: OpContext, channels: Channels) -> Iterator[Finding]:
     weights = op.input(1)
     if vanished.any():
         found = f"{real[vanished].min():.3g}"
-        yield op.finding(VANISHING, [weights, y], "multipliers of at least 2^-32", found, detail=_where(vanished))
+        yield op.finding(VANISHING, [weights, y], "multipliers of at least 2^-32", found, detail=in_channels(vanished))
     large = alive & (real >= 2.0**30)
     if large.any():
         found = f"{real[large].max():.3g}"
-        yield op.finding(TOO_LARGE, [weights, y], "multipliers below 2^30", found, detail=_where(large))
+        yield op.finding(TOO_LARGE, [weights, y], "multipliers below 2^30", found, detail=in_channels(large))
         return
     if channels.codes in _EIGHT_BITS:
         wide = alive & (real.astype(np.float32) >= 256)
         if wide.any():
             found = f"{real[wide].max():.6g}"
-            yield op.finding(XNNPACK_LIMIT, [weights, y], "multipliers below 256", found, detail=_where(wide))
+            yield op.finding(XNNPACK_LIMIT, [weights, y], "multipliers below 256", found, detail=in_channels(wide))
     elif channels.wide:
         yield from _of_wide(op, channels, alive)
 
@@ -176,7 +176,7 @@ def _of_wide(op: OpContext, channels: Channels, alive: BoolArray) -> Iterator[Fi
     wide = alive & (channels.real >= 128)
     if wide.any():
         found = f"{channels.real[wide].max():.6g}"
-        yield op.finding(WIDE_SHIFT, [weights, y], "multipliers below 128", found, detail=_where(wide))
+        yield op.finding(WIDE_SHIFT, [weights, y], "multipliers below 128", found, detail=in_channels(wide))
     fixed = quantize_multiplier(np.where(alive, channels.real, 1.0)).multiplier
     reach = np.maximum(np.abs(channels.low), np.abs(channels.high)) * np.where(alive, channels.real, 0.0)
     reach = np.minimum(reach, float(y.dtype.max))
@@ -184,12 +184,7 @@ def _of_wide(op: OpContext, channels: Channels, alive: BoolArray) -> Iterator[Fi
     coarse = alive & (error >= 0.5)
     if coarse.any():
         found = f"up to {error.max():.2g} steps"
-        yield op.finding(REDUCED, [weights, y], "less than half a step", found, detail=_where(coarse))
-
-
-def _where(chosen: BoolArray) -> str:
-    indices = np.flatnonzero(chosen).tolist()
-    return f"channel{'s' * (len(indices) > 1)} {listed(indices)} of {chosen.size}"
+        yield op.finding(REDUCED, [weights, y], "less than half a step", found, detail=in_channels(coarse))
 
 
 def _scale(tensor: fbs.Tensor | None) -> float | None:

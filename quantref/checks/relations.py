@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import fbs
 from quantref.checks.context import OpContext
 from quantref.checks.finding import Finding, Severity
-from quantref.checks.rule import Effect, Rule
+from quantref.checks.rule import ALL, XNNPACK, Effect, Rule
+from quantref.checks.runtimes import xnnpack_fails
 from quantref.spec import FixedOutput, PowerOfTwo, Role, SameScale
 
 _SPEC = "LiteRT 8-bit quantization specification, table of operators: restrictions"
@@ -97,7 +98,8 @@ def _same(op: OpContext, relation: SameScale) -> Iterator[Finding]:
         looked_at = [op.input(slot) for slot in relation.slots] if relation.slots else different
         demanded = relation.demanded and any(tensor is x for tensor in different for x in looked_at)
         rule = SAME_DEMANDED if demanded else SAME_SCALE
-        yield op.finding(rule, [*different, reference], expected, found, detail=more)
+        mind = None if demanded or not xnnpack_fails(op) else tuple(name for name in ALL if name not in XNNPACK)
+        yield op.finding(rule, [*different, reference], expected, found, detail=more, runtimes=mind)
 
 
 def _params(tensor: fbs.Tensor) -> tuple[bytes, bytes] | None:

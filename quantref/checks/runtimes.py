@@ -129,8 +129,9 @@ def runtimes(op: OpContext) -> Iterator[Finding]:
         if reason is not None:
             yield op.finding(MICRO_REFUSES, [], "a form that it has", reason, runtimes=names)
             break
-    if any(profile.name in XNNPACK_NAMES for profile in op.scope.profiles):
-        yield from _delegate(op, kernel)
+    broken = xnnpack_fails(op)
+    if broken is not None:
+        yield op.finding(XNNPACK_FAILS, [], "operands that it demands", broken)
     dtype = None if op.main is None else op.main.dtype
     for defect in DEFECTS:
         if op.name in defect.ops and dtype in defect.dtypes and op.quantized and defect.applies(op):
@@ -140,13 +141,14 @@ def runtimes(op: OpContext) -> Iterator[Finding]:
             )
 
 
-def _delegate(op: OpContext, kernel: registry.Kernel) -> Iterator[Finding]:
-    demand = kernel.demands.get(XNNPACK)
-    if demand is None or _answer(kernel.refused_by, op.view, XNNPACK, otherwise="malformed") is not None:
-        return
-    broken = _answer(demand, op.view)
-    if broken is not None:
-        yield op.finding(XNNPACK_FAILS, [], "operands that it demands", broken)
+def xnnpack_fails(op: OpContext) -> str | None:
+    """Return what XNNPACK demands of an op that it takes, and does not find; None if nothing is amiss."""
+    kernel = registry.registry().get(op.name)
+    demand = None if kernel is None else kernel.demands.get(XNNPACK)
+    if kernel is None or demand is None:
+        return None
+    left = _answer(kernel.refused_by, op.view, XNNPACK, otherwise="malformed")
+    return _answer(demand, op.view) if left is None else None
 
 
 def _answer(question: Callable[..., str | None], *about: object, otherwise: str | None = None) -> str | None:

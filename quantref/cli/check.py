@@ -130,9 +130,9 @@ def show(result: Findings) -> None:
             table.add_column(column, overflow="fold")
         for finding in result:
             found = finding.found + (f"; {finding.detail}" if finding.detail else "")
-            rule = f"{finding.rule.id} {finding.rule.slug}"
+            name = f"{finding.rule.id} {finding.rule.slug}"
             word = Text(finding.severity.word, style=_COLOURS[finding.severity.word])
-            rest = (rule, str(finding.location), finding.expected, found, in_short(finding.runtimes))
+            rest = (name, str(finding.location), finding.expected, found, in_short(finding.runtimes))
             table.add_row(word, *map(Text, rest))
         out.print(table)
         out.print()

@@ -118,7 +118,11 @@ def _fixed(
     types = tuple(dict.fromkeys(dtype for dtype, _, _ in outputs))
     y = Operand("output", Role.ACTIVATION, types)
     return _spec(
-        name, (kind.activation("input"),), (y,), source, FixedOutput(outputs, demanded, _NEARLY.get(name, 0.0))
+        name,
+        (kind.activation("input"),),
+        (y,),
+        source,
+        FixedOutput(outputs, demanded, _NEARLY.get(name, 0.0), any_zero_point=name == "LOGISTIC"),
     )
 
 
