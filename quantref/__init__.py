@@ -22,6 +22,7 @@ from quantref.check import Finding, Findings, Severity, check  # noqa: E402
 from quantref.explain import Explanation, explain  # noqa: E402
 from quantref.inference import InferResult, Separation, infer_profile, separate_profiles  # noqa: E402
 from quantref.interpreter import Interpreter, load  # noqa: E402
+from quantref.partition import Partition, partition  # noqa: E402
 from quantref.quantizer import (  # noqa: E402
     AccuracyReport,
     QuantizationPlan,
@@ -51,6 +52,7 @@ __all__ = [
     "Interpreter",
     "Model",
     "ModelError",
+    "Partition",
     "Profile",
     "QuantizationPlan",
     "QuantrefError",
@@ -72,6 +74,7 @@ __all__ = [
     "infer_profile",
     "leave_one_float",
     "load",
+    "partition",
     "quantize",
     "run",
     "save",

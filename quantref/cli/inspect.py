@@ -12,6 +12,7 @@ from quantref.cli.common import common_options, console, example, model_argument
 if TYPE_CHECKING:
     from quantref.inspect import Inspection, SubgraphInfo
     from quantref.multipliers import MultiplierTable
+    from quantref.partition import Partition
 
 
 @click.command(
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     epilog=example(
         "inspect model.tflite",
         "inspect model.tflite --json",
+        "inspect model.tflite --profile xnnpack",
         "inspect model.tflite --multipliers --profile tflm --c-array > multipliers.h",
     ),
 )
@@ -31,16 +33,22 @@ if TYPE_CHECKING:
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print the multipliers as comma-separated values.")
 @click.option("--c-array", "as_c", is_flag=True, help="Print the multipliers as C arrays.")
-@click.option("--profile", help="Arithmetic of the multipliers.  [default: litert-reference]")
+@click.option(
+    "--profile",
+    help="Show what a delegate takes, instead: xnnpack, xnnpack-arm64. With --multipliers: their arithmetic.",
+)
 @common_options
 def command(model: Path, profile: str | None, *, of_multipliers: bool, as_csv: bool, as_c: bool, as_json: bool) -> int:
     """Show tensors, ops, quantization and sizes, and what validation finds odd."""
-    if not of_multipliers and (as_csv or as_c or profile):
-        raise click.UsageError("--csv, --c-array and --profile need --multipliers")
+    if not of_multipliers and (as_csv or as_c):
+        raise click.UsageError("--csv and --c-array need --multipliers")
     if as_csv + as_c + as_json > 1:
         raise click.UsageError("expected one of --csv, --c-array and --json, found several")
     if of_multipliers:
         _multipliers(model, profile or "litert-reference", as_csv=as_csv, as_c=as_c, as_json=as_json)
+        return 0
+    if profile:
+        _partition(model, profile, as_json=as_json)
         return 0
     from quantref.inspect import inspect  # noqa: PLC0415 - keeps --help quick
 
@@ -84,6 +92,28 @@ def show_multipliers(result: MultiplierTable) -> None:
     out.print(table)
     out.print(Text("offsets: minus the zero points of inputs and filter, then the output's zero point"))
     out.print(Text(result.summary()), soft_wrap=True)
+
+
+def _partition(model: Path, profile: str, *, as_json: bool) -> None:
+    from quantref.partition import partition  # noqa: PLC0415 - keeps --help quick
+
+    result = partition(model, profile)
+    if as_json:
+        print_json(result.to_json())
+    else:
+        show_partition(result)
+
+
+def show_partition(result: Partition) -> None:
+    """Print a table of the ops and where they run, and the summary."""
+    from rich.text import Text  # noqa: PLC0415 - keeps --help quick
+
+    table = _table(">", "op", "types", "gives", "piece>", "runs under", "why not the delegate")
+    for op in result.ops:
+        _row(table, str(op.index), op.name, op.types, op.output, str(op.piece), op.runs_under, op.reason)
+    out = console()
+    out.print(table)
+    out.print(Text(result.summary().splitlines()[0]), soft_wrap=True)
 
 
 def show(result: Inspection) -> None:
