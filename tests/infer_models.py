@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -27,6 +26,7 @@ import quantref as qr
 from kernels.profiles import PROFILES
 from qmath.errors import QuantrefError
 from qmath.types import Array
+from quantref.difference import difference
 from quantref.inference import InferResult
 from quantref.inference.dump import Dump, Invocation, read_dump
 from quantref.inference.infer import infer, run_runtime
@@ -129,7 +129,9 @@ def exchange(dump: Dump, runtime: Runtime, lender: Runtime) -> tuple[int, Dump] 
 
 
 def _differs(found: dict[int, Array], values: dict[int, Array]) -> bool:
-    return any(number in values and not np.array_equal(value, values[number]) for number, value in found.items())
+    return any(
+        number in values and bool(difference(values[number], value).mismatches) for number, value in found.items()
+    )
 
 
 def _behind(graph: fbs.Subgraph, index: int) -> set[int]:

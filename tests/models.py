@@ -26,7 +26,7 @@ from rich.table import Table
 
 import quantref
 from qmath.errors import QuantrefError
-from quantref.runtimes.table import RUNTIMES
+from quantref.runtimes.table import ALL_RUNTIMES
 from quantref.verification import Death, VerifyResult
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -159,13 +159,13 @@ def main() -> int:
     """Verify and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pattern", nargs="?", default="*", help="shell pattern of paths, such as 'converter/edge.*'")
-    parser.add_argument("--runtime", choices=list(RUNTIMES), default="litert-reference", help="what to compare with")
+    parser.add_argument("--runtime", choices=list(ALL_RUNTIMES), default="litert-reference", help="what to compare with")
     parser.add_argument("--profile", help="quantref's profile; by default the runtime's")
     parser.add_argument("--samples", type=int, default=20, help="random samples a file")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--record", type=Path, help="JSON file that keeps results, and is taken up again")
     arguments = parser.parse_args()
-    profile = arguments.profile or RUNTIMES[arguments.runtime].profile
+    profile = arguments.profile or ALL_RUNTIMES[arguments.runtime].profile
     table = Table("file", "ops", "integers", "mismatches", "floats", "mismatches", "end to end", "differ", "verdict")
     console, totals = Console(width=160 if not sys.stdout.isatty() else None), Counter[str]()
     choices = (arguments.runtime, profile, arguments.samples, arguments.jobs, arguments.record)
