@@ -159,7 +159,7 @@ def main() -> int:
     """Verify and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pattern", nargs="?", default="*", help="shell pattern of paths, such as 'converter/edge.*'")
-    parser.add_argument("--runtime", choices=list(ALL_RUNTIMES), default="litert-reference", help="what to compare with")
+    parser.add_argument("--runtime", choices=list(ALL_RUNTIMES), default="litert-reference", help="compare with this")
     parser.add_argument("--profile", help="quantref's profile; by default the runtime's")
     parser.add_argument("--samples", type=int, default=20, help="random samples a file")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
