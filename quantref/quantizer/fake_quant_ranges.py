@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 import fbs
 from qmath.errors import ModelError, UnsupportedError
 from qmath.types import DType
@@ -44,16 +46,29 @@ class TrainedRange:
         dtype
             INT8 or UINT8.
         symmetric
-            Whether the range is first extended to be symmetric, as int8 kernels want weights.
+            Whether kernels shall be able to use them for weights: int8 ones are then made symmetric, uint8 ones get
+            one scale for all channels.
 
         """
         if self.params is not None:
-            return self.params.unsigned() if dtype is DType.UINT8 else self.params
+            return self._from_params(self.params, dtype, symmetric=symmetric)
         low, high = self.minimum, self.maximum
         if symmetric:
             high = max(abs(low), abs(high))
             low = -high
         return trained_range(low, high, dtype, narrow=(self.narrow or symmetric) and dtype is DType.INT8)
+
+    @staticmethod
+    def _from_params(params: Params, dtype: DType, *, symmetric: bool) -> Params:
+        """Return parameters that are known for int8, or wider ones that kernels take."""
+        lows, highs = (params.scales * (code - np.array(params.zero_point)) for code in params.codes)
+        if dtype is DType.UINT8:
+            several = symmetric and params.axis is not None
+            return trained_range(lows.min(), highs.max(), dtype) if several else params.unsigned()
+        if not symmetric or not any(params.zero_point):
+            return params
+        scales = np.maximum(np.abs(lows), np.abs(highs)) / dtype.max
+        return Params(dtype, tuple(map(float, scales)), (0,) * scales.size, params.axis, narrow=True)
 
 
 @dataclass(frozen=True, slots=True)

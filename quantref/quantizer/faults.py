@@ -82,7 +82,11 @@ def _several_scales(op: fbs.OpView, results: list[fbs.Tensor]) -> str | None:
 def _weights(op: fbs.OpView) -> str | None:
     affine = AFFINE_OPS.get(op.name)
     weights = op.inputs[affine.weights] if affine is not None else None
-    if weights is None or weights.quant is None or weights.dtype is not DType.INT8:
+    if weights is None or weights.quant is None:
+        return None
+    if weights.dtype is DType.UINT8 and weights.quant.per_axis:
+        return "its uint8 weights have a scale a channel"
+    if weights.dtype is not DType.INT8:
         return None
     wrong = weights.quant.zero_point[weights.quant.zero_point != 0]
     if wrong.size and op.name != "FULLY_CONNECTED":

@@ -25,7 +25,7 @@ from quantref.quantizer.recipe import Recipe
 from quantref.quantizer.request import ACTIVATIONS, Mode, Request, mode_named, type_named
 from quantref.quantizer.rewrite import rewrite
 from quantref.quantizer.statistics import Range, Statistics, observed_tensors
-from quantref.quantizer.styles import Style, style_named
+from quantref.quantizer.styles import QuantrefStyle, Style, style_named
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -238,11 +238,13 @@ class Decided:
 
     def _refuse_faults(self, quantized: fbs.Model) -> None:
         faults = find_faults(FloatGraph(self.model), self.layouts[0], quantized.subgraphs[0])
-        if faults:
-            raise UnsupportedError(
-                f"style {self.style.name}: its tool would write a model that does not run, or not as meant: "
-                f"{'; '.join(faults)} ({type(self.style).__name__}(faults=True) writes it all the same)"
-            )
+        if not faults:
+            return
+        who = "the model" if isinstance(self.style, QuantrefStyle) else "its tool would write a model that"
+        raise UnsupportedError(
+            f"style {self.style.name}: {who} does not run, or not as meant: "
+            f"{'; '.join(faults)} ({type(self.style).__name__}(faults=True) writes it all the same)"
+        )
 
 
 def decide(model: ModelSource, arguments: Arguments) -> Decided:

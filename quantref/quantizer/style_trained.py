@@ -43,8 +43,8 @@ class TrainedSettings:
     input_type, output_type
         Of the graph: FLOAT32, INT8 or UINT8.
     symmetric_weights
-        Whether trained ranges of int8 weights are made symmetric; the converter leaves them asymmetric, and no
-        runtime takes its convolutions then.
+        Whether trained ranges of int8 weights are made symmetric, and those of uint8 weights one for all channels;
+        the converter leaves them as they are, and no runtime takes its convolutions then.
 
     """
 

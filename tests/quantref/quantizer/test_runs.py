@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import fbs
-from quantref.quantizer import Statistics, quantize, statistics_from_calibrated
+from qmath.errors import UnsupportedError
+from quantref.quantizer import Statistics, TFLiteStyle, quantize, statistics_from_calibrated
 from quantref.runtimes import LiteRT
 from quantref.samples import random_samples
 from tests.one_op import compare
@@ -103,3 +104,29 @@ def test_the_digits_network_runs_in_every_mode(data: Path, litert: LiteRT) -> No
         default_ranges=(-6.0, 6.0),
     )
     assert compare(ranged, random_samples(ranged, 4), litert)
+
+
+@pytest.mark.shared
+@pytest.mark.litert
+@pytest.mark.parametrize("name", ["qat", "qatpc"])
+@pytest.mark.parametrize(("mode", "io"), [("int8", None), ("int8", "uint8"), ("uint8", None), ("uint8", "uint8")])
+def test_models_from_training_run_in_int8_and_uint8(
+    name: str, mode: str, io: str | None, shared: Path, litert: LiteRT
+) -> None:
+    """Their weights come with asymmetric int8 codes, or a scale a channel for uint8: no kernel takes these."""
+    model = fbs.read(shared / "converter" / f"{name}.float32_keepfq.tflite")
+    quantized = quantize(model, mode=mode, input_type=io, output_type=io)
+    assert compare(quantized, random_samples(quantized, 2), litert)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "mode", "fault"), [("qat", "int8", "the zero point -20"), ("qatpc", "uint8", "have a scale a channel")]
+)
+def test_the_converter_s_style_refuses_weights_that_no_kernel_takes(
+    name: str, mode: str, fault: str, shared: Path
+) -> None:
+    model = fbs.read(shared / "converter" / f"{name}.float32_keepfq.tflite")
+    with pytest.raises(UnsupportedError, match=f"its tool would write a model that does not run.*{fault}"):
+        quantize(model, mode=mode, style="tflite")
+    assert quantize(model, mode=mode, style=TFLiteStyle(faults=True)).subgraphs
