@@ -162,7 +162,7 @@ def _rows(op: OpView, x: TensorView, weights: TensorView) -> Rows:
     if keep:
         last = x.shape[-1] if x.shape else None
         expect(last is not None and depth in {0, last}, f"input rows of {depth} elements, found shape {x.shape}")
-    return Rows(depth, units, keep, cut_already=len(x.shape) == 2 and x.shape[1] == depth)
+    return Rows(depth, units, keep)
 
 
 def _left_by_delegate(op: OpView) -> str | None:
@@ -178,13 +178,16 @@ def _left_by_delegate(op: OpView) -> str | None:
         return f"XNNPACK does not take {x.dtype.name} with {weights.dtype.name} weights"
     if weights.data is None or (bias is not None and bias.data is None):
         return "XNNPACK takes constant weights and biases alone"
-    if weights.dtype is DType.INT8 and weights.quant is not None and not hybrid and zero_point_of(weights):
+    plain_scale = weights.quant is not None and not weights.quant.per_axis
+    if weights.dtype is DType.INT8 and plain_scale and not hybrid and zero_point_of(weights):
         return "XNNPACK takes weights with zero point 0 alone"
     return fused_activation(op) or _stored_otherwise(weights)
 
 
 def _stored_otherwise(weights: TensorView) -> str | None:
-    """Return why XNNPACK does not take narrow weights as they are stored, or None."""
+    """Return why XNNPACK does not take sparse or narrow weights as they are stored, or None."""
+    if weights.sparsity is not None:
+        return "XNNPACK leaves FULLY_CONNECTED with sparse weights"
     multiple = {DType.INT4: 2, DType.INT2: 4}.get(weights.dtype, 1)
     if weights.shape[-1] % multiple:
         return f"XNNPACK takes {weights.dtype.name} weights of a depth that is a multiple of {multiple} alone"
@@ -195,6 +198,11 @@ def _stored_otherwise(weights: TensorView) -> str | None:
 
 def _demanded_by_delegate(op: OpView) -> str | None:
     x, weights, y = input_tensor(op, 0), input_tensor(op, 1), output_tensor(op)
+    depth = weights.shape[-1]
+    if not option(op, "keep_num_dims") and depth and math.prod(x.shape) % depth:
+        return f"XNNPACK expects an input that divides into rows of {depth} elements, not shape {x.shape}"
+    if weights.dtype in {DType.INT8, DType.INT4, DType.INT2} and quant_of(weights).zero_point.any():
+        return "XNNPACK expects weights with zero points 0"
     if x.dtype is DType.FLOAT32 or weights.quant is None:
         return None
     return too_large_for_xnnpack(float32_scale_ratio(scale_of(x), weights.quant.scale, scale_of(y)))

@@ -249,9 +249,15 @@ def _count_along(along: Span) -> Int64Array:
 
 def reduce_windows(combine: np.ufunc, x: Array, window: Window) -> Array:
     """Combine the elements of each window of padded NHWC ``x``: down the columns first, then along the rows."""
-    high, wide = window.height, window.width
-    columns: Array = reduce(combine, [x[:, _lane(high, tap)] for tap in range(high.kernel)])
-    combined: Array = reduce(combine, [columns[:, :, _lane(wide, tap)] for tap in range(wide.kernel)])
+    columns = _reduce_along(combine, x, 1, window.height)
+    return _reduce_along(combine, columns, 2, window.width)
+
+
+def _reduce_along(combine: np.ufunc, x: Array, axis: int, along: Span) -> Array:
+    before = (slice(None),) * axis
+    if along.output == 1:
+        return np.asarray(combine.reduce(x[(*before, slice(along.kernel))], axis=axis, keepdims=True, dtype=x.dtype))
+    combined: Array = reduce(combine, [x[(*before, _lane(along, tap))] for tap in range(along.kernel)])
     return combined
 
 

@@ -7,7 +7,8 @@ Source: ``tflite/kernels/reshape.cc``, ``internal/reshape_utils.h``, ``squeeze.c
 from __future__ import annotations
 
 import math
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -33,8 +34,9 @@ from kernels.engine.movement import (
     one_integer,
 )
 from kernels.engine.registry import Kernel
-from kernels.engine.types import OpView, Prepared
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import XNNPACK, Profile
+from qmath.stages import Note, silent
 from qmath.types import Array, DType
 
 #: Element types that keep their bytes: sub-byte ones too.
@@ -82,6 +84,39 @@ def reshape(x: Array, wanted: tuple[int, ...]) -> Array:
     return x.reshape(resolve_shape(x.shape, wanted))
 
 
+@dataclass(frozen=True, slots=True)
+class Reshape(Prepared):
+    """A prepared RESHAPE.
+
+    Attributes
+    ----------
+    wanted
+        The shape asked for, or None if the second input tells.
+
+    """
+
+    wanted: tuple[int, ...] | None
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`reshape`."""
+        del note
+        wanted = integers(given(inputs, 1)) if self.wanted is None else self.wanted
+        return (reshape(given(inputs, 0), wanted),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Work the shape out once for each shape of the input."""
+        if self.wanted is None and constants[1] is None:
+            return partial(self.evaluate, note=silent)
+        wanted = integers(given(constants, 1)) if self.wanted is None else self.wanted
+        resolved = lru_cache(partial(resolve_shape, wanted=wanted))
+
+        def run(inputs: Inputs) -> Outputs:
+            x = given(inputs, 0)
+            return (x.reshape(resolved(x.shape)),)
+
+        return run
+
+
 def prepare_reshape(op: OpView, profile: Profile) -> Prepared:
     """Take the shape from an int32 vector as second input, else from the option ``new_shape``.
 
@@ -101,9 +136,9 @@ def prepare_reshape(op: OpView, profile: Profile) -> Prepared:
     expect_covered(op, x, KEPT)
     expect_dtype(y, x.dtype)
     if shape is not None and shape.dtype is DType.INT32 and len(shape.shape) == 1:
-        return Movement(lambda x, shape: reshape(x, integers(shape)))
+        return Reshape(None)
     new_shape = tuple(op.options.get("new_shape") or ())
-    return Movement(lambda x, *_: reshape(x, () if new_shape == (0,) else new_shape))
+    return Reshape(() if new_shape == (0,) else new_shape)
 
 
 def squeeze(x: Array, axes: tuple[int, ...]) -> Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import TypeAlias
 
 import numpy as np
@@ -47,11 +47,16 @@ from qmath.multiplier import quantize_multiplier
 from qmath.requantize import DOUBLE_ROUNDING, Factor, Regime
 from qmath.rounding import shift_right_half_up
 from qmath.stages import Note, silent
-from qmath.types import Array, DType, FixedPointMultiplier, Int16Array, Int64Array
+from qmath.types import Array, DType, FixedPointMultiplier, Float64Array, Int16Array, Int64Array
 
 #: Integer bits of scaled differences and of the sum of their powers.
 DIFFERENCE_BITS = 5
 SUM_BITS = 12
+#: Sums of powers from which on the definition decides: it refuses 512 or more.
+MOST_OF_SUM = 1 << (31 - SUM_BITS + 8)
+#: What fixed point errs by at most, relative to a share. The last of Newton's steps leaves less than 2**-27 of the
+#: reciprocal: it rounds three products, in units of 2**-29 and, before a shift, 2**-27. This is eight times as much.
+SHARE_ERROR = 2.0**-24
 
 
 # --- 8 bits in: fixed point ---------------------------------------------------------------------------------------
@@ -112,16 +117,39 @@ class FixedPointSoftmax(Prepared):
         return Products((Reads("term", row(index, given(inputs, 0).shape[-1])),), stage="sum of powers")
 
     def compile(self, constants: Inputs) -> Runner:
-        """Tabulate steps 2 and 3 for the 256 differences that 8-bit codes can have."""
+        """Tabulate steps 2 and 3, and divide in float64; rows with a share too close to a tie take the definition.
+
+        Fixed point errs by less than ``SHARE_ERROR`` of a share and one unit of the product, of which a code has
+        ``2**(31 - bits)`` or more. Where the share in real numbers is farther than that from a tie, the definition
+        rounds it to the same code.
+        """
         del constants
-        table = cache(partial(powers_and_terms, np.arange(-255, 1), self.scaling))
+        table = cache(self._tables)
+        low, high = self.dtype.min, self.dtype.max
+        one, unit = np.float64(1 << (31 - SUM_BITS)), 2.0 ** (self.dtype.bits - 31)
 
         def run(inputs: Inputs) -> Outputs:
-            difference = below_maximum(given(inputs, 0))
-            powers, terms = (values.take(difference + 255) for values in table())
-            return (shares(difference, powers, terms, self),)
+            x = given(inputs, 0)
+            if x.size == 0:
+                return self.evaluate(inputs, silent)
+            largest = np.maximum.reduce(x, axis=-1, keepdims=True)
+            difference = np.subtract(x, largest, dtype=np.int16)
+            shares_of_one, terms = table()
+            total = np.add.reduce(terms.take(difference), axis=-1, keepdims=True)
+            share = shares_of_one.take(difference) * (one / total)
+            code = np.floor(share + 0.5)
+            doubt = 0.5 - np.abs(share - code) <= share * SHARE_ERROR + unit
+            if doubt.any() or total.max() >= MOST_OF_SUM:
+                return self.evaluate(inputs, silent)
+            code += low
+            return (np.minimum(code, high, out=code).astype(self.dtype.storage),)
 
         return run
+
+    def _tables(self) -> tuple[Float64Array, Float64Array]:
+        """Return powers in codes of the output, and terms of the sum; negative differences count from the end."""
+        powers, terms = powers_and_terms(np.roll(np.arange(-255, 1), 1), self.scaling)
+        return np.ldexp(powers.astype(np.float64), self.dtype.bits - 31), terms.astype(np.float64)
 
 
 def fixed_point_softmax(x: Array, op: FixedPointSoftmax, note: Note = silent) -> Array:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import get_ident
+from typing import Any
 
 import numpy as np
 
@@ -106,18 +107,29 @@ class RequantizedSum:
     def __call__(self, inputs: Inputs) -> Outputs:
         """Return the codes of the output for the codes in input slot 0, a block of images at a time."""
         images = given(inputs, 0)
-        if images.size == 0:
-            return self._definition(inputs)
-        if self._runs_until_settled and self._elements_per_image:
+        if self._runs_until_settled:
+            self._count_run()
+        bound = self._bound.get((get_ident(), images.shape))
+        if bound is None:
+            if images.size == 0:
+                return self._definition(inputs)
+            bound = self._bind(images.shape)
+        codes = np.empty(bound.shape, bound.dtype)
+        if bound.whole:
+            bound.plan(images)
+            bound.write(codes)
+        else:
+            for start, end, plan, write in bound.blocks:
+                plan(images[start:end])
+                write(codes[start:end])
+        return (codes,)
+
+    def _count_run(self) -> None:
+        """Settle when it is time: never before the first run, which tells how large images are."""
+        if self._elements_per_image:
             self._runs_until_settled -= 1
             if not self._runs_until_settled:
                 self.settle()
-        bound = self._bound.get((get_ident(), images.shape)) or self._bind(images.shape)
-        codes = np.empty(bound.shape, self._requantize.dtype.storage)
-        for start, end, plan, write in bound.blocks:
-            plan(images[start:end])
-            write(codes[start:end])
-        return (codes,)
 
     def _bind(self, shape: tuple[int, ...]) -> _Bound:
         scratch = _MEMORY.scratch
@@ -134,26 +146,39 @@ class RequantizedSum:
             blocks.append((start, end, *plans[end - start]))
         if len(self._bound) >= MOST_BOUND:
             self._bound.clear()
-        bound = _Bound((shape[0], *one.sums.shape[1:]), tuple(blocks))
+        bound = _Bound((shape[0], *one.sums.shape[1:]), self._requantize.dtype.storage, tuple(blocks))
         self._bound[get_ident(), shape] = bound
         return bound
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Bound:
     """A sum and its step, bound to inputs of one shape.
 
     Attributes
     ----------
-    shape
+    shape, dtype
         Of the output.
     blocks
         First and last image, what sums them, and what writes codes of the sums.
+    whole
+        Whether there is one block.
+    plan, write
+        Of the first block.
 
     """
 
     shape: tuple[int, ...]
+    dtype: np.dtype[Any]
     blocks: tuple[tuple[int, int, Plan, Callable[[Array], None]], ...]
+    whole: bool = field(init=False)
+    plan: Plan = field(init=False)
+    write: Callable[[Array], None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Look the first block up."""
+        self.whole = len(self.blocks) == 1
+        *_, self.plan, self.write = self.blocks[0]
 
 
 class _Memory(threading.local):

@@ -15,10 +15,14 @@ from kernels.engine.runs import rows_in_run
 from kernels.engine.steps import StepForm
 from kernels.engine.ufuncs import clip
 from qmath.requantize import Requantize
-from qmath.types import Array, Int64Array
+from qmath.types import Array, BoolArray, Int64Array
 
-#: A pass that compares everything is worth it from this share of channels on; below, their columns are taken out.
+#: A pass that compares everything is worth it from this share of channels on; below, their columns are taken out,
 DENSE = 1 / 20
+#: unless a call has so few elements that comparing all of them costs less.
+FEW = 1 << 14
+#: Bytes that a pass runs over in the time that it takes to start.
+BYTES_TO_START = 1 << 14
 #: The sign of a float, as the integer of the same bits.
 SIGN_BIT: dict[np.dtype[Any], np.signedinteger[Any]] = {
     np.dtype(np.float32): np.int32(-(1 << 31)),
@@ -49,8 +53,8 @@ class Exceptions:
     single_codes: Array
 
     @classmethod
-    def of(cls, listed: dict[tuple[int, int], int], channels: int, dtype: np.dtype[Any]) -> Exceptions:
-        """Arrange right codes by (channel, raw sum)."""
+    def of(cls, listed: dict[tuple[int, int], int], channels: int, dtype: np.dtype[Any], elements: int) -> Exceptions:
+        """Arrange right codes by (channel, raw sum), for calls on so many elements."""
         by_channel: dict[int, list[tuple[int, int]]] = {}
         for (channel, raw), code in listed.items():
             by_channel.setdefault(channel, []).append((raw, code))
@@ -59,7 +63,7 @@ class Exceptions:
             {channel: pairs[level] for channel, pairs in by_channel.items() if len(pairs) > level}
             for level in range(depth)
         ]
-        dense = [level for level in levels if len(level) > DENSE * channels]
+        dense = [level for level in levels if elements <= FEW or len(level) > DENSE * channels]
         single = [(channel, *pair) for level in levels[len(dense) :] for channel, pair in level.items()]
         sums = np.full((len(dense), channels), np.nan, dtype)
         codes = np.zeros((len(dense), channels), np.int64)
@@ -69,12 +73,7 @@ class Exceptions:
         table = np.array(single, np.int64).reshape(-1, 3)
         return cls(sums, codes, table[:, 0], table[:, 1].astype(dtype), table[:, 2])
 
-    @property
-    def depth(self) -> int:
-        """How many passes the dense levels cost."""
-        return len(self.sums)
-
-    def find(self, t: Array, sums: Array, channels: int) -> list[tuple[Int64Array, Array]]:
+    def find(self, t: Array, sums: Array, channels: int, hit: BoolArray) -> list[tuple[Int64Array, Array]]:
         """Return where exceptions stand in raw sums ``t``, as flat indices, and their right codes.
 
         Parameters
@@ -85,18 +84,19 @@ class Exceptions:
             ``self.sums`` as long as a run.
         channels
             How many there are.
+        hit
+            Room of the shape of ``t``.
 
         """
         found: list[tuple[Int64Array, Array]] = []
         for values, codes in zip(sums, self.codes, strict=True):
-            hit = np.equal(t, values)
-            if hit.any():
+            if np.count_nonzero(np.equal(t, values, hit)):
                 where = np.flatnonzero(hit)
                 found.append((where, codes[where % channels]))
         if self.channels.size:
-            hit = np.equal(t.reshape(-1, channels).take(self.channels, axis=1), self.single_sums)
-            if hit.any():
-                row, which = np.nonzero(hit)
+            few = np.equal(t.reshape(-1, channels).take(self.channels, axis=1), self.single_sums)
+            if np.count_nonzero(few):
+                row, which = np.nonzero(few)
                 found.append((row * channels + self.channels[which], self.single_codes[which]))
         return found
 
@@ -139,10 +139,10 @@ class FittedForm(StepForm):
                 finish(codes)
 
             return write
-        sums = np.tile(exceptions.sums, (1, fold))
+        sums, hit = np.tile(exceptions.sums, (1, fold)), np.empty(t.shape, np.bool_)
 
         def write_and_mend(codes: Array) -> None:
-            wrong = exceptions.find(t, sums, channels)
+            wrong = exceptions.find(t, sums, channels, hit)
             np.add(t, bias, v)
             np.multiply(v, scale, v)
             finish(codes)
@@ -183,6 +183,16 @@ class FittedForm(StepForm):
             codes.reshape(v.shape)[...] = v
 
         return write
+
+    def cost(self, elements: int, raw: np.dtype[Any]) -> float:
+        """Estimate the time of a call on so many elements of ``raw`` type, in starts of a pass over all of them."""
+        passes = 5.0 if self.half is None else 9.0
+        passes += 1.5 if raw != self.bias.dtype else 0  # a pass that converts takes so much longer
+        starts = 0.0
+        if self.exceptions is not None:
+            passes += 2 * len(self.exceptions.sums)
+            starts = 8.0 if self.exceptions.channels.size else 3.0
+        return starts + passes * (1 + elements * self.bias.dtype.itemsize / BYTES_TO_START)
 
     def unclamped(self, raw: Int64Array) -> Array:
         """Return codes before the clamp, for raw sums of shape (any, channels): what is proven."""

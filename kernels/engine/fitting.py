@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -23,10 +24,11 @@ from qmath.types import Array, BoolArray, Float64Array, Int64Array
 
 #: More exceptions than this in one channel, and a wider float is quicker.
 MAX_EXCEPTIONS = 12
-#: Up to this many elements a wider float costs less than a search for exceptions.
-SMALL = 4096
 #: Units in the last place of the scale that the fit tries either side.
 SCALE_TRIALS = (0, 1, -1, 2, -2, 3, -3)
+
+#: Fits a form to steps, given its scale.
+Fit: TypeAlias = Callable[[Requantize, Int64Array, "Steps", Array], FittedForm]
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def proven_form(requantize: Requantize, offset: Int64Array, reach: Reach, elemen
     requantize, offset, reach
         What is to be computed: ``requantize(raw + offset)``.
     elements
-        How many a call has: decides whether exceptions are looked for or avoided by a wider type.
+        How many a call has: decides which of the forms costs least, one with exceptions to look for, one that asks for
+        signs, or one in a wider type.
 
     """
     if reach.dtype is None or requantize.dtype.bits > 8:
@@ -88,23 +91,33 @@ def proven_form(requantize: Requantize, offset: Int64Array, reach: Reach, elemen
     steps = steps_of(requantize, offset, reach)
     if steps is None or not steps.codes.size:  # a range of one code has no steps
         return None
-    narrow = _fitted(requantize, offset, reach, steps, np.dtype(np.float32)) if reach.dtype == np.float32 else None
-    if narrow is not None and (narrow.exceptions is None or elements > SMALL):
-        return narrow
-    wide = _fitted(requantize, offset, reach, steps, np.dtype(np.float64))
-    return wide if wide is not None and wide.exceptions is None else narrow
+    form = requantize.regime.real_form(requantize.factor)
+    sign_matters = requantize.activation.min < requantize.zero_point and (form is None or bool(form.away.any()))
+    fits = (_fit, _fit_by_sign) if sign_matters else (_fit,)
+    found, raw, wide = [], reach.dtype, np.dtype(np.float64)
+    for dtype in (raw,) if raw == wide else (raw, wide):
+        for fit in fits:
+            fitted = _fitted(requantize, offset, reach, steps, dtype, fit, elements)
+            if fitted is not None:
+                found.append(fitted)
+                if dtype == raw and fitted.half is None and fitted.exceptions is None:
+                    return fitted
+    return min(found, key=lambda form: form.cost(elements, raw), default=None)
 
 
 def _fitted(
-    requantize: Requantize, offset: Int64Array, reach: Reach, steps: Steps, dtype: np.dtype[Any]
+    requantize: Requantize,
+    offset: Int64Array,
+    reach: Reach,
+    steps: Steps,
+    dtype: np.dtype[Any],
+    fit: Fit,
+    elements: int,
 ) -> FittedForm | None:
-    form = requantize.regime.real_form(requantize.factor)
-    sign_matters = requantize.activation.min < requantize.zero_point and (form is None or bool(form.away.any()))
-    fit = _fit_by_sign if sign_matters else _fit
     fits = [fit(requantize, offset, steps, _scales(requantize, len(offset), dtype, trial)) for trial in SCALE_TRIALS]
     wrong = np.stack([_wrong_steps(fit, steps, reach).sum(axis=0) for fit in fits])
     chosen = _settle_constants(_choose(fits, wrong.argmin(axis=0)), offset, reach, steps)
-    return _with_exceptions(chosen, offset, reach, steps)
+    return _with_exceptions(chosen, offset, reach, steps, elements)
 
 
 def _scales(requantize: Requantize, channels: int, dtype: np.dtype[Any], trial: int) -> Array:
@@ -191,7 +204,9 @@ def _settle_constants(form: FittedForm, offset: Int64Array, reach: Reach, steps:
     return FittedForm(form.requantize, bias, scale, half)
 
 
-def _with_exceptions(form: FittedForm, offset: Int64Array, reach: Reach, steps: Steps) -> FittedForm | None:
+def _with_exceptions(
+    form: FittedForm, offset: Int64Array, reach: Reach, steps: Steps, elements: int
+) -> FittedForm | None:
     """List the sums around each wrong step at which the form errs, or return None if they are too many."""
     step, channel = np.nonzero(_wrong_steps(form, steps, reach))
     if not step.size:
@@ -221,4 +236,4 @@ def _with_exceptions(form: FittedForm, offset: Int64Array, reach: Reach, steps: 
         return form
     if max(Counter(channel for channel, _ in listed).values()) > MAX_EXCEPTIONS:
         return None
-    return dataclasses.replace(form, exceptions=Exceptions.of(listed, len(offset), form.bias.dtype))
+    return dataclasses.replace(form, exceptions=Exceptions.of(listed, len(offset), form.bias.dtype, elements))

@@ -99,13 +99,15 @@ class MatMulPlan(Plan):
 
     def __init__(self, shape: tuple[int, ...], matrix: Array, scratch: Scratch) -> None:
         self._x = scratch.take("input", shape, matrix.dtype)
+        self._rows = self._x.reshape(math.prod(shape[:-1]), shape[-1])
         self._matrix = matrix
         self.sums = scratch.take("sums", (*shape[:-1], matrix.shape[1]), matrix.dtype)
+        self._product = self.sums.reshape(len(self._rows), matrix.shape[1])
 
     def __call__(self, x: Array) -> Array:
         """Convert and multiply."""
         self._x[...] = x
-        np.matmul(self._x, self._matrix, self.sums)
+        self._rows.dot(self._matrix, self._product)
         return self.sums
 
 
