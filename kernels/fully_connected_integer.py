@@ -99,9 +99,11 @@ class Arithmetic:
     of_uint8: Regime | None = None
     of_one_row: Regime | None = None
 
-    def regime(self, x: TensorView, rows: Rows, accumulator: DType) -> Regime:
+    def regime(self, x: TensorView, rows: Rows, accumulator: DType, weights_zero_point: int) -> Regime:
         """Return the regime for an op."""
-        if accumulator is not DType.INT32:
+        # LiteRT's optimized kernels leave int16 activations to the reference kernel if the weights have a zero point.
+        left_to_reference = x.dtype is DType.INT16 and weights_zero_point and self.wide is FLOAT64_HALF_AWAY
+        if accumulator is not DType.INT32 or left_to_reference:
             return self.wide
         one_row = math.prod(x.shape) // rows.depth == 1 and rows.units >= 4 and rows.depth >= 8
         if self.of_one_row and one_row and x.dtype is not DType.INT16:
@@ -284,7 +286,8 @@ def prepare_integer(
     arithmetic = (ARITHMETIC_OF_STORED_WEIGHTS if stored else dense)[profile]
     accumulator, bias_type = _widths(op, x, weights, bias, arithmetic)
     scaling = quant_of(weights)
-    regime = arithmetic.regime(x, rows, accumulator)
+    weights_zero_point = 0 if scaling.per_axis else zero_point_of(weights)
+    regime = arithmetic.regime(x, rows, accumulator, weights_zero_point)
     in_float64 = isinstance(regime, Float64HalfAway)
     real_multiplier = _real_multiplier(
         x, weights, bias, y, float32_product=arithmetic.float32_product and not in_float64
@@ -298,7 +301,7 @@ def prepare_integer(
         rows,
         x.dtype,
         zero_point_of(x),
-        0 if scaling.per_axis else zero_point_of(weights),
+        weights_zero_point,
         accumulator,
         bias_type,
         Requantize(regime, real_multiplier, zero_point_of(y), quantized_range(activation, y), y.dtype),

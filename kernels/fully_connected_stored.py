@@ -19,7 +19,7 @@ from kernels.engine.convolution import with_bias
 from kernels.engine.rows import Rows
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.fully_connected_integer import BIAS, FullyConnected, bias_of, prepare_integer
-from kernels.profiles import Profile
+from kernels.profiles import LITERT_OPTIMIZED, LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.stages import Note, silent
 from qmath.types import Array, BoolArray, DType, Int64Array
@@ -28,6 +28,10 @@ from qmath.types import Array, BoolArray, DType, Int64Array
 BLOCK = 16
 #: Rows and columns of a block of shuffled weights.
 SHUFFLED = 4, 16
+#: Whether the fused activation is applied where weights are shuffled.
+SHUFFLED_CLAMPS: Rules[bool] = Rules(
+    "FULLY_CONNECTED with shuffled weights", {LITERT_REFERENCE: True, LITERT_OPTIMIZED: False}
+)
 #: The sign bit of a byte.
 SIGN = np.uint8(0x80)
 
@@ -206,6 +210,7 @@ def prepare_shuffled(op: OpView, rows: Rows, activation: Activation, profile: Pr
     fit = rows.units % high == 0 and rows.depth % wide == 0
     expect(fit, f"weights of whole blocks of {high}x{wide}, found {(rows.units, rows.depth)}")
     expect(optional_input(op, BIAS) is not None, "a bias beside shuffled weights, found none")
-    plain = prepare_integer(op, rows, activation, profile, stored=True)
+    applied = activation if SHUFFLED_CLAMPS[profile] else Activation.NONE
+    plain = prepare_integer(op, rows, applied, profile, stored=True)
     expect(plain.requantize.zero_point == 0, f"an output with zero point 0, found {plain.requantize.zero_point}")
     return ShuffledFullyConnected(plain)
