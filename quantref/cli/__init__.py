@@ -19,6 +19,7 @@ from quantref import __version__
 from quantref.cli.common import Settings
 
 _VERBS = (
+    "accuracy",
     "calibrate",
     "check",
     "conform",
@@ -28,6 +29,7 @@ _VERBS = (
     "profiles",
     "quantize",
     "run",
+    "sensitivity",
     "trace",
     "vectors",
     "verify",
