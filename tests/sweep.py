@@ -45,7 +45,7 @@ from quantref.vectors.cells.case import Case, Generator
 #: What cases are compared with unless they say otherwise.
 REFERENCE = "litert-reference"
 #: A cell ends here even if its cases are too small to give the elements asked for.
-MAX_CASES, MAX_SECONDS = 4000, 300.0
+MAX_CASES, MAX_SECONDS = 40_000, 300.0
 
 
 @dataclass

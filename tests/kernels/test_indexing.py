@@ -38,7 +38,7 @@ def ints(*numbers, dtype=np.int32):
 
 
 @pytest.mark.litert
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if not cell.startswith("SEGMENT_SUM")])
 def test_litert_gives_the_same(cell, litert):
     assert compare_cell(cell, CELLS[cell], litert) >= 200
 

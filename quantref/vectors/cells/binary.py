@@ -127,7 +127,7 @@ def _powers(rng: np.random.Generator, base: Array, exponent: Array) -> tuple[Arr
 def atan2(rng: np.random.Generator) -> Iterator[Case]:
     """Take angles of points."""
     while True:
-        shape = values.shape(rng)
+        shape = values.stretched(rng, values.shape(rng))
         arrays = values.plain(rng, DType.FLOAT32, shape), values.plain(rng, DType.FLOAT32, shape)
         model, sample = two_inputs("ATAN2", arrays, (DType.FLOAT32, DType.FLOAT32), DType.FLOAT32)
         yield Case("ATAN2 plain float32", model, (sample,))
@@ -136,7 +136,7 @@ def atan2(rng: np.random.Generator) -> Iterator[Case]:
 def add_n(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Add two to seven tensors."""
     while True:
-        shape, count = values.shape(rng), int(rng.integers(2, 8))
+        shape, count = values.stretched(rng, values.shape(rng)), int(rng.integers(2, 8))
         arrays = {f"x{n}": values.plain(rng, dtype, shape) for n in range(count)}
         builder = fbs.Builder()
         inputs = [builder.input(name, dtype, shape) for name in arrays]

@@ -92,6 +92,11 @@ def shape(rng: np.random.Generator, rank: int | None = None, most: int = 6) -> t
     return (*outer[:-1], outer[-1] + int(rng.integers(0, 20))) if outer and rng.integers(4) else outer
 
 
+def long_shape(rng: np.random.Generator, rank: int | None = None, most: int = 6) -> tuple[int, ...]:
+    """Choose a shape like :func:`shape`, every other one with a long axis."""
+    return values.stretched(rng, shape(rng, rank, most))
+
+
 def elements(rng: np.random.Generator, dtype: DType, shape: Sequence[int]) -> Array:
     """Choose elements of any type: codes, floats rich in halves, booleans."""
     if dtype is DType.BOOL:

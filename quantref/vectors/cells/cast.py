@@ -36,19 +36,20 @@ def cast(rng: np.random.Generator, source: DType, target: DType) -> Iterator[Cas
         yield Case(cell, one_input("CAST", x, source, target), ({"x": x},))
 
 
-def narrow(rng: np.random.Generator, *, back: bool) -> Iterator[Case]:
-    """Cast floats to int4, or a constant of int4 to floats."""
+def narrow(rng: np.random.Generator, dtype: DType, *, back: bool) -> Iterator[Case]:
+    """Cast floats to a type of less than 8 bits, or a constant of it to floats."""
+    name = dtype.name.lower()
     while True:
         if not back:
             with np.errstate(over="ignore"):
                 x = values.plain(rng, DType.FLOAT32, (*values.shape(rng), 50)) * np.float32(2)
-            yield Case("CAST float32 to int4", one_input("CAST", x, DType.FLOAT32, DType.INT4), ({"x": x},))
+            yield Case(f"CAST float32 to {name}", one_input("CAST", x, DType.FLOAT32, dtype), ({"x": x},))
             continue
         builder = fbs.Builder()
-        codes = values.codes(rng, DType.INT4, values.shape(rng))
+        codes = values.codes(rng, dtype, values.stretched(rng, values.shape(rng)))
         output = builder.tensor("y", DType.FLOAT32, codes.shape)
-        builder.op("CAST", [builder.constant("x", codes, DType.INT4)], [output])
-        yield Case("CAST int4 to float32", builder.finish([output]), ({},))
+        builder.op("CAST", [builder.constant("x", codes, dtype)], [output])
+        yield Case(f"CAST {name} to float32", builder.finish([output]), ({},))
 
 
 def through_bfloat16(rng: np.random.Generator, source: DType, target: DType) -> Iterator[Case]:
@@ -72,8 +73,10 @@ def _cells() -> dict[str, Generator]:
             if source is not target:
                 cell = f"CAST {source.name.lower()} to {target.name.lower()}"
                 cells[cell] = partial(cast, source=source, target=target)
-    cells["CAST float32 to int4"] = partial(narrow, back=False)
-    cells["CAST int4 to float32"] = partial(narrow, back=True)
+    for dtype in (DType.INT2, DType.INT4, DType.UINT4):
+        name = dtype.name.lower()
+        cells[f"CAST float32 to {name}"] = partial(narrow, dtype=dtype, back=False)
+        cells[f"CAST {name} to float32"] = partial(narrow, dtype=dtype, back=True)
     for source, target in ((DType.FLOAT32, DType.FLOAT32), (DType.INT32, DType.INT8), (DType.FLOAT64, DType.FLOAT16)):
         cell = f"CAST {source.name.lower()} to bfloat16 to {target.name.lower()}"
         cells[cell] = partial(through_bfloat16, source=source, target=target)

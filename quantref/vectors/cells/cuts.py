@@ -10,8 +10,17 @@ import numpy as np
 
 from kernels.strided_slice import Masks, lay_out
 from qmath.types import DType
-from quantref.vectors.cells.build import Operand, Result, elements, in_turn, one_op, quantization, scalar, vector
-from quantref.vectors.cells.build import shape as shape_of
+from quantref.vectors.cells.build import (
+    Operand,
+    Result,
+    elements,
+    in_turn,
+    long_shape,
+    one_op,
+    quantization,
+    scalar,
+    vector,
+)
 from quantref.vectors.cells.case import Case, Generator
 
 COMMON = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.INT64, DType.FLOAT32, DType.BOOL)
@@ -27,7 +36,7 @@ def _operand(rng: np.random.Generator, dtype: DType, shape: tuple[int, ...]) -> 
 def slices(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Cut boxes, whole axes too."""
     while True:
-        shape = shape_of(rng, int(rng.integers(1, 7)))
+        shape = long_shape(rng, int(rng.integers(1, 7)))
         begin = [int(rng.integers(0, size)) for size in shape]
         size = [int(rng.integers(1, n - b + 1)) if rng.integers(3) else -1 for n, b in zip(shape, begin, strict=True)]
         x = _operand(rng, dtype, shape)
@@ -39,7 +48,7 @@ def slices(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
 def strided_slices(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Cut by any masks, strides of either sign and ends beyond the axis; at most one ellipsis."""
     while True:
-        shape = shape_of(rng, int(rng.integers(1, 5)))
+        shape = long_shape(rng, int(rng.integers(1, 5)))
         entries = int(rng.integers(1, len(shape) + 1))
         strides = [int(s) for s in rng.choice([1, 1, 2, 3, -1, -2], entries)]
         special = str(rng.choice(["", "shrink_axis", "new_axis", "ellipsis"]))
@@ -79,7 +88,7 @@ def _ends(rng: np.random.Generator, size: int, stride: int) -> tuple[int, int]:
 def strided_slices_by_offset(rng: np.random.Generator) -> Iterator[Case]:
     """Cut by begin and size."""
     while True:
-        shape = shape_of(rng, int(rng.integers(1, 5)), most=12)
+        shape = long_shape(rng, int(rng.integers(1, 5)), most=12)
         begin = [int(rng.integers(0, (size + 1) // 2)) for size in shape]
         size = [int(rng.integers((n - b + 1) // 2, n - b + 1)) for n, b in zip(shape, begin, strict=True)]
         strides = [int(rng.integers(1, 3)) for _ in shape]
@@ -92,7 +101,7 @@ def strided_slices_by_offset(rng: np.random.Generator) -> Iterator[Case]:
 def updates(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Put boxes into a tensor, starting anywhere, also outside."""
     while True:
-        shape = shape_of(rng, int(rng.integers(1, 6)))
+        shape = long_shape(rng, int(rng.integers(1, 6)))
         box = tuple(int(rng.integers(0 if rng.integers(8) == 0 else 1, size + 1)) for size in shape)
         begin = [int(rng.integers(-2, size + 2)) for size in shape]
         x, update = _operand(rng, dtype, shape), _operand(rng, dtype, box)
@@ -105,7 +114,7 @@ def updates(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
 def splits(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Split an axis evenly."""
     while True:
-        shape = list(shape_of(rng))
+        shape = list(long_shape(rng))
         axis, pieces = int(rng.integers(len(shape))), int(rng.integers(1, 4))
         shape[axis] *= pieces
         x = _operand(rng, dtype, tuple(shape))
@@ -117,7 +126,7 @@ def splits(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
 def uneven_splits(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Split an axis into pieces of given sizes, one perhaps left to be inferred."""
     while True:
-        shape = list(shape_of(rng))
+        shape = list(long_shape(rng))
         axis, pieces = int(rng.integers(len(shape))), int(rng.integers(1, 5))
         sizes = [int(n) for n in rng.integers(0, 4, pieces)]
         sizes[0] = max(1, sizes[0])
@@ -137,7 +146,7 @@ def uneven_splits(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
 def packs(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Stack tensors along a new axis anywhere."""
     while True:
-        shape, count = shape_of(rng), int(rng.integers(1, 5))
+        shape, count = long_shape(rng), int(rng.integers(1, 5))
         params = quantization(rng, dtype)
         operands = [Operand(elements(rng, dtype, shape), dtype, params=params) for _ in range(count)]
         axis = int(rng.integers(-len(shape) - 1, len(shape) + 1))
@@ -148,10 +157,11 @@ def packs(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
 def unpacks(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Take an axis apart."""
     while True:
-        x = _operand(rng, dtype, shape_of(rng))
-        rank = x.array.ndim
+        shape = list(long_shape(rng))
+        rank, pieces = len(shape), int(rng.integers(1, 8))
         axis = int(rng.integers(-rank, rank))
-        pieces = x.array.shape[axis]
+        shape[axis] = pieces
+        x = _operand(rng, dtype, tuple(shape))
         results = [Result(dtype, x.params)] * pieces
         yield one_op(f"UNPACK {dtype.name.lower()}", "UNPACK", [x], results, num=pieces, axis=axis)
 

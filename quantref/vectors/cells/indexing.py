@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
 
 from qmath.types import Array, DType
-from quantref.vectors.cells.build import Operand, Result, elements, one_op, quantization, scalar, vector
+from quantref.vectors.cells.build import Operand, Result, elements, long_shape, one_op, quantization, scalar, vector
 from quantref.vectors.cells.build import shape as shape_of
 from quantref.vectors.cells.case import Case, Generator
 
@@ -31,7 +32,7 @@ def _indices(
 def gathers(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Gather along any axis, with or without batch dims."""
     while True:
-        shape = shape_of(rng)
+        shape = long_shape(rng)
         if dtype is DType.INT4:
             shape = (*shape, 4)
         x = _operand(rng, dtype, shape)
@@ -51,7 +52,7 @@ def gathers(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
 def gathers_nd(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Gather slices by vectors of indices of any length."""
     while True:
-        shape = shape_of(rng)
+        shape = long_shape(rng)
         depth = int(rng.integers(1, len(shape) + 1))
         kind = (DType.INT16, *INDEX)[int(rng.integers(3))]
         limits = np.array(shape[:depth], np.int64)
@@ -63,7 +64,7 @@ def gathers_nd(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
 def scatters(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Scatter slices, several of them onto one place."""
     while True:
-        shape = shape_of(rng)
+        shape = long_shape(rng)
         depth = int(rng.integers(1, len(shape) + 1))
         outer = shape_of(rng, int(rng.integers(1, 3)))
         indices = _indices(rng, np.array(shape[:depth]), (*outer, depth))
@@ -75,7 +76,7 @@ def scatters(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
 def densifications(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Put values into a dense tensor, one for each place or one for all."""
     while True:
-        shape = shape_of(rng)
+        shape = long_shape(rng)
         kind = INDEX[int(rng.integers(2))]
         if len(shape) == 1 and rng.integers(2):
             indices = _indices(rng, shape[0], (int(rng.integers(1, 7)),), kind)
@@ -92,8 +93,8 @@ def densifications(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
 def segments(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Case]:
     """Combine slices by segments, some empty, some negative."""
     while True:
-        shape = shape_of(rng)
-        rank, count = int(rng.integers(1, len(shape) + 1)), int(rng.integers(1, 6))
+        shape = long_shape(rng)
+        rank, count = int(rng.integers(1, len(shape) + 1)), int(rng.choice([1, 2, 3, 5, 100]))
         numbers = rng.integers(-1, count, shape[:rank]).astype(np.int32)
         ids = Operand(numbers, constant=bool(rng.integers(2)))
         x = elements(rng, dtype, shape)
@@ -103,10 +104,23 @@ def segments(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Case]:
         yield one_op(f"{op} {dtype.name.lower()}", op, operands, [Result(dtype)])
 
 
+def sorted_segments(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
+    """Sum rows by segments in order, some empty."""
+    while True:
+        shape = long_shape(rng)
+        ids = np.sort(rng.integers(0, int(rng.integers(1, 9)), shape[0])).astype(np.int32)
+        x = elements(rng, dtype, shape)
+        if dtype is DType.INT32:
+            x = x % 1000
+        operands = [Operand(x, dtype), Operand(ids, constant=bool(rng.integers(2)))]
+        case = one_op(f"SEGMENT_SUM {dtype.name.lower()}", "SEGMENT_SUM", operands, [Result(dtype)])
+        yield dataclasses.replace(case, runtime="litert-optimized")
+
+
 def one_hots(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Set one element, also outside the depth, along any new axis."""
     while True:
-        shape = shape_of(rng, int(rng.integers(0, 4)))
+        shape = long_shape(rng, int(rng.integers(0, 4)))
         depth = int(rng.integers(1, 6))
         kind = INDEX[int(rng.integers(2))]
         indices = Operand(np.asarray(rng.integers(-2, depth + 2, shape).astype(kind.storage)), kind)
@@ -119,7 +133,7 @@ def one_hots(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
 def arg_extrema(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Case]:
     """Find extrema among few different values, so that many are equal."""
     while True:
-        shape = (*shape_of(rng), int(rng.integers(1, 40)))
+        shape = (*long_shape(rng), int(rng.integers(1, 40)))
         x = elements(rng, dtype, shape)
         if rng.integers(2):
             x = rng.choice(x.reshape(-1)[:3], shape)
@@ -134,7 +148,7 @@ def arg_extrema(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Cas
 def topks(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Rank few different values, so that many are equal."""
     while True:
-        shape = (*shape_of(rng, int(rng.integers(0, 3))), int(rng.integers(1, 20)))
+        shape = (*long_shape(rng, int(rng.integers(0, 3))), int(rng.integers(1, 20)))
         x = elements(rng, dtype, shape)
         if rng.integers(2):
             x = rng.choice(x.reshape(-1)[:4], shape)
@@ -151,7 +165,7 @@ def topks(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
 def wheres(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Find what is not 0."""
     while True:
-        shape = shape_of(rng)
+        shape = long_shape(rng)
         x = elements(rng, dtype, shape)
         x = np.where(rng.random(shape) < 0.4, np.zeros_like(x), x)
         x.flat[0] = 1
@@ -162,7 +176,7 @@ def uniques(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Find the different values of a vector with repeats."""
     while True:
         pool = elements(rng, dtype, (int(rng.integers(1, 8)),))
-        x = rng.choice(pool, int(rng.integers(1, 40)))
+        x = rng.choice(pool, int(rng.integers(1, int(rng.choice([2, 40, 1000])))))
         out = INDEX[int(rng.integers(2))]
         results = [Result(dtype), Result(out)]
         yield one_op(f"UNIQUE {dtype.name.lower()}", "UNIQUE", [Operand(x, dtype)], results, idx_out_type=out.value)
@@ -189,6 +203,8 @@ def _cells() -> dict[str, Generator]:
     for op in ("ARG_MAX", "ARG_MIN"):
         for dtype in (DType.INT8, DType.UINT8, DType.INT32, DType.FLOAT32, DType.BOOL):
             cells[f"{op} {dtype.name.lower()}"] = partial(arg_extrema, op=op, dtype=dtype)
+    for dtype in (DType.INT32, DType.FLOAT32):
+        cells[f"SEGMENT_SUM {dtype.name.lower()}"] = partial(sorted_segments, dtype=dtype)
     for kind in ("SUM", "PROD", "MAX", "MIN"):
         for dtype in (DType.INT32, DType.FLOAT32):
             op = f"UNSORTED_SEGMENT_{kind}"

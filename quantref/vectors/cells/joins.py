@@ -9,7 +9,7 @@ import numpy as np
 
 from qmath.types import DType
 from quantref.vectors.cells import values
-from quantref.vectors.cells.build import Operand, Result, elements, in_turn, one_op, quantization
+from quantref.vectors.cells.build import Operand, Result, elements, in_turn, long_shape, one_op, quantization
 from quantref.vectors.cells.build import shape as shape_of
 from quantref.vectors.cells.case import Case, Generator
 
@@ -19,7 +19,7 @@ COMMON = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.INT64, DType.
 def concatenations(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Join up to five tensors along any axis; uint8 ones differ in scale and zero point."""
     while True:
-        shape = list(shape_of(rng))
+        shape = list(long_shape(rng))
         axis, count = int(rng.integers(len(shape))), int(rng.integers(1, 6))
         params = quantization(rng, dtype)
         operands = []
@@ -50,7 +50,7 @@ def rescaled_concatenations(rng: np.random.Generator) -> Iterator[Case]:
 def pads(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Case]:
     """Pad up to five axes."""
     while True:
-        shape = shape_of(rng, int(rng.integers(1, 6)), most=4)
+        shape = values.stretched(rng, shape_of(rng, int(rng.integers(1, 6)), most=4), 300)
         paddings = rng.integers(0, 4, (len(shape), 2)) * rng.integers(0, 2, (len(shape), 1))
         params = quantization(rng, dtype)
         out = {**params, "zero_point": values.zero_point(rng, dtype)} if params and dtype is not DType.INT16 else params
@@ -68,7 +68,7 @@ def pads(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Case]:
 def mirror_pads(rng: np.random.Generator, dtype: DType) -> Iterator[Case]:
     """Mirror up to the whole axis."""
     while True:
-        shape = shape_of(rng, most=5)
+        shape = long_shape(rng, most=5)
         mode = int(rng.integers(2))
         longest = np.array(shape)[:, None] - (1 if mode == 0 else 0)
         paddings = rng.integers(0, longest + 1, (len(shape), 2))

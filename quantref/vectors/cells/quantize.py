@@ -68,7 +68,7 @@ def dequantize(rng: np.random.Generator, source: DType, *, per_axis: bool = Fals
             x[np.isnan(x)] = np.nan
             yield Case(cell, one_input("DEQUANTIZE", x, source, DType.FLOAT32), ({"x": x},))
             continue
-        shape = (*values.shape(rng), 7)
+        shape = (*values.stretched(rng, values.shape(rng)), 7)
         x = values.codes(rng, source, shape) if per_axis or source.bits < 8 else values.many_codes(rng, source)
         params = _params(rng, source, x.shape, per_axis=per_axis)
         if source is DType.INT16:
@@ -101,7 +101,7 @@ _PAIRS = [
 
 def _cells() -> dict[str, Generator]:
     cells: dict[str, Generator] = {}
-    for target in (DType.INT8, DType.UINT8, DType.INT16, DType.INT4):
+    for target in (DType.INT8, DType.UINT8, DType.INT16, DType.INT4, DType.UINT4):
         cells[f"QUANTIZE float32 to {target.name.lower()}"] = partial(quantize_floats, target=target)
     for target in (DType.INT8, DType.UINT8, DType.INT16):
         name = f"QUANTIZE float32 to {target.name.lower()} per-axis"
@@ -109,9 +109,9 @@ def _cells() -> dict[str, Generator]:
     for source, target in _PAIRS:
         name = f"QUANTIZE {source.name.lower()} to {target.name.lower()}"
         cells[name] = partial(requantize, source=source, target=target)
-    for source in (DType.INT4, DType.INT8, DType.UINT8, DType.INT16, DType.FLOAT16):
+    for source in (DType.INT2, DType.INT4, DType.UINT4, DType.INT8, DType.UINT8, DType.INT16, DType.FLOAT16):
         cells[f"DEQUANTIZE {source.name.lower()}"] = partial(dequantize, source=source)
-    for source in (DType.INT4, DType.INT8, DType.UINT8):
+    for source in (DType.INT2, DType.INT4, DType.UINT4, DType.INT8, DType.UINT8):
         cells[f"DEQUANTIZE {source.name.lower()} per-axis"] = partial(dequantize, source=source, per_axis=True)
     return cells
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from qmath.types import DType
 from quantref.vectors.cells import values
-from quantref.vectors.cells.build import Operand, Result, elements, one_op, quantization, vector
-from quantref.vectors.cells.build import shape as shape_of
+from quantref.vectors.cells.build import Operand, Result, elements, long_shape, one_op, quantization, vector
 from quantref.vectors.cells.case import Case, Generator
 
 CODES = (DType.INT8, DType.UINT8, DType.INT16)
@@ -20,7 +19,7 @@ def reductions(rng: np.random.Generator, op: str, dtype: DType) -> Iterator[Case
     """Reduce any axes, named from either end and perhaps twice, given as a constant or as an input."""
     cell = f"{op} {dtype.name.lower()}"
     while True:
-        shape = (*shape_of(rng, most=9), int(rng.integers(1, 12)))
+        shape = (*long_shape(rng, most=9), int(rng.integers(1, 12)))
         rank = len(shape)
         axes = [int(a) for a in rng.integers(-rank, rank, int(rng.integers(0, rank + 2)))]
         params = quantization(rng, dtype)

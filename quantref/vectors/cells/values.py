@@ -82,9 +82,18 @@ def shape(rng: np.random.Generator, rank: int | None = None, most: int = 6) -> t
     return tuple(int(rng.choice([1, int(rng.integers(1, most + 1))])) for _ in range(rank))
 
 
+def stretched(rng: np.random.Generator, shape: tuple[int, ...], most: int = 1500) -> tuple[int, ...]:
+    """Make one axis of every other shape 8 to 60 times as long, so that few cases have many elements."""
+    if not shape or rng.integers(2):
+        return shape
+    axis, times = int(rng.integers(len(shape))), int(rng.integers(8, 61))
+    times = min(times, max(1, most // max(1, int(np.prod(shape)))))
+    return (*shape[:axis], shape[axis] * times, *shape[axis + 1 :])
+
+
 def broadcast_pair(rng: np.random.Generator, most_rank: int = 5) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Choose two shapes that broadcast against each other: equal, partly 1, or of different rank."""
-    full = tuple(int(rng.integers(1, 6)) for _ in range(int(rng.integers(1, most_rank + 1))))
+    full = stretched(rng, tuple(int(rng.integers(1, 6)) for _ in range(int(rng.integers(1, most_rank + 1)))))
     pair = []
     for _ in range(2):
         kept = tuple(1 if rng.integers(4) == 0 else size for size in full)
