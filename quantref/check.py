@@ -161,5 +161,5 @@ def _of_operator(op: OpContext) -> Iterator[Finding]:
 
 def _explains_refusal(item: Finding) -> bool:
     """Whether a finding tells why LiteRT's reference kernels would refuse the op."""
-    refused = item.rule.effect is Effect.REFUSES and "litert-reference" in item.rule.runtimes
+    refused = item.rule.effect in {Effect.REFUSES, Effect.UNDEFINED} and "litert-reference" in item.rule.runtimes
     return refused or item.severity is Severity.ERROR

@@ -20,7 +20,7 @@ BIAS_TYPE = Rule(
     "QR301",
     "bias-type",
     Severity.ERROR,
-    Effect.REFUSES,
+    Effect.UNDEFINED,
     "the bias has a type that the kernel does not take",
     "A bias has the accumulator's type: int32 with 8-bit activations; int64 with int16 ones, where CONV_2D, "
     "TRANSPOSE_CONV and FULLY_CONNECTED take int32, too, and DEPTHWISE_CONV_2D does not.",
@@ -42,7 +42,7 @@ BIAS_ZERO_POINT = Rule(
     "QR303",
     "bias-zero-point",
     Severity.ERROR,
-    Effect.REFUSES,
+    Effect.UNDEFINED,
     "the bias has a zero point other than 0",
     "The codes of the bias are added as they are.",
     f"{_SPEC}; tflite/kernels/conv.cc (Prepare)",

@@ -58,7 +58,7 @@ class Scope:
         wanted = {profile.name for profile in self.profiles}
         mind = tuple(name for name in (rule.runtimes if runtimes is None else runtimes) if name in wanted)
         level = rule.severity if severity is None else severity
-        if self.named and mind and rule.effect is Effect.REFUSES:
+        if self.named and mind and rule.effect in {Effect.REFUSES, Effect.UNDEFINED}:
             level = Severity.ERROR
         return Finding(rule, level, self.file, location, expected, found, detail, mind)
 

@@ -31,7 +31,7 @@ TOO_LARGE = Rule(
     "QR402",
     "multiplier-too-large",
     Severity.ERROR,
-    Effect.WRONG,
+    Effect.UNDEFINED,
     "a multiplier is 2^30 or above",
     "It would be a shift to the left of 31 bits or more, which int32 does not have.",
     f"{_QUANTIZE_MULTIPLIER} (QuantizeMultiplier); tflite/kernels/internal/common.h",

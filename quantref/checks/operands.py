@@ -21,7 +21,7 @@ OPERAND_TYPE = Rule(
     "QR201",
     "operand-type",
     Severity.ERROR,
-    Effect.REFUSES,
+    Effect.UNDEFINED,
     "no kernel takes an operand of this type here",
     "Each kernel is written for certain types together; others are refused when it is prepared.",
     f"{_SPEC}, table of operators; tflite/kernels/*.cc (Prepare)",
@@ -51,7 +51,7 @@ GRANULARITY = Rule(
     "QR204",
     "per-axis-operand",
     Severity.ERROR,
-    Effect.WRONG,
+    Effect.UNDEFINED,
     "an operand that has to have one scale has several",
     "Only weights and biases may be quantized per axis. Kernels read the first scale of an activation and ignore the "
     "others.",
@@ -62,7 +62,7 @@ WEIGHTS_ZERO_POINT = Rule(
     "QR206",
     "per-axis-zero-point",
     Severity.ERROR,
-    Effect.WRONG,
+    Effect.UNDEFINED,
     "weights with a scale per channel have zero points other than 0",
     "Symmetric weights save the product of zero point and inputs in the inner loop; no kernel subtracts a zero point "
     "per channel. CONV_2D of LiteRT refuses it, the others ignore it.",

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 import fbs
+from qmath.types import DType
 from quantref.checks.context import OpContext
 from quantref.checks.finding import Finding, Severity
 from quantref.checks.rule import ALL, XNNPACK, Effect, Rule
@@ -61,7 +62,7 @@ POWER_OF_TWO = Rule(
     "QR315",
     "power-of-two",
     Severity.ERROR,
-    Effect.REFUSES,
+    Effect.UNDEFINED,
     "the scale of a cell state is no power of two",
     "The cell state is rescaled by shifting.",
     "tflite/kernels/unidirectional_sequence_lstm.cc (CheckedLog2)",
@@ -123,7 +124,11 @@ def _fixed(op: OpContext, relation: FixedOutput) -> Iterator[Finding]:
         expected = " or ".join(f"scale 1/{1 / scale:g} and zero point {zero}" for scale, zero in allowed)
         scale_fits = any(abs(stated / scale - 1) <= relation.tolerance for scale, _ in allowed)
         demanded = relation.demanded and not (relation.any_zero_point and scale_fits)
-        yield op.finding(FIXED_DEMANDED if demanded else FIXED, [y], expected, _in_words(y))
+        # XNNPACK makes LOGISTIC's table for whatever parameters there are.
+        left_out = XNNPACK if op.name == "LOGISTIC" and y.dtype is not DType.INT16 else ()
+        rule = FIXED_DEMANDED if demanded else FIXED
+        mind = tuple(name for name in rule.runtimes if name not in left_out)
+        yield op.finding(rule, [y], expected, _in_words(y), runtimes=mind)
 
 
 def _power_of_two(op: OpContext, relation: PowerOfTwo) -> Iterator[Finding]:

@@ -19,7 +19,9 @@ ALL = (*LITERT, *MICRO)
 class Effect(enum.Enum):
     """What becomes of a model that breaks a rule, in the runtimes that mind."""
 
+    #: Each of them says so; what only some of them notice is undefined.
     REFUSES = "the model does not load or prepare"
+    UNDEFINED = "the model does not load or prepare, or what it computes has no meaning"
     WRONG = "other values than the parameters say"
     WASTE = "part of the model does nothing"
     DIFFERS = "runs, with other roundings or on other kernels"

@@ -18,7 +18,7 @@ CONTRACT = Rule(
     "QR801",
     "contract",
     Severity.ERROR,
-    Effect.REFUSES,
+    Effect.UNDEFINED,
     "the op breaks its kernel's contract",
     "Shapes, options and operands have to fit one another; the message says what did not.",
     "tflite/kernels/*.cc (Prepare), as quantref's own kernels demand it",
