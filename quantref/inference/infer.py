@@ -127,10 +127,26 @@ def infer(dump: Dump, profiles: Sequence[Profile], budget: float = 60.0) -> Infe
     if not winners and any(len(op.ops) > 1 and not op.is_explained for op in ops):
         mixed, note = mixtures(dump, profiles, budget)
         notes += [note] if note else []
+        notes += _drift(graph, ops)
     telling = _telling(graph, pooled, profiles, winners, [total.refusal for total in totals]) if winners else ()
     name = model.path.name if model.path else "model"
     ranked = tuple(sorted(totals, key=rank))
     return InferResult(name, dump.source, len(dump.invocations), ranked, ops, telling, tuple(mixed), tuple(notes))
+
+
+def _drift(graph: fbs.Subgraph, ops: Sequence[OpInference]) -> list[str]:
+    """Say that float sums drift, if ops that sum floats run together with others that quantize them again."""
+    floats = [
+        index
+        for op in ops
+        if len(op.ops) > 1 and not op.is_explained
+        for index in op.ops
+        if any(graph.tensors[number].dtype.name.startswith("FLOAT") for number in graph.operators[index].outputs)
+    ]
+    if not floats:
+        return []
+    what = f"{len(floats)} ops give floats, which are right to 1e-5 op by op; what follows may amplify that"
+    return [f"{what}: a dump of every tensor says more"]
 
 
 def _tallies(

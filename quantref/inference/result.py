@@ -10,6 +10,9 @@ from typing import Any
 
 from quantref.inference.tally import Scalar
 
+#: Characters of a tensor's name that a line of text repeats.
+NAME_LENGTH = 60
+
 
 class Verdict(enum.Enum):
     """What the outputs say."""
@@ -101,7 +104,7 @@ class Telling:
 
     def __str__(self) -> str:
         """Say where, what was observed, and what the candidates that it rules out give."""
-        where = f"op {self.op_index} {self.op_name} {self.tensor!r} sample {self.sample} at {list(self.index)}"
+        where = f"op {self.op_index} {self.op_name} {short(self.tensor)!r} sample {self.sample} at {list(self.index)}"
         others = ", ".join(f"{name} gives {self.predicted[name]}" for name in self.rules_out)
         return f"{where}: {self.observed}; {others}"
 
@@ -341,6 +344,9 @@ class InferResult:
             lines += [f"{mixture}: {mixture.mismatches:,} of {mixture.elements:,} differ" for mixture in self.mixtures]
         lines += [f"told by {element}" for element in self.telling]
         lines += list(self.notes)
+        if self.verdict is Verdict.CANNOT_TELL:
+            pair = " ".join(self.explained_by[:2])
+            lines.append(f"`quantref profiles separate {pair} MODEL -o IN.npz` looks for an input that tells two apart")
         return "\n".join(lines)
 
     def _ranked(self, candidate: Candidate) -> Iterator[str]:
@@ -379,6 +385,11 @@ class InferResult:
             + _table(("profile", "mismatches", "elements", "ops explained"), profiles)
             + _table(("", "op", "types", "elements", "explained by"), ops)
         )
+
+
+def short(name: str) -> str:
+    """Return a tensor's name, or the beginning of one that converters have made by joining many."""
+    return name if len(name) <= NAME_LENGTH else name[: NAME_LENGTH - 3] + "..."
 
 
 def plain(value: Scalar | None) -> Scalar | None:
