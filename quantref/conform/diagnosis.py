@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kernels.profiles import PROFILES
 from qmath.errors import QuantrefError
-from quantref.conform.judge import compare
 from quantref.conform.result import CaseResult, Outcome
-from quantref.conform.runners import run_quantref
 from quantref.conform.summary import Failure, Row
 from quantref.conform.trial import Trial
 
 if TYPE_CHECKING:
     from quantref.explain import Explanation
+    from quantref.inference import InferResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,35 +57,49 @@ class Diagnosis:
 
 
 def diagnose(row: Row, *, explained: bool = True) -> Diagnosis | None:
-    """Look into the smallest failure of a row; None if it has none that counts."""
+    """Look into the failures of a row; None if it has none that counts."""
     if row.smallest is None:
         return None
     profiles = tuple(one.profile for one in row.follows if one.complete)
     follows = " and ".join(map(str, row.follows))
     if not profiles:
-        others = recomputed(row.smallest)
-        if others:
-            profiles, follows = tuple(others), f"{' and '.join(others)} (in the smallest case, calculated here)"
+        profiles, regimes = inferred(row.failures)
+        names = [*profiles, *(f"the regime {regime}" for regime in regimes)]
+        if names:
+            follows = f"{' or '.join(names)} (in the smallest failing cases, calculated here)"
     explanation = explanation_of(row.smallest.trial, row.smallest.result) if explained else None
     return Diagnosis(row.op, row.dtypes, row.smallest.result, follows, profiles, explanation)
 
 
-def recomputed(failure: Failure) -> list[str]:
-    """Return the profiles that the suite has no outputs for, and that give exactly what the device gave."""
-    found, trial = failure.result.found, failure.trial
-    if found is None:
-        return []
-    matching = []
-    for profile in PROFILES:
-        if profile in trial.expectations:
-            continue
-        try:
-            theirs = tuple(run_quantref(trial.model, trial.inputs, profile))
-        except QuantrefError:
-            continue
-        if compare(theirs, found)[0].mismatches == 0:
-            matching.append(profile)
-    return matching
+def inferred(failures: Sequence[Failure]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the profiles, or else the regimes, that give what the device gave in all of some cases.
+
+    A device may follow a profile that the suite has no outputs of, or another rounding than any profile's for the op.
+    """
+    results = [_infer(failure) for failure in failures if failure.result.found is not None]
+    if not results or None in results:
+        return (), ()
+    found = [result for result in results if result is not None]
+    profiles = [name for name in found[0].explained_by if all(name in result.explained_by for result in found)]
+    regimes = [set(_regimes(result)) for result in found]
+    return tuple(profiles), tuple(name for name in _regimes(found[0]) if all(name in each for each in regimes))
+
+
+def _infer(failure: Failure) -> InferResult | None:
+    from quantref.inference import infer_profile  # noqa: PLC0415 - not needed where everything passes
+
+    trial, found = failure.trial, failure.result.found or ()
+    if len(found) != 1:
+        return None
+    try:
+        return infer_profile(trial.model, trial.inputs[0], found[0])
+    except QuantrefError:
+        return None
+
+
+def _regimes(result: InferResult) -> list[str]:
+    """Return the regimes that explain the op of a model of one op, where no profile does."""
+    return [one.name for op in result.ops[:1] for one in op.regimes if one.explains] if len(result.ops) == 1 else []
 
 
 def explanation_of(trial: Trial, result: CaseResult) -> Explanation | None:

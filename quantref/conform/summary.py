@@ -11,6 +11,9 @@ from quantref.conform.expected_failures import ExpectedFailure
 from quantref.conform.result import CaseResult, Outcome
 from quantref.conform.trial import Trial
 
+#: So many failing cases of an op are kept to look into.
+KEPT = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
@@ -69,8 +72,8 @@ class Row:
         Failures that were expected, and passes that were not.
     elements, mismatches
         Elements compared, and those that differ.
-    smallest
-        The smallest case that counts against the device.
+    failures
+        The smallest cases that count against the device, the smallest first.
 
     """
 
@@ -81,7 +84,7 @@ class Row:
     unexpected: int = 0
     elements: int = 0
     mismatches: int = 0
-    smallest: Failure | None = None
+    failures: list[Failure] = field(default_factory=list)
     _agreed: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def add(self, result: CaseResult, trial: Trial) -> None:
@@ -96,9 +99,12 @@ class Row:
             self._agreed[profile, "equal"] += mismatches == 0
             self._agreed[profile, "mismatches"] += mismatches
         if result.counts_against:
-            failure = Failure(result, trial)
-            if self.smallest is None or failure.rank < self.smallest.rank:
-                self.smallest = failure
+            self.failures = sorted([*self.failures, Failure(result, trial)], key=lambda one: one.rank)[:KEPT]
+
+    @property
+    def smallest(self) -> Failure | None:
+        """The smallest case that counts against the device."""
+        return self.failures[0] if self.failures else None
 
     @property
     def cases(self) -> int:
@@ -165,8 +171,7 @@ class Summary:
     @property
     def failing(self) -> list[Row]:
         """The rows with cases that count against the device, in the order of their smallest."""
-        rows = [row for row in self.rows.values() if row.smallest is not None]
-        return sorted(rows, key=lambda row: row.smallest.rank if row.smallest else (True, 0, ""))
+        return sorted((row for row in self.rows.values() if row.failures), key=lambda row: row.failures[0].rank)
 
     @property
     def total(self) -> Row:
@@ -187,6 +192,5 @@ def _sum(rows: Iterable[Row]) -> Row:
         total.unexpected += row.unexpected
         total.elements += row.elements
         total.mismatches += row.mismatches
-        if row.smallest is not None and (total.smallest is None or row.smallest.rank < total.smallest.rank):
-            total.smallest = row.smallest
+        total.failures = sorted([*total.failures, *row.failures], key=lambda one: one.rank)[:KEPT]
     return total
