@@ -19,9 +19,10 @@ from kernels.engine.hybrid_xnnpack import XNNPACK_HYBRID
 from kernels.engine.rows import Rows
 from kernels.engine.taps import Products, Reads, indices
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
+from kernels.fully_connected_4bit import FourBitFullyConnected, takes
 from kernels.fully_connected_integer import BIAS
 from kernels.fully_connected_stored import BLOCK, expect_blocks
-from kernels.profiles import LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, XNNPACK, Profile, Rules
+from kernels.profiles import LITERT_OPTIMIZED, LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, XNNPACK, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.rounding import fused_multiply_add
 from qmath.stages import Note, silent
@@ -231,9 +232,16 @@ FUSED: Rules[bool] = Rules(
 )
 
 
+#: Whether int4 weights have a kernel of their own; None where it is not known how that computes.
+FOUR_BIT: Rules[bool | None] = Rules(
+    "FULLY_CONNECTED with float32 activations and int4 weights",
+    {LITERT_REFERENCE: False, LITERT_OPTIMIZED: True, LITERT_OPTIMIZED_ARM64: None},
+)
+
+
 def prepare_hybrid(
     op: OpView, rows: Rows, activation: Activation, profile: Profile
-) -> HybridFullyConnected | DynamicFullyConnected:
+) -> HybridFullyConnected | DynamicFullyConnected | FourBitFullyConnected:
     """Check what only the hybrid form asks for, and choose how rows are quantized.
 
     Raises
@@ -261,5 +269,10 @@ def prepare_hybrid(
         expect(axis == 0 and units == rows.units, f"{rows.units} scales along axis 0, found {units} along axis {axis}")
     if XNNPACK in profile.lineage:
         return DynamicFullyConnected(rows, scaling.scale, activation)
+    four_bit = FOUR_BIT[profile]
+    if four_bit is not False and takes(x, weights, rows):
+        if four_bit is None:
+            raise UnsupportedError(f"{op.name} with float32 rows and int4 weights is not covered under {profile.name}")
+        return FourBitFullyConnected(rows, scaling.scale, activation)
     quantize = quantize_asymmetric if option(op, "asymmetric_quantize_inputs") else quantize_symmetric
     return HybridFullyConnected(rows, quantize, scaling.scale, activation, sparse, FUSED[profile])
