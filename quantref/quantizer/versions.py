@@ -18,6 +18,7 @@ _BY_TYPE: tuple[tuple[str, Mapping[DType, int]], ...] = (
     ("LESS GREATER_EQUAL TOPK_V2", {_INT8: 2, _INT16: 3}),
     ("MAXIMUM MINIMUM SPLIT SPACE_TO_BATCH_ND BATCH_TO_SPACE_ND SLICE GATHER MUL", {_INT8: 2, _INT16: 4}),
     ("NOT_EQUAL", {_INT8: 2, _INT16: 4}),
+    ("RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR", {_INT8: 2, _INT16: 4}),
     ("EQUAL TRANSPOSE SUB", {_INT8: 2, _INT16: 5}),
     ("EXP LOG REDUCE_PROD SQRT", {_INT8: 2, _INT16: 2}),
     ("SPACE_TO_DEPTH DEPTH_TO_SPACE SPLIT_V SUM LOG_SOFTMAX GREATER LESS_EQUAL SQUARED_DIFFERENCE GELU", {_INT8: 2}),
@@ -41,7 +42,12 @@ _WITH_WEIGHTS: Mapping[str, Mapping[tuple[DType, DType, DType], int]] = {
         (_FLOAT, _INT8, _FLOAT): 2,
         (_FLOAT, _INT4, _FLOAT): 2,
     },
-    "DEPTHWISE_CONV_2D": {(_INT8, _INT8, _INT8): 3, (_INT8, _INT4, _INT8): 3, (_FLOAT, _INT8, _FLOAT): 4},
+    "DEPTHWISE_CONV_2D": {
+        (_INT8, _INT8, _INT8): 3,
+        (_INT8, _INT4, _INT8): 3,
+        (_INT16, _INT8, _INT16): 5,
+        (_FLOAT, _INT8, _FLOAT): 4,
+    },
     "FULLY_CONNECTED": {(_INT8, _INT8, _INT8): 4, (_INT8, _INT4, _INT8): 10, (_INT16, _INT4, _INT16): 13},
 }
 #: The same where weights are per-axis and activations float.
@@ -75,8 +81,9 @@ def _with_weights(op: fbs.OpView) -> int:
         if op.name == "FULLY_CONNECTED":
             return 9 if op.options["asymmetric_quantize_inputs"] else 3
     bias_type = op.options.get("quantized_bias_type", 0)
-    if types[0] is _INT16 and bias_type:
-        return {"CONV_2D": 8, "FULLY_CONNECTED": 11}.get(op.name, 1)
+    with_bias_type = {"CONV_2D": 8, "FULLY_CONNECTED": 11}
+    if types[0] is _INT16 and bias_type and op.name in with_bias_type:
+        return with_bias_type[op.name]
     if op.name == "FULLY_CONNECTED" and op.options["keep_num_dims"]:
         return max(5, _WITH_WEIGHTS[op.name].get(types, 1))  # type: ignore[arg-type]
     return _WITH_WEIGHTS[op.name].get(types, 1)  # type: ignore[arg-type]
