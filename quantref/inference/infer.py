@@ -21,6 +21,7 @@ from quantref.inference.mixture import mixtures
 from quantref.inference.replay import Replay, segments
 from quantref.inference.requantized import candidate_of, rank, try_regimes
 from quantref.inference.result import Candidate, InferResult, Mixture, OpInference, Telling
+from quantref.inference.sharing import Shared
 from quantref.inference.tally import Pattern, Tally
 from quantref.inference.telling import smallest
 from quantref.interpreter import ModelSource, load
@@ -155,7 +156,8 @@ def _tallies(
     """Run every profile on every invocation; return counts by op, and what ops that stand alone were given."""
     tallies = {index: Tally(len(profiles)) for index in ends}
     seen: dict[int, list[Inputs]] = {index: [] for index in ends}
-    replays = [Replay(dump.model, profile) for profile in profiles]
+    shared = Shared()
+    replays = [Replay(dump.model, profile, shared=shared) for profile in profiles]
     for sample, invocation in enumerate(dump.invocations):
         runs = zip(*(replay.outcomes(invocation) for replay in replays), strict=True)
         for index, outcomes in enumerate(runs):

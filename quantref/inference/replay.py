@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import fbs
+from kernels.engine import registry
 from kernels.engine.types import Inputs, OpView, Prepared
 from kernels.profiles import Profile
 from qmath.errors import QuantrefError
 from qmath.types import Array
+from quantref.control_flow import HANDLERS
 from quantref.execution import Graph, Session
 from quantref.inference.dump import Invocation
+from quantref.inference.sharing import Shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +50,22 @@ class Replay:
         What is run, and whose arithmetic.
     prepare
         Prepares some ops otherwise (see :class:`quantref.execution.Session`).
+    shared
+        What this has in common with runs under other profiles that keep step with it, op by op.
 
     """
 
     def __init__(
-        self, model: fbs.Model, profile: Profile, prepare: Callable[[int, int, OpView], Prepared] | None = None
+        self,
+        model: fbs.Model,
+        profile: Profile,
+        prepare: Callable[[int, int, OpView], Prepared] | None = None,
+        shared: Shared | None = None,
     ) -> None:
-        self.graph: Graph = Session(model, profile, prepare=prepare).graph(0)
+        self._shared = shared
+        self._prepared: dict[int, tuple[tuple[tuple[int, ...] | None, ...], Prepared]] = {}
+        self._profile = profile
+        self.graph: Graph = Session(model, profile, prepare=self._prepare if shared else prepare).graph(0)
         self.graph.load_constants()
         self._tensors = self.graph.subgraph.tensors
         self._state = {n: self.graph.value(n) for n, t in enumerate(self._tensors) if t.is_variable and t.dtype.bits}
@@ -72,7 +84,7 @@ class Replay:
                 continue
             inputs = [self._value(number, known, values, state) for number in operator.inputs]
             try:
-                updated = graph.updated_by(index, graph.run_op(index, inputs))
+                updated = self._run(index, inputs)
             except QuantrefError as error:
                 why = f"op {index} {operator.name}: {error.message}"
                 blocked.update(dict.fromkeys(operator.outputs, why))
@@ -82,6 +94,35 @@ class Replay:
             values |= updated
             yield Outcome({number: value for number, value in updated.items() if number in known}, inputs)
         self._state = {number: known.get(number, value) for number, value in state.items()}
+
+    def _run(self, index: int, inputs: Inputs) -> Mapping[int, Array]:
+        """Run an op, unless another profile that prepares it alike has just done so."""
+        graph = self.graph
+        name = graph.subgraph.operators[index].name
+        if self._shared is None or name in HANDLERS:
+            return graph.updated_by(index, graph.run_op(index, inputs))
+        shapes = tuple(None if value is None else value.shape for value in inputs)
+        prepared = self._as_others(index, graph.view(index, shapes), shapes)
+        known = self._shared.recall(index, prepared, inputs)
+        if known is None:
+            known = graph.updated_by(index, graph.run_op(index, inputs))
+            self._shared.remember(prepared, inputs, known)
+        return known
+
+    def _prepare(self, graph: int, index: int, view: OpView) -> Prepared:
+        """Prepare an op for the graph: as the representative of those prepared alike."""
+        if graph != 0:
+            return registry.prepare(view, self._profile)
+        return self._as_others(index, view, tuple(None if x is None else tuple(x.shape) for x in view.inputs))
+
+    def _as_others(self, index: int, view: OpView, shapes: tuple[tuple[int, ...] | None, ...]) -> Prepared:
+        found = self._prepared.get(index)
+        if found is None or found[0] != shapes:
+            prepared = registry.prepare(view, self._profile)
+            if self._shared is not None:
+                prepared = self._shared.representative(index, prepared)
+            found = self._prepared[index] = shapes, prepared
+        return found[1]
 
     def _value(
         self, number: int, known: Mapping[int, Array], values: Mapping[int, Array], state: Mapping[int, Array]

@@ -76,17 +76,24 @@ class Tally:
     def add(self, sample: int, tensor: int, observed: Array, predicted: Sequence[Array | None]) -> None:
         """Compare one tensor of one invocation; a candidate that gives nothing gets every element wrong."""
         self.elements += observed.size
-        masks = np.zeros(observed.shape, np.int64)
+        by_array: dict[int, list[int]] = {}
         for candidate, found in enumerate(predicted):
+            by_array.setdefault(id(found), []).append(candidate)
+        masks = np.zeros(observed.shape, np.int64)
+        for alike in by_array.values():
+            found = predicted[alike[0]]
             wrong = np.ones(observed.shape, np.bool_) if found is None else wrong_elements(observed, found)
             count = int(np.count_nonzero(wrong))
-            self.mismatches[candidate] += count
-            self.inexact[candidate] += _inexact(observed, found, count)
+            inexact = _inexact(observed, found, count)
+            for candidate in alike:
+                self.mismatches[candidate] += count
+                self.inexact[candidate] += inexact
             if count:
-                masks |= wrong.astype(np.int64) << candidate
-        if observed.size == 0 or not any(self.mismatches):
-            return
-        for mask, first, count in zip(*np.unique(masks, return_index=True, return_counts=True), strict=True):
+                masks[wrong] |= sum(1 << candidate for candidate in alike)
+        places = np.flatnonzero(masks)
+        patterns = np.unique(masks.reshape(-1)[places], return_index=True, return_counts=True)
+        for mask, place, count in zip(*patterns, strict=True):
+            first = places[place]
             before = self.patterns.get(int(mask))
             if before is None:
                 index = tuple(int(i) for i in np.unravel_index(int(first), observed.shape))

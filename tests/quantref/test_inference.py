@@ -24,6 +24,7 @@ from quantref.cli import main
 from quantref.execution import Session
 from quantref.inference import InferResult, Verdict
 from quantref.inference.regimes import SingleRoundingFloor, SingleRoundingHalfEven, with_regime
+from quantref.inference.sharing import alike
 from quantref.inference.telling import smallest
 from quantref.npz import save_npz
 from tests.quantref.small_models import with_state
@@ -296,3 +297,17 @@ def test_the_verbs(model: fbs.Model, inputs: Arrays, tmp_path: Path, capsys: pyt
 
 def main_of(*arguments: str) -> int:
     return main(list(arguments))
+
+
+# --- what runs under several profiles share --------------------------------------------------------------------------
+
+
+def test_only_what_is_the_same_counts_as_alike(model: fbs.Model) -> None:
+    view = fbs.view(model.subgraphs[0], 0)
+    prepared = {name: registry.prepare(view, profile) for name, profile in PROFILES.items()}
+    assert alike(prepared["tflm"], registry.prepare(view, TFLM))
+    assert alike(prepared["tflm"], prepared["cmsis-nn"])
+    assert not alike(prepared["tflm"], prepared["xnnpack"])
+    assert not alike(np.zeros(2, np.int8), np.zeros(2, np.int16))
+    assert not alike(lambda: 0, lambda: 0)
+    assert not alike({"a": 1}, {"b": 1})
