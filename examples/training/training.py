@@ -30,11 +30,15 @@ class Images:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long to train, and how fast at first; the rate falls to 0 along a cosine."""
+    """How long to train, and how fast at first; the rate falls to 0 along a cosine.
+
+    ``decay`` pulls filters to 0, by ``rate * decay`` of their value a step: what is not needed becomes small.
+    """
 
     epochs: int
     rate: float
     batch: int = 32
+    decay: float = 0.0
 
 
 def load_images(split: str) -> Images:
@@ -65,9 +69,12 @@ class Adam:
         self.mean = [{name: np.zeros_like(array) for name, array in layer.weights.items()} for layer in layers]
         self.square = [{name: np.zeros_like(array) for name, array in layer.weights.items()} for layer in layers]
 
-    def step(self, rate: float) -> None:
-        """Move all weights, in place."""
+    def step(self, rate: float, decay: float = 0.0) -> None:
+        """Move all weights, in place; decay is apart from the gradients, so that it does not depend on their size."""
         self.steps += 1
+        for layer in self.layers:
+            if decay and "filter" in layer.weights:
+                layer.weights["filter"] *= np.float32(1 - rate * decay)
         rate *= np.sqrt(1 - self.SQUARE**self.steps) / (1 - self.MEAN**self.steps)
         for layer, mean, square in zip(self.layers, self.mean, self.square, strict=True):
             for name, gradient in layer.gradients.items():
@@ -97,7 +104,8 @@ def fit(
             logits = network.forward(images.pixels[chosen], training=True)
             loss, gradient = cross_entropy(logits, images.digits[chosen])
             network.backward(gradient)
-            optimizer.step(schedule.rate * (1 + np.cos(np.pi * optimizer.steps / steps)) / 2)
+            rate = schedule.rate * (1 + np.cos(np.pi * optimizer.steps / steps)) / 2
+            optimizer.step(rate, schedule.decay)
             epoch.append(loss)
             if after_step is not None:
                 after_step(optimizer.steps / steps)
