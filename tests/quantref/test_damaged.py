@@ -39,6 +39,8 @@ def damaged(data: bytes, count: int, seed: int) -> Iterator[bytes]:
 def _hurt(copy: bytearray, places: np.ndarray, rng: np.random.Generator) -> None:
     place, kind = int(rng.choice(places)), rng.integers(6)
     word = place & ~3
+    if place >= len(copy):
+        return  # an earlier hurt cut the file before it
     if kind == 0:
         copy[place] ^= 1 << int(rng.integers(8))
     elif kind == 1:
