@@ -10,6 +10,7 @@ import numpy as np
 
 import fbs
 from kernels.engine import registry
+from kernels.engine.threads import Team, working_as
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner
 from kernels.profiles import Profile
 from qmath.errors import InputError, ModelError, QuantrefError, UnsupportedError
@@ -66,6 +67,7 @@ class Session:
 
     model: fbs.Model
     profile: Profile
+    team: Team | None = None
     resources: dict[str, Array] = field(default_factory=dict)
     graphs: dict[int, Graph] = field(default_factory=dict)
     done_once: set[int] = field(default_factory=set)
@@ -143,7 +145,7 @@ class Graph:
         models spend most of their time between ops.
         """
         values, steps = self.values, self._steps
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), working_as(self.session.team):
             for index in range(len(self.subgraph.operators)):
                 step = steps.get(index)
                 if step is None or (step.kept and index not in self._done) or not self._fill_in(step):

@@ -13,12 +13,17 @@ import numpy.typing as npt
 
 import fbs
 from kernels.engine.contract import checked_shape
+from kernels.engine.threads import Team
 from kernels.engine.types import Inputs, Outputs
 from kernels.profiles import LITERT_REFERENCE, Profile, profile_named
 from qmath.errors import InputError
 from qmath.stages import Note, silent
 from qmath.types import Array
+from quantref.blas_threads import one_blas_thread
 from quantref.execution import Graph, Session, located
+
+#: More threads than this are taken for a mistake.
+MOST_THREADS = 256
 
 ModelSource: TypeAlias = "fbs.Model | bytes | str | PathLike[str]"
 
@@ -67,7 +72,8 @@ class Interpreter:
     model_path, model_content
         ``tf.lite.Interpreter``'s names for ``model``.
     num_threads
-        Accepted for compatibility; results never depend on it.
+        Threads that share the work of an op: its images, or the rows of one. None and -1 stand for one, which gives
+        times that repeat; results never depend on it. BLAS runs on one thread of its own, whatever it is set to.
 
     Raises
     ------
@@ -90,11 +96,12 @@ class Interpreter:
         sources = [source for source in (model, model_path, model_content) if source is not None]
         if len(sources) != 1:
             raise InputError(f"expected one model, found {len(sources)}")
-        if num_threads is not None and num_threads < -1:
-            raise InputError(f"expected num_threads to be -1 or more, found {num_threads}")
+        if num_threads is not None and (num_threads < -1 or num_threads == 0 or num_threads > MOST_THREADS):
+            raise InputError(f"expected num_threads from 1 to {MOST_THREADS}, or -1, found {num_threads}")
         self.model = load(sources[0])
         self.profile = profile_named(profile)
-        self._session = Session(self.model, self.profile)
+        team = Team(num_threads) if num_threads is not None and num_threads > 1 else None
+        self._session = Session(self.model, self.profile, team)
         self._shapes: dict[int, tuple[int, ...]] = {}
         self._allocated = False
         self._stale_shapes = False
@@ -209,7 +216,7 @@ class Interpreter:
 
         """
         self._require_allocation()
-        with self.in_file():
+        with self.in_file(), one_blas_thread():
             self.graph.run_steps()
         self._stale_shapes = False
 

@@ -32,7 +32,7 @@ from rich.table import Table
 
 import fbs
 import quantref
-from kernels.engine.compile import RequantizedSum
+from kernels.engine.requantized import RequantizedSum
 from kernels.engine.types import Outputs
 from qmath.errors import QuantrefError
 from qmath.stages import silent

@@ -30,8 +30,8 @@ EXACT_FLOAT64 = 1 << 53
 
 #: What input codes can be: ``min`` to ``max``.
 Codes: TypeAlias = DType | ActivationRange
-#: Binds a map to the shape of its input.
-Planner: TypeAlias = Callable[[tuple[int, ...], Scratch], Plan]
+#: Binds a map to the shape of its input; a window given last replaces the map's own.
+Planner: TypeAlias = Callable[[tuple[int, ...], Scratch, "Window | None"], Plan]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +69,29 @@ class Reach:
 
 
 class LinearSum(abc.ABC):
-    """A linear map from input codes to raw sums, exact in the type that it computes in."""
+    """A linear map from input codes to raw sums, exact in the type that it computes in.
+
+    Attributes
+    ----------
+    reach
+        What the sums can be.
+    products
+        How many products make a sum.
+    sliding
+        Where windows lie on an image that can be cut into bands of rows; None where it can't.
+
+    """
 
     reach: Reach
+    products: int
+    sliding: Window | None
 
     @abc.abstractmethod
-    def plan(self, shape: tuple[int, ...], scratch: Scratch) -> Plan:
-        """Bind the map to inputs of one shape; it leaves raw sums, channels last, in a type that holds them."""
+    def plan(self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None) -> Plan:
+        """Bind the map to inputs of one shape; it leaves raw sums, channels last, in a type that holds them.
+
+        A window replaces ``sliding``: what :meth:`kernels.engine.geometry.Window.band` cuts out of it.
+        """
 
     def __call__(self, x: Array) -> Array:
         """Return raw sums, in memory of their own."""
@@ -87,8 +103,8 @@ class LinearSum(abc.ABC):
         It is exact where every product of the scale with a sum in reach is; whoever asks has proven that.
         """
 
-        def plan(shape: tuple[int, ...], scratch: Scratch) -> Plan:
-            sums = self.plan(shape, scratch)
+        def plan(shape: tuple[int, ...], scratch: Scratch, window: Window | None) -> Plan:
+            sums = self.plan(shape, scratch, window)
             return Scaled(sums, scale, rows_in_run(sums.sums.size // len(scale), len(scale)), scratch)
 
         return plan
@@ -101,21 +117,26 @@ class MatMul(LinearSum):
     weights: Int64Array
     codes: Codes
     reach: Reach = field(init=False)
+    products: int = field(init=False)
+    sliding: Window | None = field(init=False)
     _matrix: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Bound the sums and store the weights in the float type that the bound allows."""
+        object.__setattr__(self, "products", len(self.weights))
+        object.__setattr__(self, "sliding", None)
         object.__setattr__(self, "reach", Reach.of(self.weights, self.codes))
         object.__setattr__(self, "_matrix", np.ascontiguousarray(self.weights, self.reach.dtype))
 
-    def plan(self, shape: tuple[int, ...], scratch: Scratch) -> Plan:
+    def plan(self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None) -> Plan:
         """Multiply."""
+        del window
         return MatMulPlan(shape, self._matrix, scratch)
 
     def scaled(self, scale: Float64Array) -> Planner:
         """Fold the scale into the weights."""
         matrix = self.weights * scale
-        return lambda shape, scratch: MatMulPlan(shape, matrix, scratch)
+        return lambda shape, scratch, _: MatMulPlan(shape, matrix, scratch)
 
 
 @dataclass(frozen=True)
@@ -128,22 +149,28 @@ class Convolution(LinearSum):
     fill: int
     codes: Codes
     reach: Reach = field(init=False)
+    products: int = field(init=False)
+    sliding: Window | None = field(init=False)
     _matrices: tuple[Array, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Bound the sums and lay the filter out as one (taps, channels) matrix a group."""
+        object.__setattr__(self, "products", self.filter[:1].size)
+        object.__setattr__(self, "sliding", self.window)
         matrix = self.filter.reshape(self.filter.shape[0], -1).T
         object.__setattr__(self, "reach", Reach.of(matrix, self.codes))
         object.__setattr__(self, "_matrices", _blocks(matrix.astype(self.reach.dtype), self.groups))
 
-    def plan(self, shape: tuple[int, ...], scratch: Scratch) -> Plan:
+    def plan(self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None) -> Plan:
         """Convolve by matrix products."""
-        return ConvolutionPlan(shape, self._matrices, self.window, self.fill, scratch)
+        return ConvolutionPlan(shape, self._matrices, window or self.window, self.fill, scratch)
 
     def scaled(self, scale: Float64Array) -> Planner:
         """Fold the scale into the filter."""
         matrices = _blocks(self.filter.reshape(self.filter.shape[0], -1).T * scale, self.groups)
-        return lambda shape, scratch: ConvolutionPlan(shape, matrices, self.window, self.fill, scratch)
+        return lambda shape, scratch, window: ConvolutionPlan(
+            shape, matrices, window or self.window, self.fill, scratch
+        )
 
 
 @dataclass(frozen=True)
@@ -158,21 +185,25 @@ class DepthwiseConvolution(LinearSum):
     fill: int
     codes: Codes
     reach: Reach = field(init=False)
+    products: int = field(init=False)
+    sliding: Window | None = field(init=False)
     _taps: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Bound the sums and store the taps in the type that the bound allows."""
+        object.__setattr__(self, "products", self.filter[:, :, :1].size)
+        object.__setattr__(self, "sliding", self.window)
         reach = Reach.of(self.filter.reshape(-1, self.filter.shape[-1]), self.codes)
         narrow = EXACT_FLOAT32 <= reach.magnitude < EXACT_INT32
         object.__setattr__(self, "reach", reach)
         object.__setattr__(self, "_taps", np.ascontiguousarray(self.filter, np.int32 if narrow else reach.dtype))
 
-    def plan(self, shape: tuple[int, ...], scratch: Scratch) -> Plan:
+    def plan(self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None) -> Plan:
         """Multiply and add over the taps in one pass.
 
         The scale of :meth:`scaled` is left for a pass of its own: int32 sums and it cost less than float64 sums alone.
         """
-        return DepthwisePlan(shape, self._taps, self.window, self.fill, scratch)
+        return DepthwisePlan(shape, self._taps, window or self.window, self.fill, scratch)
 
 
 @dataclass(frozen=True)
@@ -187,23 +218,28 @@ class TransposeConvolution(LinearSum):
     zero_point: int
     codes: Codes
     reach: Reach = field(init=False)
+    products: int = field(init=False)
+    sliding: Window | None = field(init=False)
     _matrix: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Bound the sums and lay the filter out as one (in_c, taps * out_c) matrix."""
+        object.__setattr__(self, "products", self.filter[:1].size)
+        object.__setattr__(self, "sliding", None)
         taps = self.filter.reshape(self.filter.shape[0], -1).T
         shifted = ActivationRange(min(self.codes.min - self.zero_point, 0), max(self.codes.max - self.zero_point, 0))
         object.__setattr__(self, "reach", Reach.of(taps, shifted))
         object.__setattr__(self, "_matrix", _spread(self.filter).astype(self.reach.dtype))
 
-    def plan(self, shape: tuple[int, ...], scratch: Scratch) -> Plan:
+    def plan(self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None) -> Plan:
         """Spread every input over its window and add up."""
+        del window
         return self._plan(shape, scratch, self._matrix)
 
     def scaled(self, scale: Float64Array) -> Planner:
         """Fold the scale into the filter."""
         matrix = _spread(self.filter * scale[:, None, None, None])
-        return lambda shape, scratch: self._plan(shape, scratch, matrix)
+        return lambda shape, scratch, _: self._plan(shape, scratch, matrix)
 
     def _plan(self, shape: tuple[int, ...], scratch: Scratch, matrix: Array) -> Plan:
         whole = shape[0], self.window.height.size, self.window.width.size, len(self.filter)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernels.engine.exact import EXACT_FLOAT64, LinearSum, Planner, Reach
+from kernels.engine.geometry import Window
 from kernels.engine.plans import Plan, Scratch
 from kernels.engine.runs import rows_in_run
 from kernels.engine.steps import StepForm
@@ -28,11 +29,13 @@ class ScaledSum(LinearSum):
     """Raw sums times the real multiplier of their channel, in float64."""
 
     reach: Reach
+    products: int
+    sliding: Window | None
     planner: Planner
 
-    def plan(self, shape: tuple[int, ...], scratch: Scratch) -> Plan:
+    def plan(self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None) -> Plan:
         """Sum with scaled weights, or scale sums."""
-        return self.planner(shape, scratch)
+        return self.planner(shape, scratch, window)
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def folded(sums: LinearSum, offset: Int64Array, requantize: Requantize) -> tuple
         return None
     whole = requantize.zero_point - requantize.dtype.min
     constant = offset.astype(np.float64) * scale + (form.up + whole)
-    return ScaledSum(sums.reach, sums.scaled(scale)), FoldedForm(requantize, constant)
+    return ScaledSum(sums.reach, sums.products, sums.sliding, sums.scaled(scale)), FoldedForm(requantize, constant)
 
 
 def _exact(form: RealForm, bound: Int64Array, requantize: Requantize) -> bool:

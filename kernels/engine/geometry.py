@@ -68,6 +68,27 @@ class Window:
         """Whether any window reaches over an edge."""
         return any(s.before or s.after for s in (self.height, self.width))
 
+    def band(self, first: int, last: int) -> tuple[slice, Window]:
+        """Cut out the windows of some rows of the output, from ``first`` to before ``last``.
+
+        Returns
+        -------
+        slice
+            The rows of the input that they meet; at least one.
+        Window
+            The windows on those rows.
+
+        """
+        high = self.height
+        top = first * high.stride - high.before
+        bottom = (last - 1) * high.stride + (high.kernel - 1) * high.dilation + 1 - high.before
+        start = min(max(top, 0), high.size - 1)
+        end = max(min(bottom, high.size), start + 1)
+        part = Span(
+            end - start, high.kernel, high.stride, high.dilation, last - first, before=start - top, after=bottom - end
+        )
+        return slice(start, end), Window(part, self.width)
+
 
 def span(size: int, kernel: int, stride: int, padding: Padding, dilation: int = 1) -> Span:
     """Lay windows along one axis.

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 import fbs
 from kernels.engine import registry
-from kernels.engine.compile import RUNS_UNTIL_SETTLED
+from kernels.engine.requantized import RUNS_UNTIL_SETTLED
 from kernels.engine.types import Inputs, Outputs, Prepared
 from kernels.profiles import LITERT_REFERENCE, Profile
 from qmath.stages import silent

@@ -1,0 +1,70 @@
+"""Threads that share the work of an op.
+
+Every element of an output is computed by one thread, from start to end, so how many threads there are shows in
+nothing but time. NumPy's loops and BLAS leave Python's lock to others while they run.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+
+import numpy as np
+
+from kernels.engine.plans import Scratch
+
+
+class Team:
+    """Threads that work on one op at a time: the one that calls, and some of a pool.
+
+    Parameters
+    ----------
+    size
+        How many threads; at least 2.
+
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        #: Memory of each share of the work, whichever thread takes it.
+        self.scratch = tuple(Scratch() for _ in range(size))
+        self._pool = ThreadPoolExecutor(size - 1, thread_name_prefix="quantref")
+
+    def run(self, tasks: Sequence[Callable[[], None]]) -> None:
+        """Run tasks, at most one a thread, and return when all have ended; the first error is raised then."""
+        others = [self._pool.submit(_quietly, task) for task in tasks[1:]]
+        try:
+            tasks[0]()
+        finally:
+            wait(others)
+        for other in others:
+            other.result()
+
+
+def _quietly(task: Callable[[], None]) -> None:
+    """Run a task as the calling thread runs its own: each thread has its own floating-point error state."""
+    with np.errstate(all="ignore"):
+        task()
+
+
+class _Thread(threading.local):
+    """What belongs to each thread: memory for passing results, and the team that it works for."""
+
+    def __init__(self) -> None:
+        self.scratch = Scratch()
+        self.team: Team | None = None
+
+
+THREAD = _Thread()
+
+
+@contextmanager
+def working_as(team: Team | None) -> Iterator[None]:
+    """Let ops that run on this thread share their work among a team."""
+    before, THREAD.team = THREAD.team, team
+    try:
+        yield
+    finally:
+        THREAD.team = before
