@@ -1,9 +1,10 @@
 """Searches for an input on which two profiles give different outputs.
 
 Rounding differs on ties alone, and ties are rare: one random element in some thousands, and what a layer behind rounds
-away is lost. So the search has three ways. Random inputs. Inputs of few different values, whose sums are small and meet
-ties of round scales often: all equal, mostly at the zero point, extremes only. And a climb: of the inputs that make the
-most tensors on the way differ, those are kept whose changes bring the difference closer to the outputs.
+away is lost. So the search has four ways. Random inputs. Inputs of few different values, whose sums are small and meet
+ties of round scales often: all equal, mostly at the zero point, extremes only. Inputs aimed at a tie of the first op
+(:mod:`quantref.inference.ties`). And a climb: the input that made something differ nearest to the outputs is changed a
+little, and the change is kept if it comes as near or nearer.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from qmath.errors import InputError
 from qmath.types import Array
 from quantref.difference import Difference, Mismatch, difference
 from quantref.execution import Graph, Session
+from quantref.inference.ties import aim
 from quantref.interpreter import ModelSource, load
 from quantref.names import tensor_keys
 from quantref.samples import random_samples
 
-#: Of all tries, so many are random inputs or inputs near ties, one of each in turn; the rest climb.
+#: Of all tries, so many are random inputs, inputs near ties and inputs aimed at one, in turn; the rest climb.
 _SEARCHING = 0.4
 
 
@@ -136,7 +138,8 @@ def separate_profiles(
     name = loaded.path.name if loaded.path else "model"
     sides = _Sides(loaded, pair, any_tensor=any_tensor)
     climb = [_Trial((), 0.0, None, -1)]  # ever nearer
-    for tried, (way, sample) in enumerate(_inputs(loaded, tries, seed, lambda: climb[-1].sample), 1):
+    tried = 0
+    for tried, (way, sample) in enumerate(_inputs(sides, tries, seed, lambda: climb[-1].sample), 1):
         trial = sides.run(sample)
         if progress is not None:
             progress(tried, tries)
@@ -151,7 +154,7 @@ def separate_profiles(
     operators = loaded.subgraphs[0].operators
     last = climb[-1].last
     nearest = f"op {last} {operators[last].name}" if last >= 0 else ""
-    return Separation(name, pair[0].name, pair[1].name, tries, nearest=nearest)
+    return Separation(name, pair[0].name, pair[1].name, tried, nearest=nearest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +184,8 @@ class _Sides:
     """A model under two profiles."""
 
     def __init__(self, model: fbs.Model, pair: tuple[Profile, Profile], *, any_tensor: bool) -> None:
-        self._graphs: list[Graph] = [Session(model, profile).graph(0) for profile in pair]
+        self.model = model
+        self.graphs: list[Graph] = [Session(model, profile).graph(0) for profile in pair]
         graph = model.subgraphs[0]
         self._subgraph = graph
         written = [number for operator in graph.operators for number in operator.outputs if number >= 0]
@@ -190,7 +194,7 @@ class _Sides:
     def run(self, sample: Sequence[Array]) -> _Trial:
         """Run an input under both profiles; state starts afresh."""
         values = []
-        for graph in self._graphs:
+        for graph in self.graphs:
             graph.load_constants()
             graph.session.resources.clear()
             graph.session.done_once.clear()
@@ -223,14 +227,19 @@ def _apart(first: Array | None, second: Array | None) -> Difference:
 
 
 def _inputs(
-    model: fbs.Model, tries: int, seed: int, best: Callable[[], Sequence[Array]]
+    sides: _Sides, tries: int, seed: int, best: Callable[[], Sequence[Array]]
 ) -> Iterator[tuple[str, Sequence[Array]]]:
     """Yield inputs and the way that each was made."""
-    rng = np.random.default_rng([seed, tries])
+    model, rng = sides.model, np.random.default_rng([seed, tries])
     searching = max(1, round(tries * _SEARCHING))
     for number in range(searching):
-        (sample,) = random_samples(model, 1, seed + number // 2)
-        yield ("random inputs", sample) if number % 2 == 0 else ("inputs near ties", _near_ties(model, sample, rng))
+        (sample,) = random_samples(model, 1, seed + number // 3)
+        if number % 3 == 0:
+            yield "random inputs", sample
+        elif number % 3 == 1:
+            yield "inputs of few values", _near_ties(model, sample, rng)
+        elif (aimed := aim(sides.graphs, sample, rng)) is not None:
+            yield "an input aimed at a tie", aimed
     for _ in range(tries - searching):
         yield "changing inputs step by step", _changed(model, best(), rng)
 
