@@ -8,6 +8,7 @@ small case through the kernel's own stages.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import inspect
 import itertools
@@ -17,24 +18,30 @@ import sys
 import textwrap
 import zlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
+import fbs
 import kernels
 import quantref
+from kernels.engine import registry
 from kernels.engine.registry import Kernel
-from kernels.profiles import PROFILES
+from kernels.profiles import LITERT_REFERENCE, PROFILES, Profile
 from qmath.errors import QuantrefError
 from quantref.names import tensor_keys
 from quantref.support import OpSupport, support_table
+from quantref.vectors.cells.case import Case, Generator
 
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
 from tests.sweep import all_cells  # noqa: E402 - the cases lie in the checkout, not in the distribution
 
-QUIRK = re.compile(r"^\s*Quirk: (.+?)(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
+QUIRK = re.compile(r"^\s*Quirk: (.+?)(?=\n\s*\n|\n\s*Quirk: |\Z)", re.MULTILINE | re.DOTALL)
+#: How many cases of a cell to look through for one that is small enough to be read, and how small that is.
+CASES, READABLE = 24, range(4, 65)
 NOTE = "<!-- Written by docs/generate.py from the docstrings of the kernels. -->\n"
 
 
@@ -132,13 +139,17 @@ def arithmetic_page(module: ModuleType) -> str:
     summary, _, rest = texts[module.__name__].partition("\n")
     lines = [f"# {plain(summary).rstrip('.')}", NOTE, plain(rest.strip()), ""]
     ops: tuple[Kernel, ...] = getattr(module, "KERNELS", ())
-    if ops:
+    if not ops:
+        families = [user.__name__.split(".")[1] for user in users(module)]
+        if families:
+            lines += ["Part of " + ", ".join(f"[{family}]({family}.md)" for family in families) + ".", ""]
+    else:
         lines += ["| op | types |", "|---|---|", *(f"| {op.op} | {'; '.join(op.covers)} |" for op in ops), ""]
     for function, text in texts.items():
         steps = steps_of(text)
         if steps:
             lines += [f"## {_title(function)}", "", plain(text.split("\n")[0]), "", plain(textwrap.dedent(steps)), ""]
-    lines += worked_example(ops)
+    lines += worked_example(module)
     contract = [text for function, text in texts.items() if function.startswith("prepare")]
     raised = "\n".join(itertools.chain.from_iterable(_raises(text) for text in contract))
     if raised:
@@ -150,35 +161,69 @@ def arithmetic_page(module: ModuleType) -> str:
     return "\n".join(lines)
 
 
-def worked_example(ops: tuple[Kernel, ...]) -> list[str]:
-    """Return one output element of a small case, as ``quantref explain`` tells it, or nothing."""
-    for op in ops:
-        cells = [cell for cell in sorted(all_cells()) if cell.split()[0] == op.op]
+@cache
+def generators() -> dict[str, Generator]:
+    """Return what makes the cases of each cell."""
+    return all_cells()
+
+
+def worked_example(module: ModuleType) -> list[str]:
+    """Return one output element of a small case, as ``quantref explain`` tells it, or nothing.
+
+    For a module without ops of its own that is a case of an op that comes to it, under the first profile that does.
+    """
+    own: tuple[Kernel, ...] = getattr(module, "KERNELS", ())
+    ops = own or tuple(op for user in users(module) for op in getattr(user, "KERNELS", ()))
+    for profile, op in itertools.product([LITERT_REFERENCE] if own else PROFILES.values(), ops):
+        cells = [cell for cell in sorted(generators()) if cell.split()[0] == op.op]
         # Integers are what the page is about; among them int8 is the plainest.
         for cell in sorted(cells, key=lambda name: ("float" in name, "int8" not in name, "hybrid" in name, name)):
-            case = next(all_cells()[cell](np.random.default_rng(zlib.crc32(cell.encode()))))
-            subgraph = case.model.subgraphs[0]
-            output = subgraph.outputs[0]
-            try:
-                found = quantref.run(case.model, case.samples[0])
-                value = next(iter(found.values()))
-                if value.size == 0 or 0 in value.shape:
-                    continue
-                name = tensor_keys(subgraph)[output]
-                index = (0,) * value.ndim
-                told = quantref.explain(case.model, case.samples[0], tensor=name, index=index)
-            except QuantrefError:
+            rng = np.random.default_rng(zlib.crc32(cell.encode()))
+            cases = list(itertools.islice(generators()[cell](rng), CASES if own else 1))
+            if not own and not _comes_to(module, cases[0], profile):
                 continue
-            text = re.sub(r"^#", "##", told.to_markdown().strip(), flags=re.MULTILINE)
-            return [
-                "## One number, worked out",
-                "",
-                f"One element of a small {cell}, as `quantref explain` tells it.",
-                "",
-                text,
-                "",
-            ]
+            cases.sort(key=lambda case: sum(array.size for array in case.samples[0].values()) not in READABLE)
+            told = next((text for case in cases[:3] if (text := _told(case, profile))), "")
+            if told:
+                under = "" if own else f" under {profile.name}"
+                lines = ["## One number, worked out", ""]
+                return [*lines, f"One element of a small {cell}, as `quantref explain` tells it{under}.", "", told, ""]
     return []
+
+
+def _told(case: Case, profile: Profile) -> str:
+    """Return the explanation of the first element of a case, or nothing."""
+    subgraph = case.model.subgraphs[0]
+    try:
+        value = next(iter(quantref.run(case.model, case.samples[0], profile=profile).values()))
+        if value.size == 0:
+            return ""
+        name = tensor_keys(subgraph)[subgraph.outputs[0]]
+        told = quantref.explain(case.model, case.samples[0], tensor=name, index=(0,) * value.ndim, profile=profile)
+    except QuantrefError:
+        return ""
+    return re.sub(r"^#", "##", told.to_markdown().strip(), flags=re.MULTILINE)
+
+
+def _comes_to(module: ModuleType, case: Case, profile: Profile) -> bool:
+    """Whether the op of a case is prepared as something that a module defines, or holds such a thing."""
+    try:
+        prepared = registry.prepare(fbs.view(case.model.subgraphs[0], 0), profile)
+    except QuantrefError:
+        return False
+    parts = [prepared, *(getattr(prepared, field.name) for field in dataclasses.fields(prepared))]
+    return any(type(part).__module__ == module.__name__ for part in parts)
+
+
+@cache
+def users(module: ModuleType) -> tuple[ModuleType, ...]:
+    """Return the modules with ops that take something from a module, directly or through others."""
+    found: dict[ModuleType, None] = {}
+    for other in modules():
+        taken = {getattr(value, "__module__", None) for value in vars(other).values()}
+        if other is not module and module.__name__ in taken:
+            found.update(dict.fromkeys([other] if hasattr(other, "KERNELS") else users(other)))
+    return tuple(found)
 
 
 def _title(function: str) -> str:
