@@ -26,6 +26,7 @@ from quantref.inference import InferResult, Verdict
 from quantref.inference.regimes import SingleRoundingFloor, SingleRoundingHalfEven, with_regime
 from quantref.inference.sharing import alike
 from quantref.inference.telling import smallest
+from quantref.inference.ties import aim
 from quantref.npz import save_npz
 from tests.quantref.small_models import with_state
 
@@ -271,6 +272,27 @@ def test_an_input_that_separates_is_honestly_not_found(model: fbs.Model) -> None
     assert "found no input on which tflm and cmsis-nn differ in 5 tries" in found.summary()
     with pytest.raises(InputError, match="expected two profiles, found tflm twice"):
         qr.separate_profiles(model, "tflm", "tflm")
+
+
+def test_an_input_is_aimed_at_a_tie() -> None:
+    """Two outputs with scales that are no powers of two: random inputs meet a tie once in thousands of tries."""
+    rng = np.random.default_rng(0)
+    builder = fbs.Builder()
+    x = builder.input("x", DType.INT8, (1, 8), scale=0.013, zero_point=3)
+    weights = builder.constant("w", rng.integers(-127, 128, (2, 8)).astype(np.int8), scale=0.0171)
+    bias = builder.constant("b", rng.integers(-400, 400, 2).astype(np.int32), scale=0.013 * 0.0171)
+    y = builder.tensor("y", DType.INT8, (1, 2), scale=0.0371, zero_point=-1)
+    builder.op("FULLY_CONNECTED", [x, weights, bias], [y], version=4)
+    model = builder.finish([y])
+    graphs = [Session(model, profile).graph(0) for profile in (LITERT_REFERENCE, TFLM)]
+    hits = 0
+    for seed in range(10):
+        aimed = aim(graphs, [rng.integers(-128, 128, (1, 8)).astype(np.int8)], np.random.default_rng(seed))
+        if aimed is not None:
+            outputs = [qr.run(model, {"x": aimed[0]}, profile)["y"] for profile in (LITERT_REFERENCE, TFLM)]
+            assert not np.array_equal(*outputs)
+            hits += 1
+    assert hits > 5
 
 
 # --- the command line ------------------------------------------------------------------------------------------------
