@@ -1,0 +1,194 @@
+"""Profiles of ops that sum, and of LSTM: stored outputs of seven runtimes, LiteRT's other resolvers live, by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import islice
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fbs
+from kernels import profiles
+from kernels.engine.hybrid_xnnpack import quantize_in_float32
+from kernels.engine.registry import profile_running
+from kernels.fully_connected_4bit import nibbles
+from kernels.profiles import Profile
+from qmath.errors import ModelError, UnsupportedError
+from qmath.requantize import REDUCED_64
+from qmath.requantize_vector import REDUCED_64_CUT_EARLY
+from qmath.rounding import fused_multiply_add
+from qmath.types import DType
+from quantref.difference import Difference
+from quantref.runtimes import LiteRT, litert_installed
+from quantref.vectors.cells.build import Operand, Result, one_op
+from tests import goldens, sweep
+from tests.kernels.forms import prepare_op
+from tests.kernels.test_profiles import ALL, codes, outputs, quantized
+from tests.sweep import all_cells
+
+OPS = (
+    *("BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM",
+)
+#: Cells whose arithmetic is another with XNNPACK, with LiteRT's optimized kernels, or with both.
+CELLS = (
+    *("BATCH_MATMUL int8 x int8 to int8", "BATCH_MATMUL float32 x int8 to float32 per-axis asymmetric"),
+    *("CONV_2D int8 x int8 per-axis int32 bias", "CONV_2D float32 x int8 per-axis float32 bias"),
+    *("CONV_2D uint8 x uint8 per-tensor int32 bias", "DEPTHWISE_CONV_2D int8 x int8 per-axis int32 bias"),
+    *("TRANSPOSE_CONV int8 x int8 per-axis int32 bias", "TRANSPOSE_CONV float32 x int8 per-axis no bias"),
+    *("FULLY_CONNECTED int8 x int8 per-axis int32 bias", "FULLY_CONNECTED hybrid int8 per-tensor asymmetric"),
+    *("FULLY_CONNECTED int16 x int8 per-tensor int32 bias", "FULLY_CONNECTED uint8 shuffled to int16"),
+)
+
+
+@pytest.fixture(scope="module", params=["litert-optimized", "xnnpack"])
+def other_litert(request: pytest.FixtureRequest) -> Iterator[LiteRT]:
+    """LiteRT's optimized kernels without and with the XNNPACK delegate."""
+    if not litert_installed():
+        pytest.skip("ai-edge-litert is not installed")
+    with LiteRT(request.param) as runtime:
+        yield runtime
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("profile", ALL, ids=lambda profile: profile.name)
+def test_goldens(profile: Profile, shared) -> None:
+    total = Difference()
+    for op in OPS:
+        for golden in goldens.goldens(profile, f"{op}__*", shared):
+            found = goldens.compare(golden, profile)
+            assert found.mismatches == 0, f"{golden.path.stem}: {found.mismatches} of {found.elements}: {found.first}"
+            total += found
+    assert total.elements > 100_000
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_live(cell: str, other_litert: LiteRT) -> None:
+    rng, result = np.random.default_rng(3), sweep.Result(cell)
+    for case in islice(all_cells()[cell](rng), 30):
+        sweep._compare(case, other_litert, other_litert.runtime.profile, result)
+        if result.elements > 1500:
+            break
+    assert (result.mismatches, result.refused_by_one) == (0, 0), result.notes
+    assert result.elements > 0
+
+
+def float32s() -> st.SearchStrategy[float]:
+    return st.floats(-(2.0**40), 2.0**40, width=32, allow_subnormal=False)
+
+
+@given(float32s(), float32s(), float32s())
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_fused_multiply_add_rounds_once(a: float, b: float, c: float) -> None:
+    found = float(fused_multiply_add(*(np.array([value], np.float32) for value in (a, b, c)))[0])
+    exact = Fraction(a) * Fraction(b) + Fraction(c)
+    neighbours = [float(np.nextafter(np.float32(found), np.float32(end))) for end in (-np.inf, np.inf)]
+    assert all(abs(Fraction(found) - exact) <= abs(Fraction(other) - exact) for other in neighbours)
+
+
+def test_fused_multiply_add_where_rounding_twice_is_wrong() -> None:
+    # 1 + 2**-24 is a tie of float32, which float64 hides the last 2**-60 of.
+    a, b, c = (np.array([value], np.float32) for value in (2.0**-30, 2.0**-30, 1 + 2.0**-23))
+    tie = np.array([2.0**-24 * (1 + 2.0**-23)], np.float32)
+    assert fused_multiply_add(a, b, c) == c
+    assert fused_multiply_add(tie, np.ones(1, np.float32), np.ones(1, np.float32)) == np.float32(1 + 2.0**-23)
+
+
+def test_quantize_in_float32() -> None:
+    """From -1 to 3: 255 / 4 codes a unit, the zero point at -128 + 63.75 = -64.25, rounded to -64."""
+    found = quantize_in_float32(np.array([[-1, 0, 1, 3], [0, 0, 0, 0]], np.float32))
+    assert found.zero_point.tolist() == [-64, 127]
+    assert found.codes[0].tolist() == [-128, -64, 0, 127]
+    assert found.scale[0] == np.float32(1) / np.float32(63.75)
+
+
+def test_xnnpack_quantizes_single_pixels() -> None:
+    """A 1x1 filter with stride 1: each pixel has its own scale, so 100 beside 1 does not coarsen it."""
+    x = Operand(np.array([1, 100], np.float32).reshape(1, 1, 2, 1))
+    filter_ = Operand(np.ones((1, 1, 1, 1), np.int8), DType.INT8, constant=True, params=quantized(1.0))
+    bias = Operand(np.zeros(1, np.float32), constant=True)
+    options = {"stride_h": 1, "dilation_h_factor": 1, "dilation_w_factor": 1, "padding": 1}
+
+    def run(profile: Profile, stride: int, width: int) -> list[float]:
+        result = Result(DType.FLOAT32, shape=(1, 1, width, 1))
+        case = one_op("CONV_2D", "CONV_2D", [x, filter_, bias], [result], stride_w=stride, **options)
+        inputs = [x.array, filter_.array, bias.array]
+        return prepare_op(case.model, profile).compile(inputs)(inputs)[0].ravel().tolist()
+
+    assert run(profiles.XNNPACK, 1, 2) == pytest.approx([1, 100], rel=1e-6)
+    assert run(profiles.XNNPACK, 2, 1) == pytest.approx([100 / 255 * 3])
+
+
+def test_delegate_reads_the_shape_in_the_file() -> None:
+    """XNNPACK leaves a convolution whose output has no shape in the file, and fails on multipliers from 256 up."""
+
+    def model(scale: float, shape: tuple[int, ...]):
+        x = Operand(np.zeros((1, 2, 2, 1), np.int8), DType.INT8, params=quantized(scale))
+        filter_ = Operand(np.ones((1, 1, 1, 1), np.int8), DType.INT8, constant=True, params=quantized(1.0))
+        bias = Operand(np.zeros(1, np.int32), constant=True, params=quantized(scale))
+        options = {"stride_h": 1, "stride_w": 1, "dilation_h_factor": 1, "dilation_w_factor": 1, "padding": 0}
+        return one_op("CONV_2D", "CONV_2D", [x, filter_, bias], [Result(DType.INT8, quantized(1.0), shape)], **options)
+
+    taken, left = model(1.0, (1, 2, 2, 1)).model, model(1.0, ()).model
+    assert profile_running(fbs.view(taken.subgraphs[0], 0), profiles.XNNPACK) is profiles.XNNPACK
+    assert profile_running(fbs.view(left.subgraphs[0], 0), profiles.XNNPACK) is profiles.LITERT_OPTIMIZED
+    with pytest.raises(ModelError, match="below 256, not 256"):
+        prepare_op(model(256.0, (1, 2, 2, 1)).model, profiles.XNNPACK)
+
+
+def test_cmsis_nn_ignores_the_activation_of_transpose_conv() -> None:
+    shape = Operand(np.array([1, 1, 1, 1], np.int32), constant=True)
+    filter_ = Operand(np.ones((1, 1, 1, 1), np.int8), DType.INT8, constant=True, params=quantized(1.0))
+    x = Operand(np.full((1, 1, 1, 1), -5, np.int8), DType.INT8, params=quantized(1.0))
+    result = Result(DType.INT8, quantized(1.0), (1, 1, 1, 1))
+    options = {"stride_h": 1, "stride_w": 1, "padding": 1, "fused_activation_function": 1}
+    given_by = {
+        profile: outputs(profile, "TRANSPOSE_CONV", [shape, filter_, x], result, **options)
+        for profile in (profiles.TFLM, profiles.CMSIS_NN)
+    }
+    assert np.ravel(given_by[profiles.TFLM]).tolist() == [0]
+    assert np.ravel(given_by[profiles.CMSIS_NN]).tolist() == [-5]
+
+
+def test_cmsis_nn_cuts_64_bits_early() -> None:
+    """A result of 2**30 + 0.5: one bit before the end it is 2**31 + 1, which 32 bits hold as -2**31 + 1."""
+    factor = REDUCED_64.encode(np.array(0.5))
+    for accumulator in (3, -3, 2**20 + 1):
+        both = [regime.apply(np.array(accumulator), factor) for regime in (REDUCED_64, REDUCED_64_CUT_EARLY)]
+        assert both[0] == both[1]
+    beyond = np.array(2**31 + 1)
+    assert REDUCED_64.apply(beyond, factor) == 2**30 + 1
+    assert REDUCED_64_CUT_EARLY.apply(beyond, factor) == -(2**30) + 1
+
+
+def test_nibbles_of_minus_8_spill() -> None:
+    """-8 is read as 8, and with it the weight 16 before (second half of a block) or 18 after (some of the first)."""
+    weights = np.zeros((1, 32), np.int8)
+    assert (nibbles(weights) == 7).all()
+    for place, read_as_8 in ((0, [0, 18]), (2, [2]), (5, [5, 23]), (20, [4, 20])):
+        weights[:] = 0
+        weights[0, place] = -8
+        assert np.flatnonzero(nibbles(weights)[0] == 15).tolist() == read_as_8
+
+
+def test_tflite_micro_takes_convolutions_without_bias() -> None:
+    x = codes(3, dtype=DType.INT8, **quantized(1.0))
+    x = Operand(x.array.reshape(1, 1, 1, 1), DType.INT8, params=quantized(1.0))
+    filter_ = Operand(np.full((1, 1, 1, 1), 2, np.int8), DType.INT8, constant=True, params=quantized(1.0))
+    options = {"stride_h": 1, "stride_w": 1, "dilation_h_factor": 1, "dilation_w_factor": 1, "padding": 0}
+    result = Result(DType.INT8, quantized(1.0), (1, 1, 1, 1))
+    assert np.ravel(outputs(profiles.TFLM, "CONV_2D", [x, filter_], result, **options)).tolist() == [6]
+    with pytest.raises(ModelError, match="expected 3 inputs"):
+        outputs(profiles.LITERT_OPTIMIZED, "CONV_2D", [x, filter_], result, **options)
+
+
+def test_xnnpack_reads_the_right_side_before_it_is_there() -> None:
+    x = Operand(np.zeros((2, 3), np.float32))
+    right = Operand(np.zeros((3, 2), np.int8), DType.INT8, params=quantized(1.0))
+    case = one_op("BATCH_MATMUL", "BATCH_MATMUL", [x, right], [Result(DType.FLOAT32, shape=(2, 2))])
+    with pytest.raises(UnsupportedError, match="before it is there"):
+        prepare_op(case.model, profiles.XNNPACK)
