@@ -18,7 +18,7 @@ class Severity(enum.IntEnum):
 
     #: Good to know; the model runs and means what it says.
     NOTE = 1
-    #: It runs somewhere, but not everywhere, or part of it does nothing, or it can go wrong for some input.
+    #: It runs, but not everywhere, or part of it does nothing, or it can go wrong for some input.
     WARNING = 2
     #: No runtime runs it, or what it computes is not what its parameters say.
     ERROR = 3

@@ -100,6 +100,11 @@ def _activates(op: OpContext) -> bool:
     return int(op.view.options.get("fused_activation_function", 0)) != 0
 
 
+def _has_short_state(op: OpContext) -> bool:
+    state = op.input(4)
+    return state is not None and state.dtype is DType.INT8
+
+
 _INT8, _INT16 = frozenset({DType.INT8}), frozenset({DType.INT16})
 DEFECTS = (
     Defect(
@@ -115,6 +120,13 @@ DEFECTS = (
         frozenset({"RELU6"}), _INT8 | _INT16, MICRO, "TFLite Micro clamps input codes and does not rescale", _rescales
     ),
     Defect(frozenset({"TRANSPOSE_CONV"}), _INT8 | _INT16, ("cmsis-nn",), "the fused activation is ignored", _activates),
+    Defect(
+        frozenset({"SVDF"}),
+        _INT8,
+        LITERT,
+        "the int8 state is taken for int16 and written beyond its end: the process may die",
+        _has_short_state,
+    ),
     Defect(frozenset({"GREATER"}), _INT16, MICRO, "the multipliers are never computed, so nothing is ever greater"),
 )
 

@@ -123,6 +123,8 @@ def show(result: Findings) -> None:
     from rich.table import Table  # noqa: PLC0415 - keeps --help quick
     from rich.text import Text  # noqa: PLC0415 - keeps --help quick
 
+    from quantref.checks.page import in_short  # noqa: PLC0415 - keeps --help quick
+
     out = console()
     if result.items:
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -142,18 +144,6 @@ def show(result: Findings) -> None:
         out.print()
     style = "bold red" if result.errors else "bold yellow" if result.items else "bold green"
     out.print(Text(result.headline, style=style), soft_wrap=True)
-
-
-def in_short(runtimes: tuple[str, ...]) -> str:
-    """Return names of runtimes, in families where all of one mind."""
-    from quantref.checks.rule import ALL, LITERT, MICRO  # noqa: PLC0415 - keeps --help quick
-
-    left, words = set(runtimes), []
-    for family, name in ((ALL, "all"), (LITERT, "LiteRT"), (MICRO, "TFLite Micro")):
-        if set(family) <= left:
-            words.append(name)
-            left -= set(family)
-    return ", ".join([*words, *(name for name in runtimes if name in left)])
 
 
 def _rules(*, as_json: bool) -> None:

@@ -43,6 +43,19 @@ def named(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
+#: Ops in the public specification, beyond those with weights and with fixed outputs.
+_NAMED = named(
+    "AVERAGE_POOL_2D MAX_POOL_2D CONCATENATION RESHAPE RESIZE_BILINEAR SPACE_TO_DEPTH PAD GATHER BATCH_TO_SPACE_ND "
+    "SPACE_TO_BATCH_ND TRANSPOSE SQUEEZE MAXIMUM MINIMUM PADV2 SLICE MEAN SUM "
+    "EQUAL NOT_EQUAL GREATER GREATER_EQUAL LESS LESS_EQUAL"
+)
+
+
+def _source(kind: Kind, name: str, file: str) -> str:
+    """Return where a row comes from: the public specification knows int8 alone."""
+    return f"{PUBLIC}; {_KERNELS}{file}" if kind is INT8 and name in _NAMED else f"{_KERNELS}{file}"
+
+
 # --- Ops with weights ---------------------------------------------------------------------------------------------
 
 
@@ -101,14 +114,14 @@ def _rescaling(kind: Kind, names: str, source: str) -> Iterator[OpSpec]:
 def _reducing(kind: Kind, names: str) -> Iterator[OpSpec]:
     x, y = kind.activation("input"), kind.activation("output")
     for name in names.split():
-        yield _spec(name, (x, ARGUMENT), (y,), f"{PUBLIC}; {_KERNELS}reduce.cc")
+        yield _spec(name, (x, ARGUMENT), (y,), _source(kind, name, "reduce.cc"))
 
 
 def _comparing(kind: Kind) -> Iterator[OpSpec]:
     """Yield ops whose outputs are booleans or indices."""
     x, y = kind.activation("input"), kind.argument("output")
     for name in ("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL"):
-        yield _spec(name, (x,), (y,), f"{PUBLIC}; {_KERNELS}comparisons.cc")
+        yield _spec(name, (x,), (y,), _source(kind, name, "comparisons.cc"))
 
 
 def _fixed(
@@ -146,11 +159,6 @@ _MOVING: tuple[tuple[str, bool, str], ...] = (
 )
 #: Ops that copy int16 and uint8 of any parameters, or rescale them, though they refuse it of int8.
 _LAXER = frozenset({"CONCATENATION"})
-#: In the public specification.
-_NAMED = named(
-    "AVERAGE_POOL_2D MAX_POOL_2D CONCATENATION RESHAPE RESIZE_BILINEAR SPACE_TO_DEPTH PAD GATHER BATCH_TO_SPACE_ND "
-    "SPACE_TO_BATCH_ND TRANSPOSE SQUEEZE MAXIMUM MINIMUM PADV2 SLICE"
-)
 
 
 def _moving(kind: Kind) -> Iterator[OpSpec]:
@@ -164,8 +172,8 @@ def _moving(kind: Kind) -> Iterator[OpSpec]:
             slots = (2,) if name == "PADV2" else ()
             same = SameScale(demanded and not (kind is INT16 and name in _LAXER), slots)
             outputs = (y, ARGUMENT) if name == "TOPK_V2" else (y,)
-            source = PUBLIC if name in _NAMED else f"TFLiteConverter's same-scale ops; {_KERNELS}"
-            yield _spec(name, inputs, outputs, source.rstrip("/"), same, strict=False)
+            source = PUBLIC if kind is INT8 and name in _NAMED else "TFLiteConverter's same-scale ops; tflite/kernels"
+            yield _spec(name, inputs, outputs, source, same, strict=False)
 
 
 # --- Recurrent ----------------------------------------------------------------------------------------------------
