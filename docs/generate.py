@@ -1,4 +1,4 @@
-"""Writes the pages that follow from the code: ``docs/support.md``, ``docs/quirks.md``, ``docs/arithmetic/*.md``.
+"""Writes the pages that follow from the code: ``docs/{support,quirks,check}.md``, ``docs/arithmetic/*.md``.
 
 ``python docs/generate.py`` writes them, ``python docs/generate.py --check`` says which are stale. A test calls the
 latter. What the pages say is said in the docstrings of the kernels; the worked number of a page is a trace of one
@@ -31,6 +31,7 @@ from kernels.engine import registry
 from kernels.engine.registry import Kernel
 from kernels.profiles import LITERT_REFERENCE, PROFILES, Profile
 from qmath.errors import QuantrefError
+from quantref.checks.page import rules_page
 from quantref.names import tensor_keys
 from quantref.support import OpSupport, support_table
 from quantref.vectors.cells.case import Case, Generator
@@ -240,7 +241,7 @@ def _raises(docstring: str) -> list[str]:
 
 def pages() -> dict[Path, str]:
     """Return the text of every page that is generated, by its path."""
-    found = {DOCS / "support.md": support_page(), DOCS / "quirks.md": quirks_page()}
+    found = {DOCS / "support.md": support_page(), DOCS / "quirks.md": quirks_page(), DOCS / "check.md": rules_page()}
     for module in modules():
         found[DOCS / "arithmetic" / f"{module.__name__.split('.')[1]}.md"] = arithmetic_page(module)
     return found
