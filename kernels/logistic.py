@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from kernels.engine import delegate, elementwise, micro
+from kernels.engine import delegate, eigen, elementwise, libm, micro
 from kernels.engine.contract import (
     expect,
     expect_count,
@@ -222,6 +222,11 @@ def plain_logistic(x: Array) -> Array:
     return np.where(x > np.float32(16.619047164916992188), np.float32(1), np.where(x < -9, np.exp(x), inner))
 
 
+FLOAT_TANH: Rules[Callable[[Array], Array]] = Rules(
+    "TANH of float32", {LITERT_REFERENCE: libm.tanh_of_any, LITERT_OPTIMIZED: eigen.tanh, XNNPACK: np.tanh}
+)
+
+
 # --- Preparation --------------------------------------------------------------------------------------------------
 
 
@@ -241,7 +246,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     expect_dtype(y, x.dtype)
     is_logistic = op.name == "LOGISTIC"
     if x.dtype is DType.FLOAT32:
-        return PlainUnary(plain_logistic if is_logistic else np.tanh)
+        return PlainUnary(plain_logistic if is_logistic else FLOAT_TANH[profile])
     if x.dtype in {DType.INT8, DType.UINT8}:
         if is_logistic:
             expect(scale_of(y) == 1 / 256, f"output scale 1/256, found {scale_of(y)}")

@@ -31,6 +31,12 @@ def tanh(x: Float32Array) -> Float32Array:
     return np.copysign(np.where(large, _ONE - _TWO / (power + _TWO), -power / (power + _TWO)), x)
 
 
+def tanh_of_any(x: Float32Array) -> Float32Array:
+    """Compute tanh of any float32 numbers: of itself where nothing is left to lose, of 10 for all beyond it."""
+    kept = np.isnan(x) | (np.abs(x) < np.float32(2.0**-26))
+    return np.where(kept, x, tanh(np.where(kept, np.float32(0), np.clip(x, np.float32(-10), np.float32(10)))))
+
+
 def _expm1(x: Float32Array) -> Float32Array:
     """Compute e**x - 1 for x in (-2, 0] and [2, 16], each step in float32.
 

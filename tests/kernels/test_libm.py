@@ -28,3 +28,12 @@ def test_tanh_rounds_as_fdlibm_does():
     found = libm.tanh(np.array([5, 7, 8, 10, 11, 15], np.float32) / 1024)
     expected = [1000341420, 1004535580, 1006632618, 1008729778, 1009778245, 1013971868]
     assert found.view(np.uint32).tolist() == expected
+
+
+def test_tanh_of_any_number():
+    x = np.array([0, -0.0, 1e-40, -1e-8, 2.0**-27, 9.5, 30, -np.inf, np.nan], np.float32)
+    found = libm.tanh_of_any(x)
+    assert np.array_equal(np.signbit(found), np.signbit(x))
+    assert found[:5].tolist() == x[:5].tolist()
+    assert found[5:8].tolist() == [1, 1, -1]
+    assert np.isnan(found[8])
