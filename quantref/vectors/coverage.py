@@ -34,6 +34,8 @@ _REPEATED = re.compile(r" \d+$")
 #: From here on an accumulator is near the end of its 32 bits.
 _NEAR = 1 << 30
 _FAR = -24
+#: Significands so close to an end count as that end: scales are float32, their products have steps.
+_CLOSE = 1 << 8
 
 
 @dataclass
@@ -170,9 +172,9 @@ def _marks_of_window(parameters: Mapping[str, Parameter]) -> Iterator[str]:
 
 def _marks_of_numbers(kind: str, value: np.ndarray[Any, Any]) -> Iterator[str]:
     if kind == "multiplier":
-        if np.any(value == 1 << 30):
+        if np.any((value >= 1 << 30) & (value <= (1 << 30) + _CLOSE)):
             yield "multiplier smallest"
-        if np.any(value >= (1 << 31) - (1 << 7)):
+        if np.any(value >= (1 << 31) - _CLOSE):
             yield "multiplier largest"
         if np.any(value == 0):
             yield "multiplier zero"

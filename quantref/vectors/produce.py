@@ -22,13 +22,15 @@ from quantref.vectors.formats import extra_files
 from quantref.vectors.items import Item
 from quantref.vectors.negative import negative
 from quantref.vectors.plan import Plan
-from quantref.vectors.running import Answer, answer, dtypes_of
+from quantref.vectors.running import Answer, answer, dtypes_of, lacking_op
 from quantref.vectors.suite import INPUTS, MODEL, NOTE, join_invocations
 
 #: How many cases of a generator are looked at until one fits.
 _TRIES = 200
 #: Generators that go through several kinds in turn are entered at a place that follows from the case's number.
 _KINDS_IN_TURN = 6
+#: A case runs at most so often; later invocations of a generator's case are dropped.
+_MOST_INVOCATIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,12 @@ def make(item: Item, plan: Plan) -> Made | None:
         return _made(item, plan, model, (_named(model, ordered),))
     candidates = all_cells()[item.cell](item.rng(plan.seed))
     for case in islice(candidates, item.number % _KINDS_IN_TURN, _TRIES):
-        if _fits(case.model, item) and _size(case.model, case.samples) <= plan.largest_case:
-            samples = tuple(_named(case.model, sample) for sample in case.ordered())
-            made = _made(item, plan, case.model, samples)
-            if made.profiles and _hits(item, made):
-                return made
+        if _fits(case.model, item) and _size(case.model, case.samples[:_MOST_INVOCATIONS]) <= plan.largest_case:
+            samples = tuple(_named(case.model, sample) for sample in case.ordered()[:_MOST_INVOCATIONS])
+            if _hits(item, case.model, samples):
+                made = _made(item, plan, case.model, samples)
+                if made.profiles:
+                    return made
     return None
 
 
@@ -104,9 +107,16 @@ def _size(model: fbs.Model, samples: Sequence[Mapping[str, Array]]) -> int:
     return len(fbs.write(model)) + sum(array.nbytes for sample in samples for array in sample.values())
 
 
-def _hits(item: Item, made: Made) -> bool:
+def _hits(item: Item, model: fbs.Model, samples: Sequence[Mapping[str, Array]]) -> bool:
+    """Whether a case hits what its cell is aimed at."""
     aim = aims().get(item.cell)
-    return aim is None or set(aim.hits) <= set(made.aims)
+    if aim is None:
+        return True
+    try:
+        found = answer(fbs.write(model), samples, aim.profile)
+    except QuantrefError:
+        return False
+    return set(aim.hits) <= set(found.coverage.aims())
 
 
 # --- A case that runs ---------------------------------------------------------------------------------------------
@@ -159,7 +169,8 @@ def _answers(
 
 def _or_refusal(content: bytes, samples: Sequence[Mapping[str, Array]], profile: str, **kept: bool) -> Answer | str:
     try:
-        return answer(content, samples, profile, **kept)
+        lacking = lacking_op(load(content), profile)
+        return f"UnsupportedError: {lacking}" if lacking else answer(content, samples, profile, **kept)
     except QuantrefError as error:
         return f"{type(error).__name__}: {error}"
 

@@ -13,8 +13,14 @@ from quantref.interpreter import Interpreter
 from quantref.names import tensor_keys
 from quantref.parameters import Parameter, parameters
 from quantref.recording import evaluate_all
+from quantref.support import op_versions
 from quantref.vectors.coverage import Coverage, marks_of_op
 
+#: Whose kernels LiteRT's profiles find, as the table of versions calls it.
+_RESOLVERS = {
+    "litert-reference": "litert-reference",
+    **dict.fromkeys(("litert-optimized", "litert-optimized-arm64", "xnnpack", "xnnpack-arm64"), "litert-optimized"),
+}
 _INDICES = {DType.INT32, DType.INT64}
 
 
@@ -105,6 +111,22 @@ def set_inputs(interpreter: Interpreter, arrays: Sequence[Array]) -> None:
     interpreter.allocate_tensors()
     for index, array in zip(graph.subgraph.inputs, arrays, strict=True):
         interpreter.set_tensor(index, array)
+
+
+def lacking_op(model: fbs.Model, profile: str) -> str | None:
+    """Say which op the runtime of a profile lacks, or has not in the file's version; quantref may run it all the same.
+
+    LiteRT's reference resolver, for one, has no ELU: its profile takes the kernel of the other resolver. TFLite Micro
+    does not look at versions.
+    """
+    resolver = _RESOLVERS.get(profile)
+    versions = op_versions()
+    for operator in (operator for graph in model.subgraphs for operator in graph.operators):
+        most = versions.get(operator.name, {}).get(resolver or "")
+        if most is not None and operator.code.version > most:
+            has = f"{operator.name} up to version {most}" if most else f"no {operator.name}"
+            return f"{profile}'s runtime has {has}, found version {operator.code.version}"
+    return None
 
 
 def dtypes_of(model: fbs.Model) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kernels.profiles import PROFILES
 from quantref.vectors.produce import Made
 
 #: Columns of the table by profile.
@@ -105,9 +106,8 @@ class Totals:
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Return the table by profile: its head and its rows."""
-        rows = [
-            (profile, *(f"{counts[key]:,}" for key in _COUNTS.values())) for profile, counts in self.profiles.items()
-        ]
+        ordered = [(profile, self.profiles[profile]) for profile in PROFILES if profile in self.profiles]
+        rows = [(profile, *(f"{counts[key]:,}" for key in _COUNTS.values())) for profile, counts in ordered]
         return ("profile", *_COUNTS), rows
 
     def markdown(self, plan: str) -> str:
