@@ -61,6 +61,9 @@ def test_no_emulator(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_arm_machine_needs_neither(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     assert foreign_launcher(XNNPACK) == ()
+    assert foreign_launcher(RUNTIMES["litert-reference"]) == ()
+    with pytest.raises(RuntimeUnavailableError, match="xnnpack is LiteRT on x86-64: this is an Arm machine"):
+        foreign_launcher(RUNTIMES["xnnpack"])
 
 
 def test_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

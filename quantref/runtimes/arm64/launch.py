@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from qmath.errors import RuntimeUnavailableError
-from quantref.runtimes.table import Runtime
+from quantref.runtimes.table import ARM64_RUNTIMES, Resolver, Runtime
 
 #: Names the folder of the Arm system.
 VARIABLE = "QUANTREF_ARM64"
@@ -16,6 +16,10 @@ VARIABLE = "QUANTREF_ARM64"
 EMULATORS = ("qemu-aarch64-static", "qemu-aarch64")
 #: Emulators misread the newest instructions of ``-cpu max``; these are cores that exist.
 DEFAULT_CPU = "cortex-a72"
+#: What 64-bit Arm calls itself, on Linux and on macOS.
+ARM = frozenset({"aarch64", "arm64"})
+#: Resolvers that give the same integers on every processor.
+SAME = frozenset({Resolver.REFERENCE})
 _SETUP = "python -m quantref.runtimes.arm64 setup"
 
 
@@ -33,10 +37,14 @@ def foreign_launcher(runtime: Runtime) -> tuple[str, ...]:
     Raises
     ------
     RuntimeUnavailableError
-        There is no emulator, or no Arm system.
+        There is no emulator, or no Arm system; or the runtime is that of another processor than this Arm machine's.
 
     """
-    if not runtime.machine or runtime.machine == platform.machine():
+    on_arm = platform.machine().lower() in ARM
+    if on_arm and not runtime.machine and f"{runtime.name}-arm64" in ARM64_RUNTIMES and runtime.resolver not in SAME:
+        reason = f"this is an Arm machine, whose kernels round otherwise; expected {runtime.name}-arm64"
+        raise RuntimeUnavailableError(f"{runtime.name} is LiteRT on x86-64: {reason}")
+    if on_arm or not runtime.machine:
         return ()
     folder = home()
     python = next(iter(sorted((folder / "usr" / "bin").glob("python3.*[0-9]"))), None)
