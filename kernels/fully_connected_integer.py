@@ -27,6 +27,7 @@ from kernels.engine.contract import (
     zero_point_of,
 )
 from kernels.engine.convolution import fits, with_bias
+from kernels.engine.requantized import Reshaped
 from kernels.engine.rows import Rows
 from kernels.engine.taps import Products, Reads
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
@@ -205,7 +206,7 @@ class FullyConnected(Prepared):
             (codes,) = run_rows((self.rows.of(x), *inputs[1:]))
             return (codes.reshape(self.rows.output_shape(x.shape)),)
 
-        return run
+        return Reshaped(run_rows, run)
 
 
 def fully_connected(x: Array, weights: Array, bias: Array | None, fc: FullyConnected, note: Note = silent) -> Array:

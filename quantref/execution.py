@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 import fbs
 from kernels.engine import registry
+from kernels.engine.requantized import RequantizedSum, Reshaped
 from kernels.engine.threads import Team, working_as
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner
 from kernels.profiles import Profile
@@ -68,6 +71,7 @@ class Session:
     model: fbs.Model
     profile: Profile
     team: Team | None = None
+    searches: bool = True
     resources: dict[str, Array] = field(default_factory=dict)
     graphs: dict[int, Graph] = field(default_factory=dict)
     done_once: set[int] = field(default_factory=set)
@@ -144,21 +148,34 @@ class Graph:
         What :meth:`run_op` does, with the least work for an op that meets the shapes it was prepared for: small
         models spend most of their time between ops.
         """
-        values, steps = self.values, self._steps
         with np.errstate(all="ignore"), working_as(self.session.team):
             for index in range(len(self.subgraph.operators)):
-                step = steps.get(index)
-                if step is None or (step.kept and index not in self._done) or not self._fill_in(step):
-                    self.store(index, self.run_op(index, self.inputs_of(index)))
-                elif not step.kept:
-                    try:
-                        results = step.run(step.arrays)
-                    except Exception:
-                        with self._located(index):
-                            raise
-                    for number, value in zip(step.outputs, results, strict=True):
-                        if number >= 0:
-                            values[number] = value
+                self._run_step(index)
+
+    def time_steps(self) -> list[float]:
+        """Run every op as :meth:`run_steps` does, and return the seconds that each took."""
+        seconds = []
+        with np.errstate(all="ignore"), working_as(self.session.team):
+            for index in range(len(self.subgraph.operators)):
+                start = time.perf_counter()
+                self._run_step(index)
+                seconds.append(time.perf_counter() - start)
+        return seconds
+
+    def _run_step(self, index: int) -> None:
+        step = self._steps.get(index)
+        if step is None or (step.kept and index not in self._done) or not self._fill_in(step):
+            self.store(index, self.run_op(index, self.inputs_of(index)))
+        elif not step.kept:
+            try:
+                results = step.run(step.arrays)
+            except Exception:
+                with self._located(index):
+                    raise
+            values = self.values
+            for number, value in zip(step.outputs, results, strict=True):
+                if number >= 0:
+                    values[number] = value
 
     def _fill_in(self, step: Step) -> bool:
         """Put the values at hand where the op reads them, and return whether they have the shapes it is bound to."""
@@ -201,7 +218,10 @@ class Graph:
                 for slot, (number, shape, constant) in enumerate(zip(operator.inputs, shapes, constants, strict=True))
                 if number >= 0 and shape is not None and constant is None
             )
-            step = Step(shapes, prepared, prepared.compile(constants), outputs, kept, list(inputs), changing)
+            run = prepared.compile(constants)
+            if not self.session.searches and isinstance(_inner(run), RequantizedSum):
+                _inner(run).stay_quick()
+            step = Step(shapes, prepared, run, outputs, kept, list(inputs), changing)
             self._steps[index] = step
         return step
 
@@ -214,6 +234,18 @@ class Graph:
     def prepared(self, index: int) -> Prepared:
         """Return an op that has run as it was prepared for the shapes that it met."""
         return self._steps[index].prepared
+
+    def form_of(self, index: int) -> str:
+        """Say in a few words how an op that has run computes."""
+        step = self._steps.get(index)
+        if step is None:
+            return "runs subgraphs"
+        run = _inner(step.run)
+        if isinstance(run, RequantizedSum):
+            return run.words
+        if getattr(run, "func", None) == step.prepared.evaluate or type(step.prepared).compile is Prepared.compile:
+            return "the definition"
+        return (type(step.prepared).compile.__doc__ or "").partition("\n")[0].rstrip(".")
 
     def value(self, number: int) -> Array:
         """Return the value of a tensor.
@@ -268,6 +300,10 @@ class Graph:
         giving = f" giving {self.subgraph.tensors[first].name!r}" if first >= 0 else ""
         with located(f"subgraph {self.index}", f"op {index} ({operator.name}){giving}"):
             yield
+
+
+def _inner(run: Runner) -> Any:
+    return run.inner if isinstance(run, Reshaped) else run
 
 
 @contextmanager

@@ -21,7 +21,10 @@ from qmath.stages import Note, silent
 from qmath.types import Array
 from quantref.blas_threads import one_blas_thread
 from quantref.execution import Graph, Session, located
+from quantref.op_times import OpTimes, op_times
 
+#: How much an interpreter plans ahead.
+PLANS = ("fast", "quick")
 #: More threads than this are taken for a mistake.
 MOST_THREADS = 256
 
@@ -69,6 +72,9 @@ class Interpreter:
         A path, the bytes of a file, or a :class:`fbs.Model`.
     profile
         Which runtime's arithmetic: a name or a value of :data:`kernels.profiles.PROFILES`.
+    plan
+        ``"fast"``: an op that runs often is worth a search for its quickest form. ``"quick"``: never search, for a
+        model that runs a few times.
     model_path, model_content
         ``tf.lite.Interpreter``'s names for ``model``.
     num_threads
@@ -92,6 +98,7 @@ class Interpreter:
         model_path: str | PathLike[str] | None = None,
         model_content: bytes | None = None,
         num_threads: int | None = None,
+        plan: str = "fast",
     ) -> None:
         sources = [source for source in (model, model_path, model_content) if source is not None]
         if len(sources) != 1:
@@ -99,9 +106,11 @@ class Interpreter:
         if num_threads is not None and (num_threads < -1 or num_threads == 0 or num_threads > MOST_THREADS):
             raise InputError(f"expected num_threads from 1 to {MOST_THREADS}, or -1, found {num_threads}")
         self.model = load(sources[0])
+        if plan not in PLANS:
+            raise InputError(f"expected a plan among {', '.join(PLANS)}, found {plan!r}")
         self.profile = profile_named(profile)
         team = Team(num_threads) if num_threads is not None and num_threads > 1 else None
-        self._session = Session(self.model, self.profile, team)
+        self._session = Session(self.model, self.profile, team, searches=plan == "fast")
         self._shapes: dict[int, tuple[int, ...]] = {}
         self._allocated = False
         self._stale_shapes = False
@@ -219,6 +228,21 @@ class Interpreter:
         with self.in_file(), one_blas_thread():
             self.graph.run_steps()
         self._stale_shapes = False
+
+    def profile_ops(self, runs: int = 20) -> OpTimes:
+        """Run the model on the inputs that are set, several times, and tell what each op takes and in which form.
+
+        (``profile`` is the arithmetic that the interpreter runs under.) Variable tensors go on as in any invocation.
+
+        Raises
+        ------
+        InputError
+            :meth:`allocate_tensors` was not called, or ``runs`` is not positive.
+
+        """
+        self._require_allocation()
+        with self.in_file(), one_blas_thread():
+            return op_times(self, runs)
 
     def run_op(self, op_index: int, inputs: Inputs) -> Outputs:
         """Run one op of the main subgraph on given arrays.

@@ -116,6 +116,11 @@ class FittedForm(StepForm):
     half: Array | None
     exceptions: Exceptions | None = None
 
+    @property
+    def words(self) -> str:
+        """What the form is, in a few words."""
+        return f"{self.bias.dtype}, proven at every step{self._exceptions_in_words}"
+
     def __call__(self, raw: Array) -> Array:
         """Overwrite the sums."""
         codes = np.empty(raw.shape, self.requantize.dtype.storage)
@@ -183,6 +188,13 @@ class FittedForm(StepForm):
             codes.reshape(v.shape)[...] = v
 
         return write
+
+    @property
+    def _exceptions_in_words(self) -> str:
+        if self.exceptions is None:
+            return ""
+        listed = int(np.count_nonzero(~np.isnan(self.exceptions.sums))) + len(self.exceptions.channels)
+        return f" but for {listed} sums that are looked for"
 
     def cost(self, elements: int, raw: np.dtype[Any]) -> float:
         """Estimate the time of a call on so many elements of ``raw`` type, in starts of a pass over all of them."""

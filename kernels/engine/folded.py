@@ -48,6 +48,11 @@ class FoldedForm(StepForm):
     requantize: Requantize
     constant: Float64Array
 
+    @property
+    def words(self) -> str:
+        """What the form is, in a few words."""
+        return "the multiplier folded into float64 sums, exact by its bound"
+
     def __call__(self, raw: Array) -> Array:
         """Overwrite the sums."""
         codes = np.empty(raw.shape, self.requantize.dtype.storage)

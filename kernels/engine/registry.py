@@ -49,6 +49,9 @@ class Kernel:
     def refused_by(self, op: OpView, profile: Profile) -> str | None:
         """Return why ``profile`` does not run ``op``, or None if it does."""
         for candidate in profile.lineage:
+            if candidate.ops is not None and op.name not in candidate.ops:
+                return f"{candidate.runtime} has no {op.name}"
+        for candidate in profile.lineage:
             if candidate in self.refusal:
                 return self.refusal[candidate](op)
         return f"{profile.name} does not take {op.name}" if profile.fallback else None

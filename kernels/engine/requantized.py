@@ -59,18 +59,15 @@ class RequantizedSum:
         self._step = quick
         self._runs_until_settled = RUNS_UNTIL_SETTLED
         self._elements_per_image = 0
+        self._summed_in = "any type"
         #: By thread, team and shape of the input: what is bound shares memory within a thread.
         self._bound: dict[tuple[int, Team | None, tuple[int, ...]], _Bound] = {}
 
     @property
-    def form(self) -> StepForm:
-        """What makes codes of sums now."""
-        return self._step
-
-    @property
-    def sums(self) -> LinearSum:
-        """What is summed."""
-        return self._sums
+    def words(self) -> str:
+        """How it sums and requantizes now, in a few words."""
+        kind = "searching for a quicker one" if self._runs_until_settled else "settled"
+        return f"sums in {self._summed_in}; requantized in {self._step.words}; {kind}"
 
     def settle(self) -> None:
         """Search for the fitted form now."""
@@ -114,7 +111,8 @@ class RequantizedSum:
                 self.settle()
 
     def _bind(self, shape: tuple[int, ...], team: Team | None) -> _Bound:
-        images, image = shape[0], self._sums.plan((1, *shape[1:]), Scratch()).sums.shape[1:]
+        sums = self._sums.plan((1, *shape[1:]), Scratch()).sums
+        images, image, self._summed_in = shape[0], sums.shape[1:], str(sums.dtype)
         self._elements_per_image = elements = int(np.prod(image))
         work = images * elements * (self._sums.products + PRODUCTS_AN_ELEMENT)
         if team is None or work < WORTH_SHARING:
@@ -158,6 +156,27 @@ class RequantizedSum:
             whole = slice(None)
             shares.append([((whole, rows), (whole, slice(first, last)), plan, self._step.bind(plan.sums))])
         return shares
+
+
+@dataclass(frozen=True, slots=True)
+class Reshaped:
+    """A runner for an op that cuts its input to another shape first.
+
+    Attributes
+    ----------
+    inner
+        Runs the op on inputs of the shape that it takes.
+    run
+        Runs it on any.
+
+    """
+
+    inner: Runner
+    run: Runner
+
+    def __call__(self, inputs: Inputs) -> Outputs:
+        """Run the op."""
+        return self.run(inputs)
 
 
 def _run(blocks: list[Block], images: Array, codes: Array) -> None:

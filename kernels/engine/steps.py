@@ -23,6 +23,11 @@ class StepForm(abc.ABC):
 
     requantize: Requantize
 
+    @property
+    @abc.abstractmethod
+    def words(self) -> str:
+        """What the form is, in a few words."""
+
     @abc.abstractmethod
     def __call__(self, raw: Array) -> Array:
         """Return codes of the output's type, in the shape of ``raw``."""
@@ -43,6 +48,11 @@ class Definition(StepForm):
     requantize: Requantize
     offset: Int64Array
 
+    @property
+    def words(self) -> str:
+        """What the form is, in a few words."""
+        return "the definition, in int64: no float form is proven"
+
     def __call__(self, raw: Array) -> Array:
         """Requantize integers."""
         return self.requantize(raw.astype(np.int64) + self.offset)
@@ -55,6 +65,11 @@ class Float64Form(StepForm):
     requantize: Requantize
     offset: Float64Array
     form: RealForm
+
+    @property
+    def words(self) -> str:
+        """What the form is, in a few words."""
+        return "float64, exact by its bound"
 
     def __call__(self, raw: Array) -> Array:
         """Multiply, place the ties, floor, clamp."""
@@ -75,6 +90,11 @@ class Float32RintForm(StepForm):
 
     requantize: Requantize
     offset: Float32Array
+
+    @property
+    def words(self) -> str:
+        """What the form is, in a few words."""
+        return "float32, as the regime itself computes"
 
     def __call__(self, raw: Array) -> Array:
         """Add, multiply, round half to even, clamp."""
