@@ -20,7 +20,7 @@ from kernels.engine.hybrid import SCALE_BACK_BY_PRODUCT, STEPS, HybridArithmetic
 from kernels.engine.linear import depthwise_convolve
 from kernels.engine.taps import Products, Reads, of_depthwise
 from kernels.engine.types import Inputs, Outputs, Prepared, Runner, given
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, LITERT_REFERENCE_SOUND, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
 from qmath.stages import Note, silent
@@ -29,6 +29,10 @@ from qmath.types import Array, DType, Float32Array
 HYBRID: Rules[HybridArithmetic] = Rules(
     "DEPTHWISE_CONV_2D with float32 activations",
     {LITERT_REFERENCE: HybridArithmetic(quantize_asymmetric, SCALE_BACK_BY_PRODUCT)},
+)
+#: Whether one filter scale stands for all channels; LiteRT reads on behind it.
+ONE_SCALE_FOR_ALL: Rules[bool] = Rules(
+    "DEPTHWISE_CONV_2D with float32 activations", {LITERT_REFERENCE: False, LITERT_REFERENCE_SOUND: True}
 )
 
 
@@ -93,7 +97,8 @@ def hybrid_depthwise_conv_2d(
     Quirk: DEPTHWISE_CONV_2D with float32 activations and an int8 filter always quantizes its input asymmetrically.
 
     Quirk: DEPTHWISE_CONV_2D with float32 activations and a per-tensor int8 filter reads past the end of the filter's
-    scales, which is refused here.
+    scales, so that its output is another each time; litert-reference refuses it, litert-reference-sound takes the one
+    scale for all channels.
 
     Parameters
     ----------
@@ -151,9 +156,10 @@ def prepare_hybrid(
     """
     expect_bias(operands, DType.FLOAT32)
     found, channels = quant_of(operands.filter).scale.size, operands.channels
-    if found != channels:
+    if found != channels and not ONE_SCALE_FOR_ALL[profile]:
         raise UnsupportedError(
             f"DEPTHWISE_CONV_2D with float32 activations needs one filter scale an output channel ({channels}), found"
-            f" {found}: LiteRT reads past the end of the scales, so that its output depends on what lies behind them"
+            f" {found}: LiteRT reads past the end of the scales, so that its output depends on what lies behind them; "
+            f"the profile {LITERT_REFERENCE_SOUND.name} takes the scale for all channels"
         )
     return HybridDepthwiseConv2D(window, HYBRID[profile], filter_scale(operands), activation)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fbs
+import quantref
 from qmath.errors import ModelError, UnsupportedError
 from qmath.types import DType
 from quantref.vectors.cells.depthwise_conv import CELLS
@@ -150,6 +151,14 @@ HYBRID = (DType.FLOAT32, DType.INT8, DType.FLOAT32)
 def test_broken_contracts_are_named(arguments, error, message):
     with pytest.raises(error, match=message):
         prepare_op(depthwise_model(**arguments))
+
+
+def test_one_filter_scale_stands_for_all_channels_where_that_is_asked_for():
+    one = depthwise_model((1, 1, 2, 2), TWO, (0, 1), types=HYBRID)
+    each = depthwise_model((1, 1, 2, 2), TWO, (0, 1), types=HYBRID, weights=((0.5, 0.5), 0))
+    x = np.float32([[[[1, -2], [3, 0.25]]]])
+    expected = quantref.run(each, {"x": x})["y"]
+    assert quantref.run(one, {"x": x}, profile="litert-reference-sound")["y"].tolist() == expected.tolist()
 
 
 def test_hybrid_refuses_an_empty_batch():
