@@ -23,15 +23,21 @@ import numpy as np
 
 import fbs
 from benchmarks.tables import markdown
+from qmath.affine import dequantize
 from qmath.calibration import observer_named
 from qmath.errors import InputError, QuantrefError
 from qmath.types import Array, Float64Array
-from quantref.quantizer import AccuracyReport, QuantrefStyle, TFLiteStyle, calibrate, compare_quantized, quantize
+from quantref.interpreter import Interpreter
+from quantref.quantizer import QuantrefStyle, TFLiteStyle, calibrate, quantize
+from quantref.quantizer.noise import Tally
+from quantref.quantizer.pairing import pair_ops
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED, DATA = ROOT.parent / "shared" / "models", ROOT / "quantref" / "data"
 #: Ratios are taken to be no better than this, so that exact ops do not outweigh all others.
 BEST = 100.0
+#: Samples that are run at a time.
+BATCH = 16
 _PROBABILITIES = frozenset({"SOFTMAX", "LOGISTIC"})
 
 Sample = list[Array]
@@ -67,16 +73,16 @@ class Subject:
 
 
 SUBJECTS = (
-    Subject(SHARED / "tflm" / "hello_world_float32.tflite", 200, 200, (0, 2 * np.pi)),
+    Subject(SHARED / "tflm" / "hello_world_float32.tflite", 100, 200, (0, 2 * np.pi)),
     Subject(SHARED / "mlperf-tiny" / "ad01_float32.tflite", 20, 20, real=True),
-    Subject(SHARED / "mlperf-tiny" / "vww96_float32.tflite", 24, 24),
-    Subject(SHARED / "mlperf-tiny" / "resnet8_float32.tflite", 24, 24, (0, 255)),
-    Subject(SHARED / "mobilenet_v2" / "mobilenet_v2_224_float32.tflite", 6, 4, (-1, 1)),
-    Subject(DATA / "digits_float32.tflite", 100, 400, real=True),
+    Subject(SHARED / "mlperf-tiny" / "vww96_float32.tflite", 48, 96),
+    Subject(SHARED / "mlperf-tiny" / "resnet8_float32.tflite", 48, 128, (0, 255)),
+    Subject(SHARED / "mobilenet_v2" / "mobilenet_v2_224_float32.tflite", 8, 8, (-1, 1)),
+    Subject(DATA / "digits_float32.tflite", 200, 800, real=True),
 )
 #: What is compared with style tflite: a heading, and the style.
 STYLES = {"without bias correction": QuantrefStyle(corrects_bias=False), "quantref": QuantrefStyle()}
-#: Where: a heading, and which figure of :func:`ratios`.
+#: Where: headings of what :meth:`Running.ratios` gives.
 PLACES = ("output", "before softmax", "mean over ops")
 
 
@@ -111,12 +117,49 @@ def _synthetic(rng: np.random.Generator, shape: tuple[int, ...], bounds: tuple[f
     return np.asarray(low + unit * (high - low), np.float32)
 
 
-def ratios(report: AccuracyReport) -> Float64Array:
-    """Return the ratios in decibels at :data:`PLACES`."""
-    rows = report.tensors
-    last = rows[-2] if len(rows) > 1 and rows[-1].op_name in _PROBABILITIES else rows[-1]
-    found = [report.sqnr, last.total.sqnr, float(np.mean([min(row.total.sqnr, BEST) for row in rows]))]
-    return np.minimum(np.array(found), BEST)
+class Running:
+    """A model that runs batches; its ops' outputs are measured against those of the float model.
+
+    Parameters
+    ----------
+    model
+        The quantized model, or the float model itself.
+    reference
+        The float model.
+
+    """
+
+    def __init__(self, model: fbs.Model, reference: fbs.Model) -> None:
+        self._interpreter = Interpreter(model)
+        self._graph = model.subgraphs[0]
+        ours, pairs = reference.subgraphs[0], pair_ops(reference.subgraphs[0], self._graph)
+        self.ops = [ours.operators[pair.float_op].name for pair in pairs]
+        self._float = [ours.operators[pair.float_op].outputs[0] for pair in pairs]
+        self._own = [self._graph.operators[pair.quantized_op].outputs[0] for pair in pairs]
+        self._tallies = [Tally() for _ in pairs]
+
+    def run(self, batch: Sample) -> None:
+        """Run a batch of samples."""
+        for index, array in zip(self._graph.inputs, batch, strict=True):
+            self._interpreter.resize_tensor_input(index, array.shape)
+        self._interpreter.allocate_tensors()
+        self._interpreter.graph.run(batch)
+
+    def measure(self, reference: Running) -> None:
+        """Add the differences from what the float model gave for the same batch."""
+        for tally, ours, own in zip(self._tallies, self._float, self._own, strict=True):
+            tally.add(reference.real(ours), self.real(own))
+
+    def real(self, index: int) -> Array:
+        """Return the real values that a tensor stands for."""
+        value, params = self._interpreter.graph.value(index), self._graph.tensors[index].quant
+        return value if params is None else dequantize(value, params)
+
+    def ratios(self) -> Float64Array:
+        """Return the ratios in decibels at :data:`PLACES`."""
+        found = [min(tally.error().sqnr, BEST) for tally in self._tallies]
+        last = -2 if len(found) > 1 and self.ops[-1] in _PROBABILITIES else -1
+        return np.array([found[-1], found[last], np.mean(found)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,20 +187,30 @@ class Gains:
 def measure(subject: Subject, mode: str, seeds: int, observer: str) -> Iterator[Gains]:
     """Measure each of :data:`STYLES` over as many seeds."""
     model = fbs.read(subject.path)
-    base: list[Float64Array] = []
-    found: dict[str, list[Float64Array]] = {name: [] for name in STYLES}
+    found: list[list[Float64Array]] = [[] for _ in ("tflite", *STYLES)]
     for seed in range(seeds):
         drawn = samples(subject, model, seed)
         known, others = drawn[: subject.calibrated], drawn[subject.calibrated :]
-        statistics = calibrate(model, known, style="tflite")
-        theirs = quantize(model, mode=mode, style=TFLiteStyle(faults=True), statistics=statistics)
-        base.append(ratios(compare_quantized(model, theirs, others)))
-        statistics = calibrate(model, known, observer=observer_named(observer))
-        for name, style in STYLES.items():
-            ours = quantize(model, mode=mode, style=style, statistics=statistics)
-            found[name].append(ratios(compare_quantized(model, ours, others)) - base[-1])
-    for name, gains in found.items():
-        yield Gains(subject.name, mode, name, np.array(base), np.array(gains))
+        theirs = calibrate(model, known, style="tflite")
+        ours = calibrate(model, known, observer=observer_named(observer))
+        quantized = [quantize(model, mode=mode, style=TFLiteStyle(faults=True), statistics=theirs)]
+        quantized += [quantize(model, mode=mode, style=style, statistics=ours) for style in STYLES.values()]
+        reference, running = Running(model, model), [Running(one, model) for one in quantized]
+        for batch in _batches(others):
+            reference.run(batch)
+            for one in running:
+                one.run(batch)
+                one.measure(reference)
+        for ratios, one in zip(found, running, strict=True):
+            ratios.append(one.ratios())
+    base, *styles = map(np.array, found)
+    for name, reached in zip(STYLES, styles, strict=True):
+        yield Gains(subject.name, mode, name, base, reached - base)
+
+
+def _batches(drawn: Sequence[Sample]) -> Iterator[Sample]:
+    for start in range(0, len(drawn), BATCH):
+        yield [np.concatenate(column) for column in zip(*drawn[start : start + BATCH], strict=True)]
 
 
 def spread(values: Float64Array) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from quantref.cli.common import common_options, console, example, model_argument, print_json, progress
 
 if TYPE_CHECKING:
-    from quantref.quantizer import QuantizationPlan
+    from quantref.quantizer import QuantizationPlan, Statistics
 
 _MODES = ("float32", "dynamic", "int4", "weight-only", "float16", "int8", "16x8", "uint8")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -35,7 +36,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--stats",
     type=_FILE,
-    help="Statistics instead: of `quantref calibrate`, AI Edge Quantizer's JSON, or a model calibrated by TensorFlow.",
+    multiple=True,
+    help="Statistics instead: of `quantref calibrate` (several files are merged), AI Edge Quantizer's JSON, or a model "
+    "calibrated by TensorFlow.",
 )
 @click.option("--recipe", type=_FILE, help="A TOML file with rules for single ops.")
 @click.option(
@@ -61,7 +64,7 @@ def command(  # noqa: PLR0913 - the verb's options
     output: Path | None,
     mode: str,
     data: Path | None,
-    stats: Path | None,
+    stats: tuple[Path, ...],
     recipe: Path | None,
     style: str,
     input_type: str | None,
@@ -93,7 +96,7 @@ def command(  # noqa: PLR0913 - the verb's options
             Arguments(
                 mode=mode_named(mode),
                 style=style_named(style, faults=faults),
-                statistics=None if stats is None else _statistics(stats),
+                statistics=_merged(stats),
                 representative_dataset=data,
                 input_type=input_type,
                 output_type=output_type,
@@ -121,7 +124,15 @@ def command(  # noqa: PLR0913 - the verb's options
     return 0
 
 
-def _statistics(path: Path) -> Any:
+def _merged(paths: Sequence[Path]) -> Statistics | None:
+    """Read statistics, those of shards as one."""
+    if not paths:
+        return None
+    first, *others = map(_statistics, paths)
+    return first.merge(*others)
+
+
+def _statistics(path: Path) -> Statistics:
     """Read statistics, whichever of the three kinds the file is."""
     from qmath.errors import QuantrefError  # noqa: PLC0415 - keeps --help quick
     from quantref.interpreter import load  # noqa: PLC0415 - keeps --help quick

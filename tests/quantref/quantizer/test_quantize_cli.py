@@ -74,6 +74,19 @@ def test_a_dry_run_needs_no_data_and_writes_nothing(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_statistics_of_shards_are_merged(model: str, tmp_path: Path) -> None:
+    values = np.linspace(-1, 1, 20, dtype=np.float32).reshape(5, 1, 4)
+    outputs, stats = [tmp_path / name for name in ("whole.tflite", "shards.tflite")], []
+    for name, part in (("first", values[:2]), ("second", values[2:]), ("all", values)):
+        np.savez(tmp_path / f"{name}.npz", x=part)
+        stats.append(str(tmp_path / f"{name}.json"))
+        assert main(["calibrate", model, "--data", str(tmp_path / f"{name}.npz"), "-o", stats[-1]]) == 0
+    call = ["quantize", model, "--mode", "int8", "-o"]
+    assert main([*call, str(outputs[0]), "--stats", stats[2]]) == 0
+    assert main([*call, str(outputs[1]), "--stats", stats[0], "--stats", stats[1]]) == 0
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+
 def test_statistics_of_a_file_and_a_recipe(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     known = statistics(fbs.read(model))
     known.save(tmp_path / "s.json")
