@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 
 from kernels.batch_matmul_hybrid import prepare_hybrid
-from kernels.engine import exact
+from kernels.engine import exact, micro
 from kernels.engine.contract import (
     checked_shape,
     expect,
@@ -36,7 +36,7 @@ from kernels.engine.sides import Sides
 from kernels.engine.steps import quick_form
 from kernels.engine.taps import Products, Reads
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_REFERENCE, XNNPACK, XNNPACK_ARM64, Profile, Rules
+from kernels.profiles import LITERT_REFERENCE, TFLM, XNNPACK, XNNPACK_ARM64, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
 from qmath.multiplier import float32_scale_ratio, scale_ratio
@@ -312,6 +312,6 @@ KERNELS = (
             "float32 x int8 (hybrid), per-tensor and per-axis",
             "float32",
         ),
-        refusal={XNNPACK: _left_by_delegate},
+        refusal={TFLM: micro.sums, XNNPACK: _left_by_delegate},
     ),
 )

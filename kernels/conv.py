@@ -17,7 +17,7 @@ import numpy as np
 
 from kernels.conv_hybrid import HYBRID_FILTERS, prepare_hybrid
 from kernels.engine import compile as fast
-from kernels.engine import exact
+from kernels.engine import exact, micro
 from kernels.engine.activation import Activation
 from kernels.engine.contract import (
     choice,
@@ -345,7 +345,7 @@ KERNELS = (
             "float32 x int8, int4 or uint8 (hybrid)",
             "float32",
         ),
-        refusal={XNNPACK: _left_by_delegate},
+        refusal={TFLM: micro.sums, XNNPACK: _left_by_delegate},
         demands={XNNPACK: lambda op: delegate_demand(_operands(op))},
     ),
 )

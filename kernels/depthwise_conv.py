@@ -17,7 +17,7 @@ import numpy as np
 
 from kernels.depthwise_conv_hybrid import prepare_hybrid
 from kernels.engine import compile as fast
-from kernels.engine import exact
+from kernels.engine import exact, micro
 from kernels.engine.activation import Activation
 from kernels.engine.contract import (
     choice,
@@ -59,6 +59,7 @@ from kernels.profiles import (
     LITERT_OPTIMIZED,
     LITERT_OPTIMIZED_ARM64,
     LITERT_REFERENCE,
+    TFLM,
     XNNPACK,
     XNNPACK_ARM64,
     Profile,
@@ -326,7 +327,7 @@ KERNELS = (
             "float32 x int8, per-axis (hybrid)",
             "float32",
         ),
-        refusal={XNNPACK: _left_by_delegate},
+        refusal={TFLM: micro.sums, XNNPACK: _left_by_delegate},
         demands={XNNPACK: lambda op: delegate_demand(_operands(op))},
     ),
 )

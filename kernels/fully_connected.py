@@ -20,6 +20,7 @@ from functools import partial
 
 import numpy as np
 
+from kernels.engine import micro
 from kernels.engine.activation import Activation, clamp_float
 from kernels.engine.contract import (
     choice,
@@ -46,7 +47,7 @@ from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, Tens
 from kernels.fully_connected_hybrid import HYBRID_WEIGHTS, prepare_hybrid
 from kernels.fully_connected_integer import BIAS, INTEGER_TYPES, prepare_integer
 from kernels.fully_connected_stored import prepare_shuffled, prepare_sparse
-from kernels.profiles import XNNPACK, Profile
+from kernels.profiles import CMSIS_NN, TFLM, XNNPACK, Profile
 from qmath.multiplier import float32_scale_ratio
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Float32Array
@@ -221,7 +222,11 @@ KERNELS = (
             "float32 x int8, uint8, int4 or int2 (hybrid), per-tensor and per-axis; int8 also sparse in blocks of 1x16",
             "float32, weights dense or sparse",
         ),
-        refusal={XNNPACK: _left_by_delegate},
+        refusal={
+            TFLM: micro.sums,
+            CMSIS_NN: micro.fully_connected_of_cmsis_nn,
+            XNNPACK: _left_by_delegate,
+        },
         demands={XNNPACK: _demanded_by_delegate},
     ),
 )

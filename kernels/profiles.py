@@ -31,6 +31,8 @@ class Profile:
         The profile whose rules hold where an op has none for this one.
     fallback
         For a delegate: the profile that runs the ops that it does not take.
+    ops
+        The ops that the runtime has; None if it has every op that there is a kernel for.
 
     """
 
@@ -39,6 +41,7 @@ class Profile:
     description: str
     base: Profile | None = None
     fallback: Profile | None = None
+    ops: frozenset[str] | None = None
 
     @property
     def lineage(self) -> Iterator[Profile]:
@@ -48,6 +51,20 @@ class Profile:
             yield profile
             profile = profile.base
 
+
+#: What TFLite Micro has: tflite-micro ``tensorflow/lite/micro/micro_mutable_op_resolver.h``.
+MICRO_OPS = """
+    ABS ADD ADD_N ARG_MAX ARG_MIN ASSIGN_VARIABLE AVERAGE_POOL_2D BATCH_MATMUL BATCH_TO_SPACE_ND BROADCAST_ARGS
+    BROADCAST_TO CALL_ONCE CAST CEIL CONCATENATION CONV_2D COS CUMSUM DEPTHWISE_CONV_2D DEPTH_TO_SPACE
+    DEQUANTIZE DIV DYNAMIC_UPDATE_SLICE ELU EMBEDDING_LOOKUP EQUAL EXP EXPAND_DIMS FILL FLOOR FLOOR_DIV
+    FLOOR_MOD FULLY_CONNECTED GATHER GATHER_ND GREATER GREATER_EQUAL HARD_SWISH IF L2_NORMALIZATION L2_POOL_2D
+    LEAKY_RELU LESS LESS_EQUAL LOG LOGICAL_AND LOGICAL_NOT LOGICAL_OR LOGISTIC LOG_SOFTMAX MAXIMUM MAX_POOL_2D
+    MEAN MINIMUM MIRROR_PAD MUL NEG NOT_EQUAL PACK PAD PADV2 PRELU QUANTIZE READ_VARIABLE REDUCE_ALL REDUCE_MAX
+    REDUCE_MIN RELU RELU6 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR REVERSE_V2 ROUND RSQRT SELECT_V2 SHAPE
+    SIN SLICE SOFTMAX SPACE_TO_BATCH_ND SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE SQUARED_DIFFERENCE SQUEEZE
+    STRIDED_SLICE SUB SUM SVDF TANH TRANSPOSE TRANSPOSE_CONV UNIDIRECTIONAL_SEQUENCE_LSTM UNPACK VAR_HANDLE
+    WHILE ZEROS_LIKE
+"""
 
 LITERT_REFERENCE = Profile(
     "litert-reference",
@@ -84,6 +101,7 @@ TFLM = Profile(
     "tflite-micro 90b983c2",
     "TFLite Micro's portable reference kernels",
     base=LITERT_REFERENCE,
+    ops=frozenset(MICRO_OPS.split()),
 )
 CMSIS_NN = Profile(
     "cmsis-nn",
@@ -96,7 +114,7 @@ CMSIS_NN = Profile(
 LITERT_REFERENCE_SOUND = Profile(
     "litert-reference-sound",
     "none; ai-edge-litert 2.3.0 where that reads its memory rightly",
-    "LiteRT's reference kernels, but SUM of int8 and int16 as it is meant",
+    "LiteRT's reference kernels, but SUM of int8 and int16 and hybrid DEPTHWISE_CONV_2D of one scale as they are meant",
     base=LITERT_REFERENCE,
 )
 

@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 
 from kernels.engine import compile as fast
-from kernels.engine import exact
+from kernels.engine import exact, micro
 from kernels.engine.activation import Activation
 from kernels.engine.contract import (
     choice,
@@ -57,6 +57,7 @@ from kernels.profiles import (
     CMSIS_NN,
     LITERT_OPTIMIZED,
     LITERT_REFERENCE,
+    TFLM,
     XNNPACK,
     XNNPACK_ARM64,
     Profile,
@@ -306,7 +307,7 @@ KERNELS = (
             "float32 x int8 (hybrid)",
             "float32",
         ),
-        refusal={XNNPACK: _left_by_delegate},
+        refusal={TFLM: micro.sums, XNNPACK: _left_by_delegate},
         demands={XNNPACK: lambda op: delegate_demand(_operands(op))},
     ),
 )
