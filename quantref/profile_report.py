@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from kernels.engine.registry import registry
-from kernels.profiles import PROFILES, Profile, profile_named
+from kernels.profiles import PROFILES, VARIANTS, Profile, profile_named
 from quantref.rules import Rule, quirks_by_op, rules_by_op, standing
-from quantref.support import OpSupport, support_table
+from quantref.support import OpSupport, Verified, stored_evidence, support_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,8 @@ class OpRules:
     ----------
     support
         Types, granularities, versions, and how many elements were compared with the runtime.
+    stored
+        What comparing with stored outputs of the runtime found (``python -m tests.goldens``).
     standing
         Whether the profile runs it, as far as that does not depend on the operands.
     rules
@@ -30,6 +32,7 @@ class OpRules:
     """
 
     support: OpSupport
+    stored: tuple[Verified, ...]
     standing: str
     rules: tuple[Rule, ...]
     quirks: tuple[str, ...]
@@ -37,9 +40,12 @@ class OpRules:
     @property
     def evidence(self) -> str:
         """What was compared with the runtime, in words."""
-        if not self.support.verified:
-            return "none recorded"
-        return f"{self.support.elements:,} elements, {self.support.mismatches:,} differ"
+        live, kept = self.support, self.stored
+        found = [f"{live.elements:,} elements, {live.mismatches:,} differ"] if live.verified else []
+        if kept:
+            counts = sum(cell.elements for cell in kept), sum(cell.mismatches for cell in kept)
+            found.append("stored outputs: {:,} elements, {:,} differ".format(*counts))
+        return "; ".join(found) or "none recorded"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -50,10 +56,8 @@ class OpRules:
             "versions": dict(support.versions),
             "elements": support.elements,
             "mismatches": support.mismatches,
-            "verified": [
-                {"cell": c.cell, "elements": c.elements, "mismatches": c.mismatches, "runtime": c.runtime}
-                for c in support.verified
-            ],
+            "verified": [asdict(cell) for cell in support.verified],
+            "stored": [asdict(cell) for cell in self.stored],
             "standing": self.standing,
             "rules": [rule.to_json() for rule in self.rules],
             "quirks": list(self.quirks),
@@ -81,6 +85,11 @@ class ProfileReport:
         """Elements compared with the runtime."""
         return sum(op.support.elements for op in self.ops)
 
+    @property
+    def stored(self) -> tuple[Verified, ...]:
+        """What comparing with stored outputs found."""
+        return tuple(cell for op in self.ops for cell in op.stored)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {**describe(self.profile), "ops": [op.to_json() for op in self.ops]}
@@ -96,6 +105,9 @@ class ProfileReport:
             lines.append(f"ops that it does not take: run by {profile.fallback.name}")
         compared = f"{self.elements:,} elements compared with it, {differing:,} differ"
         lines.append(compared if self.elements else "no long comparison with it is recorded")
+        if self.stored:
+            counts = sum(cell.elements for cell in self.stored), sum(cell.mismatches for cell in self.stored)
+            lines.append("{:,} elements compared with stored outputs of it, {:,} differ".format(*counts))
         return lines
 
     def summary(self) -> str:
@@ -144,19 +156,23 @@ def profile_report(profile: str | Profile) -> ProfileReport:
     """
     found = profile_named(profile)
     rules, quirks, kernels = rules_by_op(found), quirks_by_op(), registry()
+    stored = stored_evidence(found)
     ops = []
     for support in support_table(found).ops:
         kernel = kernels.get(support.op)
         how = "run by the interpreter" if kernel is None else standing(kernel, found)
-        ops.append(OpRules(support, how, rules.get(support.op, ()), quirks.get(support.op, ())))
+        kept = tuple(cell for cell in stored if cell.cell.split()[0] == support.op)
+        ops.append(OpRules(support, kept, how, rules.get(support.op, ()), quirks.get(support.op, ())))
     return ProfileReport(found, tuple(ops))
 
 
 def profile_list() -> list[dict[str, Any]]:
     """Return what every profile is, and how much of it was compared with its runtime, as plain values."""
     found = []
-    for profile in PROFILES.values():
+    for profile in (*PROFILES.values(), *VARIANTS.values()):
         verified = [cell for op in support_table(profile).ops for cell in op.verified]
+        kept = stored_evidence(profile)
         counts = {"elements": sum(c.elements for c in verified), "mismatches": sum(c.mismatches for c in verified)}
-        found.append(describe(profile) | counts)
+        stored = {"elements": sum(c.elements for c in kept), "mismatches": sum(c.mismatches for c in kept)}
+        found.append(describe(profile) | counts | {"stored": stored})
     return found

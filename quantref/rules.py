@@ -103,6 +103,8 @@ def quirks_by_op() -> dict[str, tuple[str, ...]]:
 
 def standing(kernel: Kernel, profile: Profile) -> str:
     """Say in a few words whether a profile runs an op, as far as that does not depend on the op's operands."""
+    if any(candidate.ops is not None and kernel.op not in candidate.ops for candidate in profile.lineage):
+        return "the runtime has no such op"
     known = any(candidate in kernel.refusal for candidate in profile.lineage)
     if profile.fallback is not None:
         return "taken where it fits" if known else f"left to {profile.fallback.name}"

@@ -100,6 +100,14 @@ def op_versions() -> Mapping[str, Mapping[str, int]]:
     return found
 
 
+def stored_evidence(profile: Profile) -> tuple[Verified, ...]:
+    """Return what comparing a profile with stored outputs of its runtime found (``python -m tests.goldens``)."""
+    return tuple(
+        Verified(*(entry[name] for name in ("cell", "elements", "mismatches", "runtime")))
+        for entry in _data("stored.json").get(profile.name, [])
+    )
+
+
 def _verified(profile: str) -> tuple[Verified, ...]:
     entries = _data("verified.json").get(profile, [])
     return tuple(

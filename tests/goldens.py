@@ -3,16 +3,18 @@
 The folder ``../shared/goldens`` holds models of one op with inputs and what each runtime gave, and the folder
 ``../shared/goldens-arm`` more of those, from LiteRT on Arm. This prints, for each op and type, how many elements a
 profile gets right. Integers are compared by ``==``; floats within one part in 100,000, because the hybrid ops of some
-machines fuse multiply and add.
+machines fuse multiply and add. With ``--record quantref/data/stored.json`` what was found becomes the evidence that
+``quantref profiles show`` tells of.
 """
 
 from __future__ import annotations
 
 import argparse
 import fnmatch
+import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,12 +86,29 @@ def compare(golden: Golden, profile: Profile) -> Difference:
     return total
 
 
+def record(path: Path, profile: Profile, totals: Mapping[str, Difference], failures: Mapping[str, int]) -> None:
+    """Replace what a file says of a profile: for each op and type elements, mismatches, and cases not run."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    known[profile.name] = [
+        {
+            "cell": kind,
+            "elements": totals[kind].elements,
+            "mismatches": totals[kind].mismatches,
+            "not_run": failures[kind],
+            "runtime": f"{profile.runtime}, stored outputs",
+        }
+        for kind in sorted({*totals, *failures})
+    ]
+    path.write_text(json.dumps({name: known[name] for name in sorted(known)}, indent=1) + "\n")
+
+
 def main() -> int:
     """Print the table; the exit code is 1 if anything differed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = {profile.name: profile for profile in KEYS}
     parser.add_argument("--profile", choices=[*names, "all"], default="all")
     parser.add_argument("--cases", default="*", help="shell pattern of goldens, such as 'CONV_2D__i8*'")
+    parser.add_argument("--record", type=Path, help="JSON file in which the chosen profiles' results are replaced")
     arguments = parser.parse_args()
     console = Console(width=160 if not sys.stdout.isatty() else None)
     table = Table("profile", "op and types", "cases", "elements", "mismatches", "not run")
@@ -110,6 +129,8 @@ def main() -> int:
                 note = f"{profile.name} {golden.path.stem}: {found.mismatches} of {found.elements}: {found.first}"
                 console.print(note, highlight=False, markup=False)
             totals[golden.kind] += found
+        if arguments.record:
+            record(arguments.record, profile, totals, failures)
         for kind in sorted(cases):
             total = totals[kind]
             wrong += total.mismatches + failures[kind]

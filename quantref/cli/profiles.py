@@ -27,11 +27,12 @@ def list_(*, as_json: bool) -> int:
     from rich.table import Table  # noqa: PLC0415 - keeps --help quick
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("profile", "runtime", "rules of", "falls back on", "compared", "what it is"):
-        table.add_column(name, justify="right" if name == "compared" else "left", overflow="fold")
+    for name in ("profile", "runtime", "rules of", "falls back on", "compared live", "stored", "what it is"):
+        table.add_column(name, justify="right" if name in {"compared live", "stored"} else "left", overflow="fold")
     for entry in found:
         row = (entry["profile"], entry["runtime"], entry["base"] or "", entry["fallback"] or "")
-        table.add_row(*row, f"{entry['elements']:,}", entry["description"])
+        counts = (f"{entry['elements']:,}", f"{entry['stored']['elements']:,}")
+        table.add_row(*row, *counts, entry["description"])
     console().print(table)
     return 0
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from kernels.engine.registry import registry
-from kernels.profiles import PROFILES, XNNPACK
+from kernels.profiles import PROFILES, VARIANTS, XNNPACK
 from qmath.errors import InputError
 from quantref.cli import main
 from quantref.profile_report import profile_report
@@ -49,7 +49,7 @@ def test_values_in_words(value: object, words: str) -> None:
 
 def test_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["profiles", "list", "--json"]) == 0
-    assert [entry["profile"] for entry in json.loads(capsys.readouterr().out)] == list(PROFILES)
+    assert [entry["profile"] for entry in json.loads(capsys.readouterr().out)] == [*PROFILES, *VARIANTS]
     assert main(["profiles", "show", "xnnpack", "--op", "CONV_2D", "--json"]) == 0
     (op,) = json.loads(capsys.readouterr().out)["ops"]
     assert (op["op"], op["standing"]) == ("CONV_2D", "taken where it fits")
@@ -63,3 +63,11 @@ def test_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_unknown_profile() -> None:
     with pytest.raises(InputError, match="expected a profile among"):
         profile_report("nobody")
+
+
+def test_stored_outputs_are_evidence() -> None:
+    report = profile_report("tflm")
+    assert report.stored
+    assert all(cell.elements > 0 or cell.mismatches == 0 for cell in report.stored)
+    assert "compared with stored outputs" in report.summary()
+    assert {op.support.op for op in report.ops if op.standing == "the runtime has no such op"} >= {"CONV_3D"}
