@@ -68,12 +68,18 @@ def case_header(
 
 
 def suite_header(entries: Iterable[Entry]) -> bytes:
-    """Return the header of a suite: it includes those of all cases, and ``QUANTREF_CASES(X)`` is ``X(ID)`` for each."""
+    """Return the header of a suite, which includes those of all cases.
+
+    ``QUANTREF_CASES(X)`` is ``X(ID)`` for each case, ``QUANTREF_RUNS(X)`` is ``X(ID, N)`` for each invocation.
+    """
     cases = [entry for entry in entries if CASE_HEADER in entry.files]
     lines = ["#ifndef QUANTREF_SUITE_H", "#define QUANTREF_SUITE_H"]
     lines += [f'#include "{entry.place}/{CASE_HEADER}"' for entry in cases]
-    ids = [f"    X({identifier(entry.id)})" for entry in cases]
-    lines += ["", " \\\n".join(["#define QUANTREF_CASES(X)", *ids]), "", "#endif", ""]
+    names = [(identifier(entry.id), entry.invocations) for entry in cases]
+    each = [f"    X({name})" for name, _ in names]
+    runs = [f"    X({name}, {number})" for name, count in names for number in range(count)]
+    lines += ["", " \\\n".join(["#define QUANTREF_CASES(X)", *each])]
+    lines += ["", " \\\n".join(["#define QUANTREF_RUNS(X)", *runs]), "", "#endif", ""]
     return "\n".join(lines).encode()
 
 
