@@ -1,7 +1,8 @@
 """Stored outputs of seven runtimes against quantref's profiles: ``python -m tests.goldens --profile tflm``.
 
-The folder ``../shared/goldens`` holds models of one op with inputs and what each runtime gave, and the folder
-``../shared/goldens-arm`` more of those, from LiteRT on Arm. This prints, for each op and type, how many elements a
+The folder ``../shared/goldens`` holds models of one op with inputs and what each runtime gave, the folder
+``../shared/goldens-arm`` more of those, from LiteRT on Arm, and ``../shared/goldens-models`` the outputs of whole
+models. This prints, for each op and type, how many elements a
 profile gets right. Integers are compared by ``==``; floats within one part in 100,000, because the hybrid ops of some
 machines fuse multiply and add. With ``--record quantref/data/stored.json`` what was found becomes the evidence that
 ``quantref profiles show`` tells of.
@@ -41,6 +42,18 @@ KEYS = {
     profiles.TFLM: "tflm",
     profiles.CMSIS_NN: "cmsis_nn",
 }
+#: The models of ``goldens-models``: files below ``../shared/models`` by the name of their outputs.
+MODELS = {
+    "mlperf_ad01_int8": "ad01_int8",
+    "mlperf_kws": "kws_int8",
+    "mlperf_resnet8_quant": "resnet8_int8",
+    "mlperf_str_ww": "streaming_wakeword_int8",
+    "mlperf_vww_96_int8": "vww96_int8",
+    "tflm_hello_world_int8": "hello_world_int8",
+    "tflm_keyword_scrambled_8bit": "keyword_scrambled_int8",
+    "tflm_micro_speech_quantized": "micro_speech_int8",
+    "tflm_person_detect": "person_detect_int8",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +67,18 @@ class Golden:
 
     @property
     def kind(self) -> str:
-        """Op and types: ``"CONV_2D i8"``."""
+        """Op and types, ``"CONV_2D i8"``; or a whole model."""
+        if self.path.stem in MODELS.values():
+            return f"model {self.path.stem}"
         op, _, case = self.path.stem.partition("__")
         return f"{op} {case.split('_')[0]}"
 
 
 def goldens(profile: Profile, pattern: str = "*", shared: Path = SHARED) -> Iterator[Golden]:
     """Yield the goldens whose name fits a shell pattern and that the runtime of a profile ran."""
-    for path in sorted([*(shared / "goldens").glob("*.npz"), *(shared / "goldens-arm").glob("*.npz")]):
-        if fnmatch.fnmatch(path.stem, pattern):
+    folders = ("goldens", "goldens-arm", "goldens-models")
+    for path in sorted(path for folder in folders for path in (shared / folder).glob("*.npz")):
+        if fnmatch.fnmatch(path.stem, pattern) and not path.stem.endswith("__tensors"):
             with np.load(path) as stored:
                 arrays = dict(stored)
             expected = arrays.get(f"{KEYS[profile]}__output_0")
@@ -73,7 +89,12 @@ def goldens(profile: Profile, pattern: str = "*", shared: Path = SHARED) -> Iter
                 steps = int(arrays.get("steps", 1))
                 samples = tuple(zip(*inputs, strict=True)) if steps > 1 else (tuple(inputs),)
                 outputs = tuple(expected) if steps > 1 else (expected,)
-                yield Golden(path.with_suffix(".tflite"), samples, outputs, arrays.get("undefined_shift_mask"))
+                yield Golden(_model_of(path, shared), samples, outputs, arrays.get("undefined_shift_mask"))
+
+
+def _model_of(path: Path, shared: Path) -> Path:
+    name = MODELS.get(path.stem)
+    return path.with_suffix(".tflite") if name is None else next((shared / "models").rglob(f"{name}.tflite"))
 
 
 def compare(golden: Golden, profile: Profile) -> Difference:

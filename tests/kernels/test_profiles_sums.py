@@ -66,6 +66,15 @@ def test_goldens(profile: Profile, shared) -> None:
     assert total.elements > 100_000
 
 
+@pytest.mark.shared
+@pytest.mark.parametrize("profile", [profiles.TFLM, profiles.CMSIS_NN], ids=lambda profile: profile.name)
+def test_whole_models(profile: Profile, shared) -> None:
+    """Four invocations of nine models; two of them LiteRT does not run."""
+    found = {golden.kind: goldens.compare(golden, profile) for golden in goldens.goldens(profile, "[mt]*_*", shared)}
+    assert len(found) == len(goldens.MODELS)
+    assert not [kind for kind, total in found.items() if total.mismatches or not total.elements]
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_live(cell: str, other_litert: LiteRT) -> None:
     rng, result = np.random.default_rng(3), sweep.Result(cell)
