@@ -75,6 +75,8 @@ def _compared(dump: Dump, index: int, seen: Sequence[Inputs], view: OpView, prep
             for number, value in zip(outputs, run(inputs), strict=False):
                 if number in known:
                     tally.add(sample, number, known[number], [value])
+            if tally.mismatches[0]:
+                break  # it is not this one: the next invocation would add nothing but time
     return tally
 
 
