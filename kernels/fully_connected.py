@@ -222,6 +222,7 @@ KERNELS = (
             "float32 x int8, uint8, int4 or int2 (hybrid), per-tensor and per-axis; int8 also sparse in blocks of 1x16",
             "float32, weights dense or sparse",
         ),
+        reads_sparse=True,
         refusal={
             TFLM: micro.sums,
             CMSIS_NN: micro.fully_connected_of_cmsis_nn,

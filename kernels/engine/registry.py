@@ -37,6 +37,8 @@ class Kernel:
     demands
         By profile, which part of the op's contract an op breaks that the profile has taken, or None; the runtime then
         fails to allocate.
+    reads_sparse
+        Whether the runtime's kernel knows sparse constants; others take what is stored of them for all there is.
 
     """
 
@@ -45,6 +47,7 @@ class Kernel:
     covers: tuple[str, ...]
     refusal: Mapping[Profile, Refusal] = field(default_factory=dict, hash=False)
     demands: Mapping[Profile, Refusal] = field(default_factory=dict, hash=False)
+    reads_sparse: bool = False
 
     def refused_by(self, op: OpView, profile: Profile) -> str | None:
         """Return why ``profile`` does not run ``op``, or None if it does."""
@@ -80,6 +83,12 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
 
     """
     kernel = kernel_of(op)
+    sparse = [tensor.name for tensor in op.inputs if tensor is not None and tensor.sparsity is not None]
+    if sparse and not kernel.reads_sparse:
+        raise UnsupportedError(
+            f"{op.name} with the sparse constant {sparse[0]!r}: the runtime would read past the end of what is stored; "
+            "put a DENSIFY before it"
+        )
     running = profile_running(op, profile)
     refusal = kernel.refused_by(op, running)
     if refusal is not None:
