@@ -28,6 +28,8 @@ from quantref.inference.sharing import alike
 from quantref.inference.telling import smallest
 from quantref.inference.ties import aim
 from quantref.npz import save_npz
+from quantref.runtimes import RUNTIMES, litert_installed
+from tests import infer_models
 from tests.quantref.small_models import with_state
 
 SAMPLES = 4
@@ -333,3 +335,34 @@ def test_only_what_is_the_same_counts_as_alike(model: fbs.Model) -> None:
     assert not alike(np.zeros(2, np.int8), np.zeros(2, np.int16))
     assert not alike(lambda: 0, lambda: 0)
     assert not alike({"a": 1}, {"b": 1})
+
+
+# --- runtimes and whole models ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.litert
+@pytest.mark.skipif(not litert_installed(), reason="ai-edge-litert is not installed")
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_an_installed_runtime_follows_its_profile(runtime: str, data: Path) -> None:
+    result = qr.infer_profile(data / "digits_int8.tflite", runtime=runtime, samples=2)
+    assert RUNTIMES[runtime].profile in result.explained_by, result.summary()
+    assert "aarch64" in result.source or "x86_64" in result.source
+
+
+@pytest.mark.shared
+def test_stored_outputs_of_tflite_micro(shared: Path) -> None:
+    assert shared.is_dir()
+    rows = list(infer_models.rows_of_goldens("mlperf-tiny/streaming_wakeword_int8"))
+    assert len(rows) == 3
+    assert all(row.right for row in rows), rows
+
+
+@pytest.mark.litert
+@pytest.mark.shared
+@pytest.mark.skipif(not litert_installed(), reason="ai-edge-litert is not installed")
+def test_a_real_dump_with_one_op_of_another_runtime(shared: Path) -> None:
+    assert shared.is_dir()
+    runtime = RUNTIMES["litert-optimized"]
+    rows = list(infer_models.rows_of_runtime("mlperf-tiny/streaming_wakeword_int8", runtime, 1, mixed=True))
+    assert [row.known for row in rows] == ["every tensor", "outputs", "one op mixed in"]
+    assert all(row.right for row in rows), rows
