@@ -253,7 +253,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         expect_bias(operands, DType.FLOAT32)
         return FloatDepthwiseConv2D(window, activation)
     if operands.types == (DType.FLOAT32, DType.INT8):
-        return prepare_hybrid(operands, window, activation, profile)
+        return prepare_hybrid(operands, window, activation, profile, plain_3x3=_is_plain_3x3(window, operands))
     if operands.types in BIAS_TYPES:
         return _prepare_integer(operands, window, activation, ARITHMETIC[profile])
     raise unsupported(op, "; ".join(KERNELS[0].covers))

@@ -16,19 +16,57 @@ from kernels.engine.activation import Activation
 from kernels.engine.contract import expect, quant_of
 from kernels.engine.convolution import Operands, expect_bias, filter_scale, finished, optional_array
 from kernels.engine.geometry import Window, padded, reachable
-from kernels.engine.hybrid import SCALE_BACK_BY_PRODUCT, STEPS, HybridArithmetic, quantize_asymmetric
+from kernels.engine.hybrid import SCALE_BACK_BY_PRODUCT, STEPS, HybridArithmetic, QuantizedRows, quantize_asymmetric
 from kernels.engine.linear import depthwise_convolve
 from kernels.engine.taps import Products, Reads, of_depthwise
 from kernels.engine.types import Inputs, Outputs, Prepared, Runner, given
-from kernels.profiles import LITERT_REFERENCE, LITERT_REFERENCE_SOUND, Profile, Rules
+from kernels.profiles import (
+    LITERT_OPTIMIZED,
+    LITERT_OPTIMIZED_ARM64,
+    LITERT_REFERENCE,
+    LITERT_REFERENCE_SOUND,
+    Profile,
+    Rules,
+)
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Float32Array
 
+
+@dataclass(frozen=True, slots=True)
+class InBlocks(HybridArithmetic):
+    """Vector code and its tail.
+
+    Whole blocks of channels are multiplied by their scale and then by the image's, the channels left over the other
+    way round.
+    """
+
+    size: int = 8
+
+    def real_values(
+        self, accumulator: Array, weights_scale: Float32Array, rows: QuantizedRows, note: Note = silent
+    ) -> Float32Array:
+        """Return real values, float32, for accumulators of the same number of dimensions as the codes."""
+        row_scale, channels = rows.per_row(rows.scale), accumulator.shape[-1]
+        in_blocks = np.arange(channels) < channels // self.size * self.size
+        first = np.where(in_blocks, weights_scale, row_scale)
+        second = np.where(in_blocks, row_scale, weights_scale)
+        real = np.asarray((accumulator.astype(np.float32, copy=False) * first) * second)
+        terms = {"accumulator": accumulator, "first_scale": first, "second_scale": second}
+        rule = "float32(float32(float32(accumulator) * first_scale) * second_scale)"
+        return note("scaled back", real, rule, **terms)
+
+
+BY_PRODUCT = HybridArithmetic(quantize_asymmetric, SCALE_BACK_BY_PRODUCT)
 HYBRID: Rules[HybridArithmetic] = Rules(
     "DEPTHWISE_CONV_2D with float32 activations",
-    {LITERT_REFERENCE: HybridArithmetic(quantize_asymmetric, SCALE_BACK_BY_PRODUCT)},
+    {LITERT_REFERENCE: BY_PRODUCT, LITERT_OPTIMIZED: InBlocks(quantize_asymmetric, SCALE_BACK_BY_PRODUCT)},
+)
+#: Where the window is a plain 3x3 one, for which Arm has a kernel of its own; None where it is as any other.
+HYBRID_3X3: Rules[HybridArithmetic | None] = Rules(
+    "DEPTHWISE_CONV_2D with float32 activations",
+    {LITERT_REFERENCE: None, LITERT_OPTIMIZED_ARM64: BY_PRODUCT},
 )
 #: Whether one filter scale stands for all channels; LiteRT reads on behind it.
 ONE_SCALE_FOR_ALL: Rules[bool] = Rules(
@@ -142,7 +180,7 @@ def _some_batch(x: Array) -> Array:
 
 
 def prepare_hybrid(
-    operands: Operands, window: Window, activation: Activation, profile: Profile
+    operands: Operands, window: Window, activation: Activation, profile: Profile, *, plain_3x3: bool
 ) -> HybridDepthwiseConv2D:
     """Check what the hybrid form asks for beyond the shapes, and choose its arithmetic.
 
@@ -162,4 +200,5 @@ def prepare_hybrid(
             f" {found}: LiteRT reads past the end of the scales, so that its output depends on what lies behind them; "
             f"the profile {LITERT_REFERENCE_SOUND.name} takes the scale for all channels"
         )
-    return HybridDepthwiseConv2D(window, HYBRID[profile], filter_scale(operands), activation)
+    arithmetic = (HYBRID_3X3[profile] if plain_3x3 else None) or HYBRID[profile]
+    return HybridDepthwiseConv2D(window, arithmetic, filter_scale(operands), activation)
