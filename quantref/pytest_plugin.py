@@ -140,7 +140,7 @@ class CaseItem(pytest.Item):
 
     def runtest(self) -> None:
         """Run the case, once."""
-        trial = trial_of(self.case, self.conformance.profile)
+        trial = trial_of(self.case, self.conformance.profile, self.conformance.suite.manifest.profiles)
         result = judge(trial, self.conformance.device)
         if result.outcome is Outcome.SKIPPED:
             pytest.skip(result.message)

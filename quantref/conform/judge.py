@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,19 @@ def judge(trial: Trial, device: Device) -> CaseResult:
 def _ended(trial: Trial, outcome: Outcome, failure: RuntimeFailure, seconds: float) -> CaseResult:
     """Return the result of a case without outputs; where none are due, that is as it should be."""
     if not (trial.negative and outcome is Outcome.REFUSED):
-        return _result(trial, outcome, str(failure), seconds)
+        result = _result(trial, outcome, str(failure), seconds)
+        return replace(result, follows=_refused_alike(trial)) if outcome is Outcome.REFUSED else result
     kind = getattr(failure, "kind", "")
     if kind and trial.expected_error and kind != trial.expected_error:
         message = f"expected a refusal as {trial.expected_error}, found {kind}: {failure}"
         return _result(trial, Outcome.DIFFERENT, message, seconds)
     return _result(trial, Outcome.PASSED, "", seconds)
+
+
+def _refused_alike(trial: Trial) -> dict[str, int]:
+    """Return what a refusal agrees with: the profiles that refuse the model, too."""
+    elements = sum(array.size for arrays in trial.expected or () for array in arrays.values())
+    return dict.fromkeys(trial.expectations, max(elements, 1)) | dict.fromkeys(trial.refusing, 0)
 
 
 def _compared(trial: Trial, answers: Answers, seconds: float) -> CaseResult:

@@ -51,7 +51,7 @@ def _details(entry: Mapping[str, Any]) -> str:
         lines.append(f"aimed at: {', '.join(entry['aims'])}")
     same = [profile for profile, mismatches in entry["follows"].items() if mismatches == 0]
     if same:
-        lines.append(f"these are the outputs of {', '.join(same)}")
+        lines.append(f"so do the profiles {', '.join(same)}")
     return "\n".join(lines)
 
 

@@ -53,8 +53,9 @@ class CaseResult:
     size
         Elements that went in and should come out.
     follows
-        For every profile that the suite holds for the case, the number of elements that differ from its outputs;
-        empty if the device gave no outputs.
+        For every profile that the suite holds for the case, the number of elements that differ from its outputs. A
+        refusal differs from all of them, and agrees with the profiles that refuse the model, too. Empty if the device
+        did neither.
     expected_failure
         The reason why the case is expected to fail, if it is.
     found

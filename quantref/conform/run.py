@@ -87,7 +87,11 @@ def conform(  # noqa: PLR0913 - every one of them is a choice that a user makes
     if not isinstance(known, ExpectedFailures):
         known = ExpectedFailures.read(known)
     record, summary = Record(results), Summary()
-    trials = (trial_of(case, chosen) for case in opened.cases(cases) if only is None or case.id in only)
+    trials = (
+        trial_of(case, chosen, opened.manifest.profiles)
+        for case in opened.cases(cases)
+        if only is None or case.id in only
+    )
     total = len(opened) if cases is None and only is None else 0
     for done, (trial, result) in enumerate(run_trials(trials, device, executor), 1):
         entry = known.matching(trial.id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -36,6 +36,8 @@ class Trial:
         The outputs of every profile that the suite holds for the case, one mapping an invocation.
     expected_error
         For a negative case: the class of quantref's error.
+    refusing
+        The profiles of the suite without outputs: those that refuse the model.
 
     """
 
@@ -49,6 +51,7 @@ class Trial:
     profile: str
     expectations: Mapping[str, Invocations]
     expected_error: str | None = None
+    refusing: tuple[str, ...] = ()
 
     @property
     def negative(self) -> bool:
@@ -74,8 +77,8 @@ class Trial:
         return len(self.model) + sum(array.nbytes for array in arrays)
 
 
-def trial_of(case: SuiteCase, profile: str) -> Trial:
-    """Read a case of a suite, to be judged by a profile; profiles that share a file of outputs share the arrays."""
+def trial_of(case: SuiteCase, profile: str, profiles: Collection[str] = ()) -> Trial:
+    """Read a case of a suite of some profiles, to be judged by one; those that share a file of outputs share arrays."""
     read: dict[str, Invocations] = {}
     expectations = {}
     for name, file in case.entry.profiles.items():
@@ -93,4 +96,5 @@ def trial_of(case: SuiteCase, profile: str) -> Trial:
         profile=profile,
         expectations=expectations,
         expected_error=case.expected_error,
+        refusing=tuple(name for name in profiles if name not in expectations),
     )
