@@ -9,7 +9,7 @@ from quantref.cli.infer import infer
 from quantref.cli.separate import separate
 
 
-@click.group("profiles")
+@click.group("profiles", epilog=example("profiles list", "profiles infer model.tflite --outputs dump.npz"))
 def command() -> None:
     """Show profiles, infer which one a device follows, find an input that tells two apart."""
 
