@@ -13,6 +13,7 @@ from quantref.checks.context import OpContext
 from quantref.checks.finding import Finding, Severity
 from quantref.checks.rule import ALL, LITERT, MICRO, Effect, Rule
 from quantref.checks.rule import XNNPACK as XNNPACK_NAMES
+from quantref.checks.versions import MICRO_OPS
 
 CONTRACT = Rule(
     "QR801",
@@ -136,7 +137,8 @@ def runtimes(op: OpContext) -> Iterator[Finding]:
     kernel = registry.registry().get(op.name)
     if kernel is None or not op.view.outputs:
         return
-    for profile, names in ((TFLM, MICRO), (CMSIS_NN, ("cmsis-nn",))):
+    refusing = ((TFLM, MICRO), (CMSIS_NN, ("cmsis-nn",))) if op.name in MICRO_OPS else ()
+    for profile, names in refusing:
         reason = _answer(kernel.refused_by, op.view, profile)
         if reason is not None:
             yield op.finding(MICRO_REFUSES, [], "a form that it has", reason, runtimes=names)

@@ -81,7 +81,7 @@ TOO_OLD = Rule(
 RULES = (TOO_NEW, REFERENCE_LACKS_VERSION, UNKNOWN, REFERENCE_LACKS_OP, MICRO_LACKS_OP, TOO_OLD)
 
 #: Builtin ops that TFLite Micro has.
-_MICRO_OPS = named(
+MICRO_OPS = named(
     "ABS ADD ADD_N ARG_MAX ARG_MIN ASSIGN_VARIABLE AVERAGE_POOL_2D BATCH_MATMUL BATCH_TO_SPACE_ND BROADCAST_ARGS "
     "BROADCAST_TO CALL_ONCE CAST CEIL CONCATENATION CONV_2D COS CUMSUM DEPTH_TO_SPACE DEPTHWISE_CONV_2D DEQUANTIZE DIV "
     "DYNAMIC_UPDATE_SLICE ELU EMBEDDING_LOOKUP EQUAL EXP EXPAND_DIMS FILL FLOOR FLOOR_DIV FLOOR_MOD FULLY_CONNECTED "
@@ -139,7 +139,7 @@ def _wrong(op: OpContext, reference: int, optimized: int) -> Iterator[tuple[Rule
         yield REFERENCE_LACKS_OP, "an op of the reference resolver", op.name
     elif version > reference:
         yield REFERENCE_LACKS_VERSION, f"version {reference} at most", str(version)
-    if op.name not in _MICRO_OPS:
+    if op.name not in MICRO_OPS:
         yield MICRO_LACKS_OP, "an op of TFLite Micro", op.name
     column = None if op.main is None or not op.quantized else _COLUMNS.get(op.main.dtype)
     since = _SINCE.get(op.name)

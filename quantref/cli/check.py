@@ -149,7 +149,7 @@ def show(result: Findings) -> None:
 def _rules(*, as_json: bool) -> None:
     from rich.text import Text  # noqa: PLC0415 - keeps --help quick
 
-    from quantref.check import RULES  # noqa: PLC0415 - keeps --help quick
+    from quantref.checks.rules import RULES  # noqa: PLC0415 - keeps --help quick
 
     if as_json:
         print_json([rule.to_json() for rule in RULES.values()])

@@ -164,10 +164,15 @@ def _sum() -> fbs.Model:
 
 
 def _narrow_sums() -> fbs.Model:
-    """Build a 16x8 FULLY_CONNECTED with an int32 bias and more products than 32 bits hold."""
-    model = dense(np.full((2, 600), 127, np.int8), wide=True, y_scale=2.0**-4)
-    model = with_data(model, "b", np.zeros(2, np.int32), dtype=DType.INT32)
-    return with_options(model, 0, quantized_bias_type=DType.INT32.value)
+    """Build a 16x8 CONV_2D with an int32 bias and more products than 32 bits hold."""
+    b = fbs.Builder()
+    x = b.input("x", DType.INT16, (1, 1, 1, 600), scale=2.0**-5)
+    w = b.constant("w", np.full((2, 1, 1, 600), 127, np.int8), scale=2.0**-7)
+    bias = b.constant("b", np.zeros(2, np.int32), scale=2.0**-12)
+    y = b.tensor("y", DType.INT16, (1, 1, 1, 2), scale=2.0**-4)
+    options = {"stride_w": 1, "stride_h": 1, "quantized_bias_type": DType.INT32.value}
+    b.op("CONV_2D", [x, w, bias], [y], version=8, **options)
+    return b.finish([y])
 
 
 def _long_bias() -> fbs.Model:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import fbs
-from quantref.check import RULES
+from quantref.checks.rules import RULES
 from quantref.cli import main
 from tests.quantref.check.faults import FAULTS
 from tests.quantref.check.models import network

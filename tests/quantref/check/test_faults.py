@@ -6,7 +6,7 @@ import pytest
 
 import fbs
 import quantref as qr
-from quantref.check import RULES
+from quantref.checks.rules import RULES
 from tests.quantref.check.faults import FAULTS
 from tests.quantref.check.test_good import GOOD
 

@@ -11,9 +11,8 @@ import pytest
 import fbs
 import quantref as qr
 from kernels.profiles import PROFILES
-from quantref.check import RULES
 from quantref.checks.rule import ALL
-from quantref.checks.rules import FAMILIES
+from quantref.checks.rules import FAMILIES, RULES
 from quantref.checks.sarif import sarif
 from tests.quantref.check.faults import FAULTS
 from tests.quantref.check.models import network, with_entry, with_op, with_value, with_version

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from quantref.check import RULES
 from quantref.checks.page import rules_page
+from quantref.checks.rules import RULES
 from quantref.spec import SCHEMES
 from tests.meta.house import ROOT
 
