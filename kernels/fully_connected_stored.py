@@ -81,8 +81,9 @@ def sparse_fully_connected(x: Array, weights: Array, bias: Array | None, fc: Ful
 
 def _lowest_pairs(codes: Array) -> BoolArray:
     """Tell for each pair of elements 8 apart in a block, (rows, pairs), whether both are -128."""
-    lowest = codes.reshape(len(codes), -1, 2, BLOCK // 2) == np.iinfo(np.int8).min
-    return np.asarray(lowest.all(axis=2).reshape(len(codes), -1))
+    rows, depth = codes.shape
+    lowest = codes.reshape(rows, depth // BLOCK, 2, BLOCK // 2) == np.iinfo(np.int8).min
+    return np.asarray(lowest.all(axis=2).reshape(rows, depth // 2))
 
 
 def expect_blocks(op: OpView, weights: TensorView) -> None:
