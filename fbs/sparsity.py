@@ -186,3 +186,43 @@ def _descend(parents: Int64Array, level: DimensionMetadata, size: int, limit: in
         msg = f"expected {len(parents)} segments of indices below {size}"
         raise ModelError(f"{msg}, found {segments.size - 1} segments and {indices.size} indices that do not fit")
     return np.column_stack([np.repeat(parents, counts, axis=0), indices])
+
+
+def sparsify(values: Array, block: int = 1) -> tuple[Array, Sparsity]:
+    """Describe a matrix by its rows' blocks that hold anything but zeros: compressed sparse rows.
+
+    Parameters
+    ----------
+    values
+        Shape (rows, columns).
+    block
+        Columns that make a block; must divide the columns.
+
+    Returns
+    -------
+    Array
+        The elements of the blocks that are kept, in order.
+    Sparsity
+        How they are stored.
+
+    Raises
+    ------
+    ModelError
+        No matrix, or blocks that do not fit.
+
+    """
+    if values.ndim != 2 or block < 1 or values.shape[1] % block:
+        msg = f"expected a matrix of whole blocks of {block} columns, found shape {list(values.shape)}"
+        raise ModelError(msg)
+    rows, columns = values.shape
+    blocks = values.reshape(rows, columns // block, block)
+    kept = np.asarray(blocks.any(axis=2))
+    levels = [
+        DimensionMetadata(0, rows),
+        DimensionMetadata(
+            1, 0, np.append(0, kept.sum(axis=1).cumsum()).astype(np.int32), np.nonzero(kept)[1].astype(np.int32)
+        ),
+    ]
+    if block == 1:
+        return blocks[kept].reshape(-1), Sparsity((0, 1), (), tuple(levels))
+    return blocks[kept].reshape(-1), Sparsity((0, 1, 2), (1,), (*levels, DimensionMetadata(0, block)))

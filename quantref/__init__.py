@@ -22,6 +22,7 @@ from quantref.check import Finding, Findings, Severity, check  # noqa: E402
 from quantref.explain import Explanation, explain  # noqa: E402
 from quantref.inference import InferResult, Separation, infer_profile, separate_profiles  # noqa: E402
 from quantref.interpreter import Interpreter, load  # noqa: E402
+from quantref.optimize import Clustering, Optimized, Pruning, optimize  # noqa: E402
 from quantref.partition import Partition, partition  # noqa: E402
 from quantref.quantizer import (  # noqa: E402
     AccuracyReport,
@@ -44,6 +45,7 @@ __version__ = "0.1.0"
 __all__ = [
     "PROFILES",
     "AccuracyReport",
+    "Clustering",
     "Explanation",
     "Finding",
     "Findings",
@@ -52,8 +54,10 @@ __all__ = [
     "Interpreter",
     "Model",
     "ModelError",
+    "Optimized",
     "Partition",
     "Profile",
+    "Pruning",
     "QuantizationPlan",
     "QuantrefError",
     "Recipe",
@@ -74,6 +78,7 @@ __all__ = [
     "infer_profile",
     "leave_one_float",
     "load",
+    "optimize",
     "partition",
     "quantize",
     "run",

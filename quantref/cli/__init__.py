@@ -26,6 +26,7 @@ _VERBS = (
     "demo",
     "explain",
     "inspect",
+    "optimize",
     "profiles",
     "quantize",
     "run",
