@@ -274,9 +274,19 @@ def observe(source: bytes, watch: Watch, samples: Sequence[Sequence[Array]]) -> 
 
 
 class Runner:
-    """Runs a model on samples and observes its activations; state stays from one sample to the next."""
+    """Runs a model on samples and observes its activations; state stays from one sample to the next.
 
-    def __init__(self, model: fbs.Model, watch: Watch) -> None:
+    Parameters
+    ----------
+    model
+        The float model.
+    watch
+        Who watches; by default as style ``quantref`` has it.
+
+    """
+
+    def __init__(self, model: fbs.Model, watch: Watch | None = None) -> None:
+        watch = watch or _watch(model, RULES["quantref"], None, {})
         self._model = model
         self._graph = Interpreter(model).graph
         self._graph.load_constants()

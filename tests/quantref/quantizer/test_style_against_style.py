@@ -2,7 +2,7 @@
 
 Compared are the means over all ops of the noise up to there. A single number at the end of a network says less: it
 hangs on chance in a few roundings, and probabilities of a thousand classes are all zero in int8. The samples are those
-that the ranges come from, so that nothing is clipped and resolution alone counts.
+that the ranges come from; ``python -m benchmarks.sqnr`` measures on others, over several draws, at the end as well.
 """
 
 from __future__ import annotations
@@ -17,19 +17,17 @@ from quantref.quantizer import TFLiteStyle, quantize
 from quantref.quantizer.calibration import calibrate
 from quantref.quantizer.report import compare_quantized
 
-#: Decibels by which results that come from different roundings alone differ.
-CHANCE = 0.1
 #: By model: where it lies, the range of its inputs, and the decibels to be gained in int8 and in 16x8.
 MODELS: dict[str, tuple[tuple[float, float], float, float]] = {
-    "models/tflm/hello_world_float32.tflite": ((0, 2 * np.pi), 0.0, 0.0),
-    "models/mlperf-tiny/ad01_float32.tflite": ((-3, 3), 0.0, 0.0),
-    "models/mlperf-tiny/vww96_float32.tflite": ((0, 1), 0.0, 0.0),
-    "models/mlperf-tiny/resnet8_float32.tflite": ((0, 255), 0.1, 0.0),
+    "models/tflm/hello_world_float32.tflite": ((0, 2 * np.pi), 0.1, 0.5),
+    "models/mlperf-tiny/ad01_float32.tflite": ((-3, 3), 2.0, 4.0),
+    "models/mlperf-tiny/vww96_float32.tflite": ((0, 1), 0.5, 4.0),
+    "models/mlperf-tiny/resnet8_float32.tflite": ((0, 255), 1.0, 4.0),
     # In 16x8 the converter gets a bias wrong that layers with different scales share.
-    "models/mobilenet_v2/mobilenet_v2_224_float32.tflite": ((-1, 1), 1.0, 40.0),
+    "models/mobilenet_v2/mobilenet_v2_224_float32.tflite": ((-1, 1), 1.5, 40.0),
     # In int8 the converter gives a convolution the range of a maximum further on, and clips 42 % of its values.
-    "converter/mixed16.float32.tflite": ((-1, 1), 10.0, 0.0),
-    "digits": ((0, 1), 0.0, 0.0),
+    "converter/mixed16.float32.tflite": ((-1, 1), 10.0, 2.0),
+    "digits": ((0, 1), 0.8, 2.0),
 }
 STYLES = ("quantref", TFLiteStyle(faults=True))
 
@@ -65,9 +63,7 @@ def samples_of(model: fbs.Model, name: str, folder: Path, bounds: tuple[float, f
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", MODELS)
-def test_ours_is_never_worse_and_better_on_residual_networks(
-    name: str, shared: Path, data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ours_is_better(name: str, shared: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bounds, *gains = MODELS[name]
     model = fbs.read(data / "digits_float32.tflite" if name == "digits" else shared / name)
     samples = samples_of(model, name, data, bounds)
@@ -75,4 +71,4 @@ def test_ours_is_never_worse_and_better_on_residual_networks(
         ours, theirs = (mean_sqnr(model, mode, style, samples) for style in STYLES)
         with capsys.disabled():
             print(f"\n  {Path(name).name:38} {mode:5} {ours:6.2f} dB, {ours - theirs:+6.2f} against tflite", end="")  # noqa: T201 - asked for
-        assert ours - theirs >= (gain or -CHANCE)
+        assert ours - theirs >= gain
