@@ -12,6 +12,8 @@ from quantref.inference.tally import Scalar
 
 #: Characters of a tensor's name that a line of text repeats.
 NAME_LENGTH = 60
+#: Mixtures that the summary lists.
+SHOWN = 8
 
 
 class Verdict(enum.Enum):
@@ -341,13 +343,19 @@ class InferResult:
         if not self.explained_by:
             lines += [f"{op.place}: {op.finding}" for op in self.foreign]
             lines += [f"  told by {element}" for op in self.foreign for element in op.telling]
-            lines += [f"{mixture}: {mixture.mismatches:,} of {mixture.elements:,} differ" for mixture in self.mixtures]
+            lines += list(self._mixed())
         lines += [f"told by {element}" for element in self.telling]
         lines += list(self.notes)
         if self.verdict is Verdict.CANNOT_TELL:
             pair = " ".join(self.explained_by[:2])
             lines.append(f"`quantref profiles separate {pair} MODEL -o IN.npz` looks for an input that tells two apart")
         return "\n".join(lines)
+
+    def _mixed(self) -> Iterator[str]:
+        for mixture in self.mixtures[:SHOWN]:
+            yield f"{mixture}: {mixture.mismatches:,} of {mixture.elements:,} differ"
+        if len(self.mixtures) > SHOWN:
+            yield f"and {len(self.mixtures) - SHOWN} mixtures more: more samples, or tensors in between, tell them apart"
 
     def _ranked(self, candidate: Candidate) -> Iterator[str]:
         refusal = f"; does not run {candidate.refusal}" if candidate.refusal else ""
