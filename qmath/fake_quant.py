@@ -253,8 +253,8 @@ def fake_quant_vars_gradient(
     1. For the input: ``gradient * 1`` from the nudged minimum to the nudged maximum, both included, else
        ``gradient * 0``, which keeps its sign.
     2. For the minimum and the maximum: the sum of ``gradient * 1`` below, or above, and ``gradient * 0`` elsewhere;
-       see :func:`qmath.eigen_sum.eigen_sum`. That is TensorFlow's order on one thread; on more it splits large tensors
-       among them.
+       see :func:`qmath.eigen_sum.eigen_sum`. That is TensorFlow's order on one thread; more may split long sums
+       elsewhere, though two gave the same bits for up to a million terms.
     3. If both bounds are 0, everything goes to the input.
 
     ``gradient`` is that for the output; the other parameters and the errors are those of the forward function. A

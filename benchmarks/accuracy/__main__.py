@@ -28,15 +28,24 @@ Rows = dict[str, list[dict[str, Any]]]
 @click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Of the digits network.")
 @click.option("--verified", type=click.IntRange(min=1), default=10, show_default=True, help="Inputs LiteRT runs too.")
 @click.option("--json", "kept", type=click.Path(dir_okay=False, path_type=Path), help="Where to keep the figures.")
-@click.option("--from", "earlier", type=click.Path(exists=True, path_type=Path), help="Figures to show again.")
+@click.option("--only", multiple=True, metavar="NETWORK", help="Heading of a table to measure. By default all.")
+@click.option("--from", "earlier", type=click.Path(exists=True, path_type=Path), help="Figures to begin with.")
 @click.option("--write-page", is_flag=True, help="Put the tables into docs/results.md.")
-def main(seeds: int, verified: int, kept: Path | None, earlier: Path | None, *, write_page: bool) -> None:
-    """Measure what each way to shrink a model costs."""
+def main(
+    seeds: int, verified: int, kept: Path | None, only: tuple[str, ...], earlier: Path | None, *, write_page: bool
+) -> None:
+    """Measure what each way to shrink a model costs; with --from and without --only, show what was measured before."""
+    found: dict[str, Any] = {"networks": {}}
     if earlier is not None:
         found = json.loads(earlier.read_text(encoding="utf-8"))
-    else:
-        found = {"machine": describe(), "seeds": seeds, "networks": {"digits": measure_digits(seeds, verified)}}
-        found["networks"] |= measure_published(verified)
+    if earlier is None or only:
+        found |= {"machine": describe(), "seeds": seeds}
+        for plan in digits.PLANS:
+            if plan.name in only or not only:
+                found["networks"][plan.name] = measure_digits(plan, seeds, verified)
+        for network in others.published():
+            if network.name in only or not only:
+                found["networks"][network.name] = measure_published(network, verified)
     if kept is not None:
         kept.write_text(json.dumps(found, indent=1), encoding="utf-8")
     text = page(found)
@@ -46,12 +55,12 @@ def main(seeds: int, verified: int, kept: Path | None, earlier: Path | None, *, 
         PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
 
 
-def measure_digits(seeds: int, verified: int) -> Rows:
-    """Return the figures of every form of the digits network; times are taken once."""
+def measure_digits(plan: digits.Plan, seeds: int, verified: int) -> Rows:
+    """Return the figures of every form of a digits network; times are taken once."""
     training, test = load_images("train"), load_images("test")
     data, rows = Labelled(test.pixels, test.digits), Rows()
     for seed in range(seeds):
-        for variant in digits.variants(seed, training):
+        for variant in digits.variants(plan, seed, training):
             reference = predict(variant.reference, data.inputs)
             figures = measure(variant.model, reference, data, verified=verified, timed=seed == 0)
             rows.setdefault(variant.name, []).append(dataclasses.asdict(figures))
@@ -59,20 +68,17 @@ def measure_digits(seeds: int, verified: int) -> Rows:
     return rows
 
 
-def measure_published(verified: int) -> dict[str, Rows]:
-    """Return the figures of the published networks at hand."""
-    networks: dict[str, Rows] = {}
-    for network in others.published():
-        rows = networks.setdefault(network.name, Rows())
-        for variant in others.variants(network):
-            reference = predict(variant.reference, network.data.inputs, batch=False)
-            runs = network.runs_in_litert or variant.model is not network.model
-            figures = measure(
-                variant.model, reference, network.data, verified=verified if runs else 0, timed=runs, batch=False
-            )
-            rows[variant.name] = [dataclasses.asdict(figures)]
-            click.echo(f"{network.name}: {variant.name}: {100 * figures.accuracy:.1f} %", err=True)
-    return networks
+def measure_published(network: others.Published, verified: int) -> Rows:
+    """Return the figures of a published network."""
+    rows = Rows()
+    for variant in others.variants(network):
+        reference = predict(variant.reference, network.data.inputs, batch=False)
+        runs = network.runs_in_litert or variant.model is not network.model
+        compared = verified if runs else 0
+        figures = measure(variant.model, reference, network.data, verified=compared, timed=runs, batch=False)
+        rows[variant.name] = [dataclasses.asdict(figures)]
+        click.echo(f"{network.name}: {variant.name}: {100 * figures.accuracy:.1f} %", err=True)
+    return rows
 
 
 def page(found: dict[str, Any]) -> str:
@@ -83,9 +89,12 @@ def page(found: dict[str, Any]) -> str:
         f"Made on: {machine}. Seeds 0 to {found['seeds'] - 1}.",
         f"{models} models were run by LiteRT too, op by op: {wrong} of {elements:,} integer elements differ.",
     ]
-    for name, rows in found["networks"].items():
+    order = [plan.name for plan in digits.PLANS]
+    networks = found["networks"]
+    for name in [*(name for name in order if name in networks), *(name for name in networks if name not in order)]:
+        rows = networks[name]
         parts += [f"## {name}", report.table(rows)]
-        if name == "digits":
+        if name in order:
             parts.append(report.gains(rows))
     return "\n\n".join([*parts, "## Published elsewhere", report.published()])
 

@@ -10,6 +10,7 @@ import numpy as np
 from examples.training.layers import Depthwise, Linear
 from examples.training.network import Network
 from qmath.types import Float32Array, Int64Array
+from quantref.optimize import PolynomialDecay, Pruning, Scope, masks_of
 
 #: Share of the training during which sparsity rises.
 RISING = 0.5
@@ -28,15 +29,13 @@ class Prune:
         self.filters = [layer.weights["filter"] for layer in large_layers(network)]
         self.sparsity = sparsity
 
-    def __call__(self, done: float) -> None:
-        """Prune to what the share of the training that is done asks for."""
-        now = self.sparsity * (1 - (1 - min(done / RISING, 1)) ** 3)
-        magnitudes = np.concatenate([np.abs(filter_).ravel() for filter_ in self.filters])
-        count = round(now * magnitudes.size)
-        if count:
-            limit = np.partition(magnitudes, count - 1)[count - 1]
-            for filter_ in self.filters:
-                filter_[np.abs(filter_) <= limit] = 0
+    def __call__(self, step: int, steps: int) -> None:
+        """Prune to what the schedule asks for after a number of all steps."""
+        schedule = PolynomialDecay(self.sparsity, begin=0, end=round(RISING * steps), frequency=1)
+        rows = [filter_.reshape(-1, filter_.shape[-1]) for filter_ in self.filters]
+        masks = masks_of(rows, Pruning(schedule.sparsity(step), scope=Scope.GLOBAL))
+        for filter_, mask in zip(self.filters, masks, strict=True):
+            filter_[~mask.reshape(filter_.shape)] = 0
 
 
 class Cluster:
@@ -46,11 +45,11 @@ class Cluster:
         self.layers = large_layers(network)
         self.members = [nearest_of(layer.weights["filter"], count, keep_zeros=keep_zeros) for layer in self.layers]
         self.keep_zeros = keep_zeros
-        self(0.0)
+        self(0, 1)
 
-    def __call__(self, done: float) -> None:
-        """Give all members of a cluster their mean."""
-        del done
+    def __call__(self, step: int, steps: int) -> None:
+        """Give all members of a cluster their mean, after whatever step."""
+        del step, steps
         for layer, members in zip(self.layers, self.members, strict=True):
             filter_ = layer.weights["filter"]
             means = means_of(filter_.ravel(), members)

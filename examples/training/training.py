@@ -16,8 +16,8 @@ from qmath.types import Float32Array, Int64Array
 DATA = Path(quantref.__file__).parent / "data" / "digits.npz"
 #: Grey levels of the images run from 0 to this.
 INK = np.float32(16)
-#: Called after each step with the share of the training that is done.
-AfterStep = Callable[[float], None]
+#: Called after each step with the number of steps that are done, and of all.
+AfterStep = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def fit(
             optimizer.step(rate, schedule.decay)
             epoch.append(loss)
             if after_step is not None:
-                after_step(optimizer.steps / steps)
+                after_step(optimizer.steps, steps)
         losses.append(float(np.mean(epoch)))
     return losses
 

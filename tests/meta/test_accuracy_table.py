@@ -33,8 +33,8 @@ def test_pruning_rises_to_its_goal_and_stays(network):
     weights = sum(layer.weights["filter"].size for layer in layers)
     prune = Prune(network, 0.75)
     zeros = []
-    for done in (0.0, 0.1, 0.3, 0.5, 1.0):
-        prune(done)
+    for step in (0, 10, 30, 50, 100):
+        prune(step, 100)
         zeros.append(sum(int((layer.weights["filter"] == 0).sum()) for layer in layers))
     assert zeros[0] == 0
     assert zeros == sorted(zeros)
@@ -46,13 +46,13 @@ def test_pruning_rises_to_its_goal_and_stays(network):
 
 def test_clusters_stay_together_and_zeros_zero(network):
     layers = large_layers(network)
-    Prune(network, 0.5)(1.0)
+    Prune(network, 0.5)(1, 1)
     zeros = [layer.weights["filter"] == 0 for layer in layers]
     cluster = Cluster(network, 8, keep_zeros=True)
     rng = np.random.default_rng(0)
     for layer in layers:  # what a step of training does
         layer.weights["filter"] += rng.normal(size=layer.weights["filter"].shape).astype(np.float32)
-    cluster(1.0)
+    cluster(1, 1)
     for layer, zero in zip(layers, zeros, strict=True):
         assert 2 <= distinct(layer) <= 8
         assert (layer.weights["filter"][zero] == 0).all()
