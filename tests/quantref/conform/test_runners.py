@@ -145,7 +145,7 @@ def test_a_command_reads_and_writes_files(tmp_path: Path) -> None:
     named, unnamed = (run(script(tmp_path, COPY.format(answer=a)), ADD)[0] for a in ("y=given['x1']", "given['x1']"))
     assert named == unnamed
     assert named.outcome is Outcome.DIFFERENT  # it ran, and a copy is no sum
-    assert 0 < named.difference.mismatches < named.difference.elements
+    assert named.difference.mismatches > 0
 
 
 def test_several_invocations_are_numbered(tmp_path: Path) -> None:
