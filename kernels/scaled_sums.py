@@ -82,6 +82,9 @@ def scaled_cumsum(x: Array, axis: Array, op: ScaledCumsum, note: Note = silent) 
        ``exclusive``; from the end if ``reverse``; int32, wrapping.
     3. Requantize.
 
+    For instance codes 3 and 5 of zero point 1 are 2 and 4 steps. Their running sums are 2 and 6 steps, codes 3 and 7;
+    from code 0, which is -1 step, they are 1 and 5 steps, and the runtime gives the codes 2 and 6.
+
     Quirk: CUMSUM and ADD_N of int8 in TFLite Micro start their sums from the scaled value of code 0, so that results
     are off by minus the zero point.
 
@@ -115,6 +118,8 @@ def scaled_add_n(arrays: list[Array], op: ScaledAddN, note: Note = silent) -> Ar
     1. scaled: each code less the zero point, shifted left by 20 bits, halved.
     2. accumulator: their sum, from what code 0 gives, scaled likewise; int32, wrapping.
     3. Requantize.
+
+    For instance code 3 of zero point 1, added to itself, is 2 + 2 - 1 = 3 steps, code 4.
 
     """
     scaled = [op.sum.scaling(x, under(note, f"input {number}")) for number, x in enumerate(arrays, 1)]

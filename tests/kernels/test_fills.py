@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fbs
+import quantref
 from qmath.errors import ModelError, UnsupportedError
 from qmath.types import DType
 from quantref.vectors.cells.build import Operand, Result, dtype_of, one_op, scalar, vector
@@ -241,3 +242,12 @@ def test_empty_tensors_have_litert_s_shapes(op, x, others, options, litert):
 def test_the_type_that_the_file_gives_an_output_is_ignored(op, x, others, options, litert):
     case = build(op, x, *others, dtype=DType.FLOAT32, **options)
     assert compare(case.model, case.ordered(), litert) > 0
+
+
+def test_sums_of_codes_in_tflite_micro_start_from_code_0():
+    params = {"scale": 0.5, "zero_point": 1}
+    x, y = Operand(np.array([3, 5], np.int8), params=params), Result(DType.INT8, params)
+    running = one_op("", "CUMSUM", [x, scalar(0)], [y], exclusive=False, reverse=False).model
+    assert quantref.run(running, {"x0": x.array}, profile="tflm")["y0"].tolist() == [2, 6]
+    twice = one_op("", "ADD_N", [x, x], [y]).model
+    assert quantref.run(twice, {"x0": x.array, "x1": x.array}, profile="tflm")["y0"].tolist() == [4, 8]
