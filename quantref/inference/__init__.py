@@ -1,7 +1,8 @@
 """Finds out which profile some outputs, or a runtime, follow, and which input would tell two profiles apart."""
 
+from quantref.inference.candidates import Candidate, Telling
 from quantref.inference.infer import infer_profile
-from quantref.inference.result import Candidate, InferResult, Mixture, OpInference, Telling, Verdict
+from quantref.inference.result import InferResult, Mixture, OpInference, Verdict
 from quantref.inference.separate import Separation, separate_profiles
 
 __all__ = [

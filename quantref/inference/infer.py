@@ -16,11 +16,12 @@ from kernels.profiles import PROFILES, Profile, profile_named
 from qmath.errors import InputError
 from qmath.types import Array
 from quantref.control_flow import HANDLERS
+from quantref.inference.candidates import Candidate, Telling
 from quantref.inference.dump import Dump, Invocation, read_dump
 from quantref.inference.mixture import mixtures
 from quantref.inference.replay import Replay, segments
 from quantref.inference.requantized import candidate_of, rank, try_regimes
-from quantref.inference.result import Candidate, InferResult, Mixture, OpInference, Telling
+from quantref.inference.result import InferResult, Mixture, OpInference
 from quantref.inference.sharing import Shared
 from quantref.inference.tally import Pattern, Tally
 from quantref.inference.telling import smallest

@@ -10,10 +10,10 @@ from kernels.engine import registry
 from kernels.engine.types import Inputs, OpView, Prepared
 from kernels.profiles import Profile
 from qmath.errors import QuantrefError
+from quantref.inference.candidates import Candidate
 from quantref.inference.dump import Dump
 from quantref.inference.regimes import CANDIDATES, name_of, variants
 from quantref.inference.replay import Replay
-from quantref.inference.result import Candidate
 from quantref.inference.tally import Tally
 
 #: What a kernel raises on numbers that a regime cannot take.
