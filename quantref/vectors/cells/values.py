@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -87,7 +88,7 @@ def stretched(rng: np.random.Generator, shape: tuple[int, ...], most: int = 1500
     if not shape or rng.integers(2):
         return shape
     axis, times = int(rng.integers(len(shape))), int(rng.integers(8, 61))
-    times = min(times, max(1, most // max(1, int(np.prod(shape)))))
+    times = min(times, max(1, most // max(1, math.prod(shape))))
     return (*shape[:axis], shape[axis] * times, *shape[axis + 1 :])
 
 
