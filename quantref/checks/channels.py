@@ -186,10 +186,12 @@ def depth_of(op: fbs.OpView) -> int:
     return max(0, left.shape[-2 if op.options.get("adj_x") else -1])
 
 
+def extreme_code(tensor: fbs.Tensor) -> int:
+    """Return the largest magnitude that a code less its zero point can have."""
+    zero_point = int(tensor.quant.zero_point[0]) if tensor.quant is not None else 0
+    return max(tensor.dtype.max - zero_point, zero_point - tensor.dtype.min)
+
+
 def extreme_product(*tensors: fbs.Tensor) -> int:
     """Return the largest magnitude that a product of codes, each less its zero point, can have."""
-    spans = []
-    for tensor in tensors:
-        zero_point = int(tensor.quant.zero_point[0]) if tensor.quant is not None else 0
-        spans.append(max(tensor.dtype.max - zero_point, zero_point - tensor.dtype.min))
-    return math.prod(spans)
+    return math.prod(map(extreme_code, tensors))

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qmath.types import BoolArray, DType
-from quantref.checks.channels import Channels, depth_of, extreme_product
+import fbs
+from qmath.types import Array, BoolArray, DType
+from quantref.checks.channels import Channels, depth_of, extreme_code, extreme_product
 from quantref.checks.context import OpContext, in_channels
 from quantref.checks.finding import Finding, Severity
 from quantref.checks.rule import ALL, XNNPACK, Effect, Rule
@@ -67,6 +68,8 @@ def headroom(op: OpContext) -> Iterator[Finding]:
         yield from _of_products(op)
     elif op.name in {"MEAN", "SUM"}:
         yield from _of_sum(op)
+    elif op.name == "SVDF":
+        yield from _of_svdf(op)
 
 
 def _of_channels(op: OpContext, channels: Channels) -> Iterator[Finding]:
@@ -112,3 +115,27 @@ def _of_sum(op: OpContext) -> Iterator[Finding]:
     reach = count * max(abs(x.dtype.min), x.dtype.max)
     if reach >= _INT32:
         yield op.finding(SUM_OVERFLOW, [x], "sums within 32 bits", f"up to {reach:,} from {count:,} codes")
+
+
+def _of_svdf(op: OpContext) -> Iterator[Finding]:
+    """Both sums of an SVDF: features over the input, and times over the memory, the filters of a unit together."""
+    x, features, times, bias, state = (op.input(slot) for slot in range(5))
+    if x is None or features is None or times is None or state is None or op.scheme is None:
+        return
+    if features.data is not None:
+        yield from _of_rows(op, features, features.data, extreme_code(x))
+    rank = int(op.view.options.get("rank", 1))
+    if times.data is None or rank < 1 or times.data.ndim != 2 or times.data.shape[0] % rank:
+        return
+    start = 0 if bias is None or bias.data is None else int(np.abs(bias.data.astype(np.int64)).max(initial=0))
+    yield from _of_rows(op, times, times.data.reshape(times.data.shape[0] // rank, -1), extreme_code(state), start)
+
+
+def _of_rows(op: OpContext, weights: fbs.Tensor, rows: Array, code: int, start: int = 0) -> Iterator[Finding]:
+    if rows.ndim != 2 or rows.size == 0:
+        return
+    reach = np.abs(rows.astype(np.int64)).sum(axis=1) * code + start
+    over = reach >= _INT32
+    if over.any():
+        found = f"sums up to {int(reach.max()):,}"
+        yield op.finding(INT32_OVERFLOW, [weights], "accumulators within 32 bits", found, detail=in_channels(over))

@@ -48,7 +48,8 @@ AXIS_BEYOND_RANK = Rule(
     Effect.REFUSES,
     "scales run along a dimension that the tensor does not have",
     "Older converters gave a bias, which has one dimension, the quantized_dimension of its filter, such as 3 in a "
-    "depthwise convolution. What is meant is plain, and TFLite Micro ignores the field; LiteRT refuses to load it.",
+    "depthwise convolution. What is meant is plain: one dimension leaves no choice, and a single scale needs none. "
+    "TFLite Micro ignores the field; LiteRT refuses to load the model.",
     "tflite/core/interpreter_builder.cc (ParseQuantization)",
     "set quantized_dimension to 0",
     LITERT,
@@ -83,9 +84,7 @@ def _rule(item: fbs.Finding) -> Rule | None:
     if item.subject is fbs.Subject.ZERO_POINT:
         return ZERO_POINT_RANGE
     if item.subject is fbs.Subject.AXIS:
-        if item.wrong:
-            return AXIS
-        return ODDITY if "one scale" in item.message else AXIS_BEYOND_RANK
+        return AXIS if item.wrong else AXIS_BEYOND_RANK
     return STRUCTURE if item.wrong else ODDITY
 
 

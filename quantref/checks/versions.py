@@ -74,7 +74,7 @@ TOO_OLD = Rule(
     Effect.DIFFERS,
     "the op's version is lower than its types need",
     "Runtimes of that age would load the model and fail later, or worse. Current ones look at types, not at versions.",
-    "tflite/tools/versioning/op_version.cc",
+    "tflite/converter/tools/versioning/op_version.cc",
     "raise the version of the operator code; TFLiteConverter does, other tools may not",
     (),
 )

@@ -175,6 +175,19 @@ def _narrow_sums() -> fbs.Model:
     return b.finish([y])
 
 
+def _svdf() -> fbs.Model:
+    """Build an int8 SVDF of one unit that sums 4 products of int16 and int16."""
+    b = fbs.Builder()
+    x = b.input("x", DType.INT8, (1, 4), scale=0.5)
+    features = b.constant("features", np.array([[90, -7, 33, 5]], np.int8), scale=0.02)
+    times = b.constant("times", np.array([[30000, -20000, 30000, 1]], np.int16), scale=0.001)
+    bias = b.constant("bias", np.array([40], np.int32), scale=0.00001)
+    state = b.variable("state", DType.INT16, (1, 4), scale=0.01)
+    y = b.tensor("y", DType.INT8, (1, 1), scale=0.25)
+    b.op("SVDF", [x, features, times, bias, state], [y], version=3, rank=1, fused_activation_function=1)
+    return b.finish([y])
+
+
 def _long_bias() -> fbs.Model:
     return with_value(dense(models.codes(1, 2, 8), wide=True), "b", 1, 1 << 50)
 
@@ -286,6 +299,9 @@ FAULTS: Mapping[str, Fault] = {
     "axis of the filter on the bias": _fault(
         "QR304", "depthwise_b", lambda: with_quant(network(), "depthwise_b", quantized_dimension=3)
     ),
+    "axis beyond a tensor of one scale": _fault(
+        "QR304", "mean", lambda: with_quant(network(), "mean", quantized_dimension=7)
+    ),
     "bias too short": _fault("QR305", "dense_b", lambda: with_data(network(), "dense_b", np.zeros(9, np.int32))),
     "bias of a transposed convolution too short": _fault(
         "QR305",
@@ -331,6 +347,7 @@ FAULTS: Mapping[str, Fault] = {
     "140,000 products": _fault("QR501", "w", lambda: dense(np.full((1, 140000), 127, np.int8), y_scale=2000.0)),
     "600 products of 16x8 in 32 bits": _fault("QR501", "w", _narrow_sums),
     "BATCH_MATMUL of 40,000 products": _fault("QR501", "left", _matmul),
+    "SVDF with a long memory of large weights": _fault("QR501", "times", _svdf),
     "a bias of 50 bits": _fault(
         "QR502", "w", lambda: with_value(dense(models.codes(1, 2, 8), wide=True), "b", 1, 1 << 50)
     ),
