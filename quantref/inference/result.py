@@ -10,7 +10,7 @@ from typing import Any
 
 from quantref.inference.candidates import Candidate, Telling
 
-#: Mixtures that the summary lists.
+#: Mixtures, or ops of one finding, that the summary lists.
 SHOWN = 8
 
 
@@ -208,6 +208,14 @@ class InferResult:
         return tuple(op for op in self.compared if not nearest.intersection(op.explained_by))
 
     @property
+    def regimes(self) -> tuple[str, ...]:
+        """The regimes that explain every op that no profile does, where there are such ops."""
+        strange = [op for op in self.compared if not op.explained_by]
+        names = [candidate.name for candidate in strange[0].regimes] if strange else []
+        explaining = [{candidate.name for candidate in op.regimes if candidate.explains} for op in strange]
+        return tuple(name for name in names if all(name in found for found in explaining))
+
+    @property
     def verdict(self) -> Verdict:
         """The outcome."""
         if not self.compared:
@@ -243,8 +251,7 @@ class InferResult:
         lines = self.headlines
         lines += [line for candidate in self.profiles for line in self._ranked(candidate)]
         if not self.explained_by:
-            lines += [f"{op.place}: {op.finding}" for op in self.foreign]
-            lines += [f"  told by {element}" for op in self.foreign for element in op.telling]
+            lines += list(self._strange())
             lines += list(self._mixed())
         lines += [f"told by {element}" for element in self.telling]
         lines += list(self.notes)
@@ -252,6 +259,20 @@ class InferResult:
             pair = " ".join(self.explained_by[:2])
             lines.append(f"`quantref profiles separate {pair} MODEL -o IN.npz` looks for an input that tells two apart")
         return "\n".join(lines)
+
+    def _strange(self) -> Iterator[str]:
+        """Yield what explains the ops that the nearest profiles do not, those of one finding together."""
+        strange = [op for op in self.foreign if not op.explained_by]
+        if self.regimes:
+            names = " or ".join(self.regimes)
+            yield f"every op that no profile explains ({len(strange)}) follows the regime {names}"
+        groups: dict[str, list[OpInference]] = {}
+        for op in self.foreign:
+            groups.setdefault(op.finding, []).append(op)
+        for finding, ops in groups.items():
+            places = ", ".join(op.place for op in ops[:SHOWN]) + (f" and {len(ops) - SHOWN} more" * (len(ops) > SHOWN))
+            yield f"{places}: {finding}"
+            yield from (f"  told by {element}" for element in ops[0].telling)
 
     def _mixed(self) -> Iterator[str]:
         for mixture in self.mixtures[:SHOWN]:
@@ -275,6 +296,7 @@ class InferResult:
             "verdict": self.verdict.name.lower(),
             "explained_by": list(self.explained_by),
             "nearest": list(self.nearest),
+            "regimes": list(self.regimes),
             "foreign_ops": [op.index for op in self.foreign],
             "profiles": [candidate.to_json() for candidate in self.profiles],
             "telling": [element.to_json() for element in self.telling],

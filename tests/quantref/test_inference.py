@@ -150,6 +150,8 @@ def test_a_regime_of_no_profile_is_named(
     assert by_op.verdict is Verdict.MIXED
     assert [op.index for op in by_op.foreign] == [0, 1, 2]
     assert all(name in {regime.name for regime in op.regimes if regime.explains} for op in by_op.foreign)
+    assert name in by_op.regimes
+    assert "every op that no profile explains (3) follows the regime" in by_op.summary()
     assert f"regime {name}" in by_op.summary() or f"or {name}" in by_op.summary()
     whole = qr.infer_profile(model, inputs, outputs_of(dump), profiles=["litert-optimized", "tflm"], budget=20)
     assert any(name in mixture.exception and mixture.mismatches == 0 for mixture in whole.mixtures)
