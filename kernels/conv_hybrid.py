@@ -31,7 +31,7 @@ from kernels.engine.rows import Rows
 from kernels.engine.taps import Products, Reads, indices, of_convolution
 from kernels.engine.types import Inputs, Outputs, Prepared, Runner, given
 from kernels.fully_connected_hybrid import DynamicFullyConnected
-from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
+from kernels.profiles import LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, XNNPACK, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
 from qmath.stages import Note, silent
@@ -55,7 +55,8 @@ PER_CHANNEL: Rules[HybridArithmetic] = Rules(
 #: Whether the sums of the form with one filter scale are made by vector code that misreads weights of -128, unless the
 #: output channels are a multiple of four.
 MISREADS: Rules[bool] = Rules(
-    "CONV_2D with float32 activations and one filter scale", {LITERT_REFERENCE: True, XNNPACK: False}
+    "CONV_2D with float32 activations and one filter scale",
+    {LITERT_REFERENCE: True, LITERT_OPTIMIZED_ARM64: False, XNNPACK: False},
 )
 
 

@@ -52,6 +52,8 @@ class HybridFullyConnected(Prepared):
         Whether the weights are stored sparsely: then another kernel adds, in another order.
     fused
         Whether the last product and the sum are rounded once.
+    misreads
+        Whether weights of -128 are misread, as x86-64's vector code does.
 
     """
 
@@ -61,10 +63,11 @@ class HybridFullyConnected(Prepared):
     activation: Activation
     sparse: bool
     fused: bool = False
+    misreads: bool = True
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`hybrid_fully_connected`."""
-        matrix = IntegerMatrix.of(given(inputs, 1))
+        matrix = IntegerMatrix.of(given(inputs, 1), misreads=self.misreads)
         return (hybrid_fully_connected(given(inputs, 0), matrix, _bias(inputs), self, note),)
 
     def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
@@ -79,7 +82,7 @@ class HybridFullyConnected(Prepared):
         """Lay constant weights out once."""
         if constants[1] is None:
             return partial(self.evaluate, note=silent)
-        matrix = IntegerMatrix.of(constants[1])
+        matrix = IntegerMatrix.of(constants[1], misreads=self.misreads)
         return lambda inputs: (hybrid_fully_connected(given(inputs, 0), matrix, _bias(inputs), self),)
 
 
@@ -232,6 +235,10 @@ FUSED: Rules[bool] = Rules(
 )
 
 
+#: Whether weights of -128 are misread.
+MISREADS: Rules[bool] = Rules(
+    "FULLY_CONNECTED with float32 activations", {LITERT_REFERENCE: True, LITERT_OPTIMIZED_ARM64: False}
+)
 #: Whether int4 weights have a kernel of their own; None where it is not known how that computes.
 FOUR_BIT: Rules[bool | None] = Rules(
     "FULLY_CONNECTED with float32 activations and int4 weights",
@@ -275,4 +282,4 @@ def prepare_hybrid(
             raise UnsupportedError(f"{op.name} with float32 rows and int4 weights is not covered under {profile.name}")
         return FourBitFullyConnected(rows, scaling.scale, activation)
     quantize = quantize_asymmetric if option(op, "asymmetric_quantize_inputs") else quantize_symmetric
-    return HybridFullyConnected(rows, quantize, scaling.scale, activation, sparse, FUSED[profile])
+    return HybridFullyConnected(rows, quantize, scaling.scale, activation, sparse, FUSED[profile], MISREADS[profile])
