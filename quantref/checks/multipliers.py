@@ -55,7 +55,8 @@ XNNPACK_RATIO = Rule(
     Effect.DIFFERS,
     "XNNPACK leaves the op to other kernels, because of its scales",
     "It takes ADD and SUB with input scales from 1/1024 to 256 of the output's, MUL with products of them from 1/65536 "
-    "to 256; others run on LiteRT's own kernels, which round otherwise.",
+    "to 256, LEAKY_RELU and QUANTIZE to the same type from 1/256 to 128; others run on LiteRT's own kernels, which "
+    "round otherwise.",
     "tflite/delegates/xnnpack/xnnpack_delegate.cc (CheckTensorsInputOutputScale)",
     "bring the scales closer together, if XNNPACK is to run the op",
     XNNPACK,
@@ -196,6 +197,8 @@ def _of_scales(op: OpContext) -> Iterator[Finding]:
     scales = [_scale(tensor) for tensor in inputs]
     if op.name in {"ADD", "SUB", "MUL"} and len(inputs) == 2:
         yield from _of_pair(op, inputs)
+    elif op.name in {"LEAKY_RELU", "QUANTIZE"} and len(inputs) == 1:
+        yield from _of_copy(op, inputs[0])
     elif op.name in _COMPARISONS:
         for tensor, scale in zip(inputs, scales, strict=True):
             if scale is not None:
@@ -225,6 +228,20 @@ def _of_pair(op: OpContext, inputs: list[fbs.Tensor]) -> Iterator[Finding]:
             what = "product of scales" if op.name == "MUL" else "input scale"
             expected = f"{what} over output scale from {low:.3g} to {high:g}"
             yield op.finding(XNNPACK_RATIO, [*inputs, y], expected, f"{wrong[0]:.6g}")
+
+
+def _of_copy(op: OpContext, x: fbs.Tensor) -> Iterator[Finding]:
+    """LEAKY_RELU, and QUANTIZE from one type to the same: XNNPACK has 8-bit multipliers for them."""
+    y = op.view.outputs[0]
+    source, target = _scale(x), _scale(y)
+    if x.dtype is not y.dtype or x.dtype not in _EIGHT_BITS or not source or not target:
+        return
+    ratios = [source / target]
+    if op.name == "LEAKY_RELU":
+        ratios.append(abs(ratios[0] * float(op.view.options.get("alpha", 0.0))))
+    wrong = [ratio for ratio in ratios if not 2.0**-8 <= np.float32(ratio) <= 128]
+    if wrong:
+        yield op.finding(XNNPACK_RATIO, [x, y], "input scale over output scale from 1/256 to 128", f"{wrong[0]:.6g}")
 
 
 def _shifts(op: OpContext) -> bool:

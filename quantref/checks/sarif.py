@@ -26,7 +26,6 @@ def sarif(results: Sequence[Findings]) -> dict[str, Any]:
         "name": "quantref",
         "version": __version__,
         "semanticVersion": __version__,
-        "informationUri": "https://pypi.org/project/quantref/",
         "rules": [_rule(rule) for rule in RULES.values()],
     }
     run = {

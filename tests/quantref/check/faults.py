@@ -337,6 +337,9 @@ FAULTS: Mapping[str, Fault] = {
     "a multiplier of 256": _fault("QR403", "w", lambda: _small(2.0**-20)),
     "scales too far apart for XNNPACK": _fault("QR404", "x1", lambda: elementwise("ADD", 2, (0.5, 0.0002, 0.4))),
     "product of scales too small for XNNPACK": _fault("QR404", "y", lambda: elementwise("MUL", 2, (0.001, 0.001, 0.5))),
+    "LEAKY_RELU with an alpha too small for XNNPACK": _fault(
+        "QR404", "y", lambda: unary("LEAKY_RELU", 2, {"scale": 0.1}, {"scale": 0.1}, alpha=0.001)
+    ),
     "ADD to a scale far too small": _fault("QR405", "y", lambda: elementwise("ADD", 2, (1.0, 1.0, 1e-6))),
     "comparison of a scale above 1": _fault("QR405", "x1", lambda: _comparison(2.0)),
     "a 16-bit multiplier half a step off": _fault("QR406", "depthwise", models.rounded_multiplier),
