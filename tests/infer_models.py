@@ -66,10 +66,13 @@ class Row:
 
 
 def models(pattern: str, shared: Path = SHARED) -> list[str]:
-    """Return the quantized models that fit a shell pattern, small files first."""
-    paths = sorted((shared / "models").rglob("*.tflite"), key=lambda path: path.stat().st_size)
-    names = [path.relative_to(shared / "models").with_suffix("").as_posix() for path in paths]
-    return [name for name in names if not name.endswith("float32") and fnmatch.fnmatch(name, pattern)]
+    """Return the quantized models that fit a shell pattern, small files first; ``../converter/*`` fits others."""
+    folder = "converter" if pattern.startswith("../converter/") else "models"
+    paths = sorted((shared / folder).rglob("*.tflite"), key=lambda path: path.stat().st_size)
+    names = [path.relative_to(shared / folder).as_posix().removesuffix(".tflite") for path in paths]
+    wanted = pattern.removeprefix("../converter/")
+    chosen = [name for name in names if not name.endswith("float32") and fnmatch.fnmatch(name, wanted)]
+    return [f"../converter/{name}" if folder == "converter" else name for name in chosen]
 
 
 def rows_of_runtime(name: str, runtime: Runtime, samples: int, *, mixed: bool) -> Iterator[Row]:
@@ -206,7 +209,7 @@ def _rows(name: str, runtime: str, samples: int, *, mixed: bool) -> Iterator[Row
 def main() -> int:
     """Print the rows as they come, and the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default="*", help="shell pattern, such as 'mlperf-tiny/*'")
+    parser.add_argument("--models", default="*", help="shell pattern, such as 'tflm/*' or '../converter/*int8*'")
     sources = ["stored", *ALL_RUNTIMES]
     parser.add_argument("--runtime", action="append", choices=sources, help="by default those of this machine")
     parser.add_argument("--samples", type=int, default=2)
