@@ -3,6 +3,9 @@
 The op stands between pruned weights and an op that cannot read them sparse. Files are read with their sparse constants
 spread out (:mod:`fbs.sparsity`), so that the kernel has only to hand them on.
 
+Quirk: Ops other than DENSIFY and FULLY_CONNECTED take what is stored of a sparse constant for all of it and read on
+past its end; quantref refuses them.
+
 Source: ``tflite/kernels/densify.cc``.
 """
 

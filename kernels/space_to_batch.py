@@ -1,5 +1,7 @@
 """SPACE_TO_BATCH_ND, BATCH_TO_SPACE_ND: blocks of pixels moved to the batch axis and back.
 
+Quirk: SPACE_TO_BATCH_ND pads byte by byte, so that a quantized uint16 tensor of zero point 7 is padded with 0x0707.
+
 Source: ``tflite/kernels/space_to_batch_nd.cc``, ``batch_to_space_nd.cc``.
 """
 
@@ -118,8 +120,10 @@ def prepare_batches(op: OpView, profile: Profile) -> Prepared:
         expect_zero_point_zero(x)
     if op.name == "BATCH_TO_SPACE_ND":
         return Movement(batch_to_space_nd)
-    fill = per_tensor_quant(y)[1] if x.dtype in {DType.INT8, DType.UINT8} else 0
+    fill = per_tensor_quant(y)[1] if x.dtype in {DType.INT8, DType.UINT8, DType.UINT16} else 0
     expect(fill == 0 or y.dtype.min <= fill <= y.dtype.max, f"a zero point in range, found {fill}")
+    if x.dtype is DType.UINT16:
+        fill = (fill & 0xFF) * 0x0101
     return Movement(partial(space_to_batch_nd, fill=fill))
 
 

@@ -5,6 +5,9 @@ variable tensor. An output unit adds up ``rank`` filters, each the product of it
 
 Here is the integer form; ``svdf_float.py`` has the float32 and the hybrid ones.
 
+Quirk: LiteRT takes an int8 state of SVDF for int16, writes past its end and dies; quantref runs such a model under the
+profiles of TFLite Micro alone.
+
 Source: ``tflite/kernels/svdf.cc``, ``tflite/kernels/internal/reference/svdf.h``; with int8 state, TensorFlow Lite
 Micro's ``svdf_common.cc``.
 """

@@ -251,3 +251,16 @@ def test_sums_of_codes_in_tflite_micro_start_from_code_0():
     assert quantref.run(running, {"x0": x.array}, profile="tflm")["y0"].tolist() == [2, 6]
     twice = one_op("", "ADD_N", [x, x], [y]).model
     assert quantref.run(twice, {"x0": x.array, "x1": x.array}, profile="tflm")["y0"].tolist() == [4, 8]
+
+
+@pytest.mark.litert
+def test_uint16_is_padded_with_a_byte_twice(litert):
+    params, ones = {"scale": 0.5, "zero_point": 7}, np.ones((1, 1, 1, 1), np.uint16)
+    operands = [
+        Operand(ones, params=params),
+        vector(1, 2),
+        Operand(np.array([[0, 0], [1, 0]], np.int32), constant=True),
+    ]
+    model = one_op("", "SPACE_TO_BATCH_ND", operands, [Result(DType.UINT16, params)]).model
+    assert quantref.run(model, {"x0": ones})["y0"].ravel().tolist() == [0x0707, 1]
+    assert compare(model, [[ones]], litert) == 2
