@@ -296,6 +296,7 @@ def prepare_integer(
     if arithmetic.float32_scale:
         real_multiplier = float32_scale_ratio(scale_of(x), quant_of(weights).scale, scale_of(y))
         real_multiplier = real_multiplier if scaling.per_axis else real_multiplier[0]
+    bounds = quantized_range(activation, y, XNNPACK if arithmetic.float32_scale else None)
     if x.dtype is DType.INT16:
         expect(zero_point_of(x) == zero_point_of(y) == 0, "zero points 0 of int16 tensors, found others")
     return FullyConnected(
@@ -305,7 +306,7 @@ def prepare_integer(
         weights_zero_point,
         accumulator,
         bias_type,
-        Requantize(regime, real_multiplier, zero_point_of(y), quantized_range(activation, y), y.dtype),
+        Requantize(regime, real_multiplier, zero_point_of(y), bounds, y.dtype),
     )
 
 

@@ -15,6 +15,7 @@ from kernels.engine.contract import expect, expect_dtype, option, quant_of, scal
 from kernels.engine.elementwise import expect_zero_points_in_range
 from kernels.engine.exact import Reach
 from kernels.engine.types import Inputs, OpView, TensorView
+from kernels.profiles import XNNPACK
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
 from qmath.multiplier import float32_scale_ratio, scale_ratio
@@ -63,7 +64,7 @@ class Arithmetic:
         Types of activations whose multiplier is made from the float32 product of input scale and filter scale;
         for others the product is in float64.
     float32_scale
-        Whether the multiplier is made in float32 throughout.
+        Whether the multiplier is made in float32 throughout, and bounds are rounded half to even: XNNPACK.
     of_uint8, of_uint8_3x3, of_groups, of_one_window
         The regime of 32-bit accumulators for uint8 activations, the same for plain 3x3 windows, for grouped
         convolutions, and for a single window with at least 4 output channels and a depth of at least 8; None where it
@@ -204,7 +205,8 @@ def requantize_of(
         largest = float(np.max(np.abs(real_multiplier), initial=0))
         if not largest < 2.0 ** (REDUCED_64_SHIFT - 1):
             raise UnsupportedError(f"expected real multipliers below 2**{REDUCED_64_SHIFT - 1}, found {largest:g}")
-    return Requantize(regime, real_multiplier, zero_point_of(y), quantized_range(activation, y), y.dtype)
+    bounds = quantized_range(activation, y, XNNPACK if arithmetic.float32_scale else None)
+    return Requantize(regime, real_multiplier, zero_point_of(y), bounds, y.dtype)
 
 
 def filter_scale(operands: Operands, *, per_axis: bool = True) -> Float32Array:
@@ -264,7 +266,10 @@ def finished(sums: Array, bias: Array | None, activation: Activation, note: Note
         total = sums + bias.reshape(-1)
         note("bias added", total, "float32(sum + bias)", sum=sums, bias=bias.reshape(-1))
     low, high = float_range(activation)
-    return note("clamped", np.clip(total, low, high), "clamp(total, low, high)", total=total, low=low, high=high)
+    room = total if note is silent and total is not sums else None
+    return note(
+        "clamped", np.clip(total, low, high, out=room), "clamp(total, low, high)", total=total, low=low, high=high
+    )
 
 
 def fits(reach: Reach, offset: Int64Array, accumulator: DType) -> bool:

@@ -201,3 +201,18 @@ def test_xnnpack_reads_the_right_side_before_it_is_there() -> None:
     case = one_op("BATCH_MATMUL", "BATCH_MATMUL", [x, right], [Result(DType.FLOAT32, shape=(2, 2))])
     with pytest.raises(UnsupportedError, match="before it is there"):
         prepare_op(case.model, profiles.XNNPACK)
+
+
+def test_xnnpack_rounds_bounds_half_to_even() -> None:
+    """RELU6 in steps of 4 with zero point 9: 1.5 + 9 is 10 half to even; 1.5 half away plus 9 is 11."""
+    x = Operand(np.full((1, 1, 1, 1), 100, np.int8), DType.INT8, params=quantized(4.0))
+    filter_ = Operand(np.ones((1, 1, 1, 1), np.int8), DType.INT8, constant=True, params=quantized(1.0))
+    bias = Operand(np.zeros(1, np.int32), constant=True, params=quantized(4.0))
+    window = {"stride_h": 1, "stride_w": 1, "dilation_h_factor": 1, "dilation_w_factor": 1, "padding": 0}
+    result = Result(DType.INT8, quantized(4.0, 9), (1, 1, 1, 1))
+    operands = [x, filter_, bias]
+    found = {
+        profile: outputs(profile, "CONV_2D", operands, result, fused_activation_function=3, **window)
+        for profile in (profiles.XNNPACK, profiles.LITERT_OPTIMIZED)
+    }
+    assert [np.ravel(codes).tolist() for codes in found.values()] == [[10], [11]]
