@@ -164,12 +164,12 @@ def describe(trial: Trial, result: CaseResult) -> str:
     """Return what there is to say about a failure."""
     row = Row(trial.op, trial.dtypes)
     row.add(result, trial)
-    found = diagnose(row)
+    found = diagnose(row).with_explanation(row)
     lines = [f"{trial.op} {trial.dtypes}, expected as under {trial.profile}: {result.outcome.value}", result.message]
     if trial.aims:
         lines.append(f"aimed at: {', '.join(trial.aims)}")
-    if found is not None and found.follows:
+    if found.follows:
         lines.append(f"in this case the device follows {found.follows}")
-    if found is not None and found.explanation is not None:
+    if found.explanation is not None:
         lines += ["", str(found.explanation)]
     return "\n".join(lines)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from kernels.profiles import PROFILES
 from qmath.errors import QuantrefError
 from quantref.conform.result import CaseResult, Outcome
 from quantref.conform.summary import Failure, Row
 from quantref.conform.trial import Trial
+from quantref.interpreter import load
+from quantref.names import tensor_keys
 
 if TYPE_CHECKING:
     from quantref.explain import Explanation
@@ -43,6 +46,10 @@ class Diagnosis:
     profiles: tuple[str, ...]
     explanation: Explanation | None = None
 
+    def with_explanation(self, row: Row) -> Diagnosis:
+        """Return it with the explanation of its smallest failure, which ``row`` holds."""
+        return replace(self, explanation=explanation_of(row.failures[0].trial, row.failures[0].result))
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {
@@ -56,10 +63,8 @@ class Diagnosis:
         }
 
 
-def diagnose(row: Row, *, explained: bool = True) -> Diagnosis | None:
-    """Look into the failures of a row; None if it has none that counts."""
-    if row.smallest is None:
-        return None
+def diagnose(row: Row) -> Diagnosis:
+    """Look into the failures of a row, of which there is at least one; nothing is explained yet."""
     profiles = tuple(one.profile for one in row.follows if one.complete)
     follows = " and ".join(map(str, row.follows))
     if not profiles:
@@ -67,32 +72,44 @@ def diagnose(row: Row, *, explained: bool = True) -> Diagnosis | None:
         names = [*profiles, *(f"the regime {regime}" for regime in regimes)]
         if names:
             follows = f"{' or '.join(names)} (in the smallest failing cases, calculated here)"
-    explanation = explanation_of(row.smallest.trial, row.smallest.result) if explained else None
-    return Diagnosis(row.op, row.dtypes, row.smallest.result, follows, profiles, explanation)
+    return Diagnosis(row.op, row.dtypes, row.failures[0].result, follows, profiles)
 
 
 def inferred(failures: Sequence[Failure]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the profiles, or else the regimes, that give what the device gave in all of some cases.
 
     A device may follow a profile that the suite has no outputs of, or another rounding than any profile's for the op.
+    Regimes are tried where no profile fits; in the other cases a regime may be as good as a profile.
     """
     results = [_infer(failure) for failure in failures if failure.result.found is not None]
-    if not results or None in results:
-        return (), ()
     found = [result for result in results if result is not None]
-    profiles = [name for name in found[0].explained_by if all(name in result.explained_by for result in found)]
-    regimes = [set(_regimes(result)) for result in found]
-    return tuple(profiles), tuple(name for name in _regimes(found[0]) if all(name in each for each in regimes))
+    if not found or len(found) < len(results):
+        return (), ()
+    profiles = _common([result.explained_by for result in found])
+    regimes = _common([_regimes(result) for result in found if not result.explained_by])
+    return profiles, () if profiles else regimes
+
+
+def _common(names: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Return the names that are in all of some lists, in the order of the first."""
+    return tuple(name for name in (names[0] if names else ()) if all(name in others for others in names))
 
 
 def _infer(failure: Failure) -> InferResult | None:
-    from quantref.inference import infer_profile  # noqa: PLC0415 - not needed where everything passes
+    from quantref.inference.dump import Dump, Invocation  # noqa: PLC0415 - not needed where everything passes
+    from quantref.inference.infer import infer  # noqa: PLC0415 - not needed where everything passes
 
     trial, found = failure.trial, failure.result.found or ()
-    if len(found) != 1:
-        return None
     try:
-        return infer_profile(trial.model, trial.inputs[0], found[0])
+        model = load(trial.model)
+        graph = model.subgraphs[0]
+        keys = tensor_keys(graph)
+        indices = {key: index for index, key in enumerate(keys)}
+        invocations = [
+            Invocation([arrays[keys[index]] for index in graph.inputs], {indices[n]: y for n, y in outputs.items()})
+            for arrays, outputs in zip(trial.inputs, found, strict=True)
+        ]
+        return infer(Dump(model, tuple(invocations)), list(PROFILES.values()))
     except QuantrefError:
         return None
 

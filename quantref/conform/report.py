@@ -57,7 +57,7 @@ class Conformance:
         return [entry for entry in self.expected_failures.entries if entry not in self.totals.used]
 
     def diagnoses(self, explained: int | None = None) -> list[Diagnosis]:
-        """Look into the smallest failure of every op that failed, the smallest first.
+        """Look into the smallest failures of every op that failed, the smallest first.
 
         Parameters
         ----------
@@ -65,10 +65,13 @@ class Conformance:
             How many of them get an explanation; by default all.
 
         """
-        rows = self.totals.failing
-        most = len(rows) if explained is None else explained
-        found = (diagnose(row, explained=number < most) for number, row in enumerate(rows))
-        return [diagnosis for diagnosis in found if diagnosis is not None]
+        rows, found = self.totals.failing, self._diagnosed
+        most = len(found) if explained is None else explained
+        return [one.with_explanation(row) for row, one in zip(rows[:most], found, strict=False)] + found[most:]
+
+    @cached_property
+    def _diagnosed(self) -> list[Diagnosis]:
+        return [diagnose(row) for row in self.totals.failing]
 
     @property
     def headlines(self) -> list[str]:

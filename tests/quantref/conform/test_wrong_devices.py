@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from qmath.requantize import FLOAT64_HALF_AWAY
 from quantref.conform import conform
 from quantref.vectors import Plan, Suite, generate
-from tests.quantref.conform.wrong_devices import DEFECTS, Defect, Device
+from tests.quantref.conform.wrong_devices import DEFECTS, Defect, Device, by_regime
 
 PLAN = {
     "profiles": ["litert-reference", "litert-optimized"],
@@ -55,3 +56,10 @@ def test_a_device_that_rounds_half_up_is_said_to_follow_who_does(suite: Suite) -
     assert diagnosis.profiles == ("litert-optimized",)
     assert diagnosis.explanation is not None
     assert "a tie" in str(diagnosis.explanation)
+
+
+def test_a_device_that_rounds_as_no_profile_does_is_said_to_follow_a_regime(suite: Suite) -> None:
+    found = conform(suite, Device(by_regime(FLOAT64_HALF_AWAY)), cases="CONV_2D int8 aimed at ties*")
+    (diagnosis,) = found.diagnoses()
+    assert diagnosis.profiles == ()
+    assert "the regime float64 half away" in diagnosis.follows
