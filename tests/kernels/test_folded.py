@@ -11,6 +11,7 @@ from kernels.engine.exact import MatMul
 from kernels.engine.folded import folded
 from qmath.requantize import DOUBLE_ROUNDING, REDUCED_64, Requantize
 from qmath.types import ActivationRange, DType
+from quantref.testing import real_multipliers
 from tests.kernels.sweeps import examples
 
 FULL, RELU = ActivationRange(-32768, 32767), ActivationRange(0, 32767)
@@ -23,7 +24,7 @@ def requantize_to_int16(real, *, regime=REDUCED_64, activation=FULL):
 @examples(100)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    real=st.floats(2.0**-33, 2.0**10) | st.integers(-30, 10).map(lambda e: 2.0**e),
+    real=real_multipliers(-33, 10),
     bias_bits=st.integers(1, 46),
     activation=st.sampled_from([FULL, RELU]),
 )

@@ -20,6 +20,7 @@ MAY_IMPORT = {
 EXCEPTIONS = {
     "quantref/runtimes/litert_worker.py": {"ai_edge_litert"},
     "quantref/pytest_plugin.py": {"pytest"},
+    "quantref/testing.py": {"hypothesis"},
 }
 #: Read by type checkers, never imported.
 FOR_TYPES = {"typing_extensions"}

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from qmath import fixed_point as fp
 from qmath.errors import InputError
+from quantref.testing import int32s
 from tests.oracles import fixed, rational
 
 INT8 = np.arange(-128, 128)
 INT16 = np.arange(-(2**15), 2**15)
-INT32 = st.integers(-(2**31), 2**31 - 1) | st.sampled_from([-(2**31), 1 - 2**31, -(2**30), -1, 0, 1, 2**30, 2**31 - 1])
+INT32 = int32s()
 
 
 def raws(a, integer_bits, bits, function, *more):

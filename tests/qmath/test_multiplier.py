@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from qmath.errors import SpecError
 from qmath.multiplier import quantize_multiplier, real_value, reduced_multiplier, scale_ratio
+from quantref.testing import real_multipliers
 from tests.oracles import rational
 
 REALS = (
-    st.floats(0, 2.0**30)
+    real_multipliers(-33, 30)
     | st.tuples(st.integers(0, 2**32), st.integers(-80, 10)).map(lambda pair: (2**31 + pair[0] / 2) * 2.0 ** pair[1])
     | st.sampled_from([0.0, 0.5, 1.0, 2.0**-31, 2.0**-32, 2.0**-33, 1 - 2.0**-33, 1 - 2.0**-32, 5e-324])
 )

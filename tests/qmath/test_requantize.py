@@ -8,11 +8,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from hypothesis import assume, given
-from hypothesis import strategies as st
 
 from qmath import requantize as rq
 from qmath.errors import SpecError
 from qmath.types import ActivationRange, DType, FixedPointMultiplier
+from quantref.testing import requantizations
 from tests.oracles import rational
 
 FIXED = [
@@ -28,11 +28,7 @@ REGIMES = [param.values[0] for param in FIXED + FLOATING] + [rq.REDUCED_64]
 
 MULTIPLIERS = [0, 2**30, 2**30 + 1, 3 * 2**29, 2**31 - 2**16, 2**31 - 1]
 ACCUMULATORS = sorted({s * v for v in (0, 1, 2, 3, 5, 255, 2**15, 2**30 - 1, 2**30, 2**31 - 1) for s in (-1, 1)})
-INT32 = st.integers(-(2**31), 2**31 - 1) | st.integers(-(2**12), 2**12)
-#: Powers of two, halves and thirds of them: with small accumulators they make ties.
-REALS = st.floats(2.0**-20, 2.0**6) | st.tuples(st.sampled_from([1, 3, 5]), st.integers(-12, 3)).map(
-    lambda pair: pair[0] * 2.0 ** pair[1]
-)
+PAIRS = requantizations(-20, 6)
 
 
 def factor_of(multiplier, shift):
@@ -59,8 +55,9 @@ def test_reduced_64_on_all_shifts_and_48_bit_accumulators(multiplier):
 
 @pytest.mark.parametrize(("regime", "oracle"), FIXED)
 def test_fixed_point_regimes_on_real_multipliers(regime, oracle):
-    @given(INT32, REALS)
-    def check(accumulator, real):
+    @given(PAIRS)
+    def check(pair):
+        accumulator, real = pair
         multiplier, shift = rational.encode(real)
         found = regime.apply(np.array([accumulator]), regime.encode(np.array([real])))
         assert found.tolist() == [oracle(accumulator, multiplier, shift)]
@@ -70,8 +67,9 @@ def test_fixed_point_regimes_on_real_multipliers(regime, oracle):
 
 @pytest.mark.parametrize(("regime", "oracle"), FLOATING)
 def test_floating_regimes_on_real_multipliers(regime, oracle):
-    @given(INT32, REALS)
-    def check(accumulator, real):
+    @given(PAIRS)
+    def check(pair):
+        accumulator, real = pair
         expected = oracle(accumulator, real)
         if abs(expected) >= 2**31:
             expected = -(2**31)
@@ -143,8 +141,9 @@ def test_a_product_beyond_int32_becomes_the_lowest_int32(regime):
 
 @pytest.mark.parametrize("regime", [*[param.values[0] for param in FIXED], rq.REDUCED_64], ids=type)
 def test_the_real_form_is_the_regime(regime):
-    @given(INT32, REALS)
-    def check(accumulator, real):
+    @given(PAIRS)
+    def check(pair):
+        accumulator, real = pair
         factor = regime.encode(np.array([real]))
         assume(abs(accumulator) <= regime.limit(factor)[0])
         form = regime.real_form(factor)
