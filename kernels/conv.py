@@ -51,12 +51,13 @@ from kernels.engine.convolution import (
     requantize_of,
     with_bias,
 )
-from kernels.engine.float_sums import write_matmul_in_order
+from kernels.engine.float_sums import matmul_in_order
 from kernels.engine.geometry import Padding, Window, padded, reachable, span
 from kernels.engine.linear import convolve, convolve_in_order
-from kernels.engine.plans import ConvolutionPlan, Scratch
+from kernels.engine.plans import ConvolutionPlan
 from kernels.engine.registry import Kernel
 from kernels.engine.taps import Products, Reads, of_convolution
+from kernels.engine.threads import per_thread
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import (
     CMSIS_NN,
@@ -247,10 +248,11 @@ class FloatConv2D(Prepared):
         columns = np.split(filter_[:, taps[0], taps[1]].reshape(len(filter_), -1), self.groups)
         matrices = [np.ascontiguousarray(block.T) for block in columns]
 
+        plan = per_thread(lambda shape, scratch: ConvolutionPlan(shape, matrices, window, 0, scratch, matmul_in_order))
+
         def run(inputs: Inputs) -> Outputs:
             x = given(inputs, 0)
-            plan = ConvolutionPlan(x.shape, matrices, window, 0, Scratch(), write_matmul_in_order)
-            return self._finish(plan(x), inputs, silent)
+            return self._finish(plan(x.shape)(x), inputs, silent)
 
         return run
 

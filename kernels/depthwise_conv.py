@@ -51,9 +51,10 @@ from kernels.engine.convolution import (
 from kernels.engine.float_sums import einsum_adds_in_order
 from kernels.engine.geometry import Padding, Window, padded, reachable, span
 from kernels.engine.linear import depthwise_convolve
-from kernels.engine.plans import DepthwisePlan, Scratch
+from kernels.engine.plans import DepthwisePlan
 from kernels.engine.registry import Kernel
 from kernels.engine.taps import Products, Reads, of_depthwise
+from kernels.engine.threads import per_thread
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import (
     LITERT_OPTIMIZED,
@@ -224,9 +225,11 @@ class FloatDepthwiseConv2D(Prepared):
         window, taps = reachable(self.window)
         weights = filter_[0][taps]
 
+        plan = per_thread(lambda shape, scratch: DepthwisePlan(shape, weights, window, 0, scratch, in_order=True))
+
         def run(inputs: Inputs) -> Outputs:
             x = given(inputs, 0)
-            sums = DepthwisePlan(x.shape, weights, window, 0, Scratch(), in_order=True)(x)
+            sums = plan(x.shape)(x)
             return (finished(sums, optional_array(inputs, BIAS), self.activation),)
 
         return run

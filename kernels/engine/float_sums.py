@@ -14,15 +14,19 @@ from functools import cache
 
 import numpy as np
 
+from kernels.engine.ufuncs import einsum
 from qmath.types import Float32Array
 
 #: Products held at once.
 BLOCK = 1 << 16
+#: A result of more elements than this, with rows of so many or more, is computed in tiles of so many, which stay in
+#: the inner caches while one slice of products after the other is added to them.
+CACHED, WIDE, TILE = 1 << 18, 64, 1 << 15
 #: Sums that the vector code keeps.
 LANES = 4
 
 
-def matmul_in_order(a: Float32Array, b: Float32Array) -> Float32Array:
+def matmul_in_order(a: Float32Array, b: Float32Array, out: Float32Array | None = None) -> Float32Array:
     """Multiply matrices as plain loops do: for each element, add one float32 product after the other.
 
     Parameters
@@ -31,6 +35,8 @@ def matmul_in_order(a: Float32Array, b: Float32Array) -> Float32Array:
         float32, shape (rows, depth).
     b
         float32, shape (depth, columns); fastest if contiguous.
+    out
+        Where to put the product, or None.
 
     Returns
     -------
@@ -39,14 +45,12 @@ def matmul_in_order(a: Float32Array, b: Float32Array) -> Float32Array:
 
     """
     rows, columns = len(a), b.shape[1]
+    out = np.empty((rows, columns), np.float32) if out is None else out
     if max(rows, columns) == 1 or not einsum_adds_in_order():
-        return _one_by_one(a, b)
-    return _by_einsum(a, b)
-
-
-def write_matmul_in_order(a: Float32Array, b: Float32Array, out: Float32Array) -> None:
-    """Write :func:`matmul_in_order` to ``out``."""
-    out[...] = matmul_in_order(a, b)
+        out[...] = _one_by_one(a, b)
+    else:
+        _by_einsum(a, b, out)
+    return out
 
 
 @cache
@@ -56,21 +60,27 @@ def einsum_adds_in_order() -> bool:
     It has no reason to do otherwise, but a build whose loops fuse multiplication and addition would.
     """
     rng = np.random.default_rng(0)
-    for rows, depth, columns in ((37, 50, 3), (3, 50, 37), (1, 50, 9), (9, 50, 1), (64, 300, 64)):
+    for rows, depth, columns in ((37, 50, 3), (3, 50, 37), (1, 50, 9), (9, 50, 1), (64, 300, 64), (4200, 3, 64)):
         a, b = (rng.normal(size=shape).astype(np.float32) for shape in ((rows, depth), (depth, columns)))
-        if not np.array_equal(_by_einsum(a, b), _one_by_one(a, b)):
+        found = np.empty((rows, columns), np.float32)
+        _by_einsum(a, b, found)
+        if not np.array_equal(found, _one_by_one(a, b)):
             return False
     return True
 
 
-def _by_einsum(a: Float32Array, b: Float32Array) -> Float32Array:
+def _by_einsum(a: Float32Array, b: Float32Array, out: Float32Array) -> None:
     """Let the longer side of the result be the innermost loop; the depth is the outermost, having the widest steps."""
-    columns_of_a = np.ascontiguousarray(a.T)
-    b = np.ascontiguousarray(b)
-    if len(a) < b.shape[1]:
-        product: Float32Array = np.einsum("kn,ko->no", columns_of_a, b, optimize=False)
-        return product
-    return np.ascontiguousarray(np.einsum("kn,ko->on", columns_of_a, b, optimize=False).T)
+    columns_of_a, b = np.ascontiguousarray(a.T), np.ascontiguousarray(b)
+    rows, columns = out.shape
+    if rows < columns:
+        einsum("kn,ko->no", columns_of_a, b, out=out)
+    elif rows * columns <= CACHED or columns < WIDE:
+        out[...] = einsum("kn,ko->on", columns_of_a, b).T
+    else:
+        many = max(1, TILE // columns)
+        for start in range(0, rows, many):
+            einsum("kn,ko->no", columns_of_a[:, start : start + many], b, out=out[start : start + many])
 
 
 def _one_by_one(a: Float32Array, b: Float32Array) -> Float32Array:

@@ -14,7 +14,7 @@ from kernels.engine.exact import LinearSum
 from kernels.engine.fitting import proven_form
 from kernels.engine.plans import Plan, Scratch
 from kernels.engine.steps import StepForm
-from kernels.engine.threads import THREAD, Team
+from kernels.engine.threads import MOST_PLANS, THREAD, Team
 from kernels.engine.types import Inputs, Outputs, Runner, given
 from qmath.requantize import Requantize
 from qmath.types import Array, Int64Array
@@ -27,8 +27,6 @@ BLOCK = 1 << 20
 WORTH_SHARING = 1 << 21
 #: What requantizing an element costs, in products.
 PRODUCTS_AN_ELEMENT = 20
-#: Input shapes and threads that one op keeps plans for.
-MOST_BOUND = 8
 
 #: Which part of the input is read and of the output written; what sums it, and what writes codes of the sums.
 Block: TypeAlias = tuple[tuple[slice, ...], tuple[slice, ...], Plan, Callable[[Array], None]]
@@ -123,7 +121,7 @@ class RequantizedSum:
             shares = [self._images(shape, first, last, scratch) for first, last, scratch in parts]
         else:
             shares = self._bands(shape, team) or [self._images(shape, 0, images, THREAD.scratch)]
-        if len(self._bound) >= MOST_BOUND:
+        if len(self._bound) >= MOST_PLANS:
             self._bound.clear()
         bound = _Bound.of((images, *image), self._requantize.dtype.storage, shares)
         self._bound[get_ident(), team, shape] = bound

@@ -13,7 +13,10 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from kernels.engine.plans import Scratch
+from kernels.engine.plans import Plan, Scratch
+
+#: Shapes and threads that one op keeps plans for.
+MOST_PLANS = 8
 
 
 class Team:
@@ -58,6 +61,25 @@ class _Thread(threading.local):
 
 
 THREAD = _Thread()
+
+
+def per_thread(planner: Callable[[tuple[int, ...], Scratch], Plan]) -> Callable[[tuple[int, ...]], Plan]:
+    """Return a function that gives the plan for a shape: made once for each thread, in the thread's memory.
+
+    What a plan leaves is overwritten by the next that runs on the thread.
+    """
+    plans: dict[tuple[int, tuple[int, ...]], Plan] = {}
+
+    def plan(shape: tuple[int, ...]) -> Plan:
+        key = threading.get_ident(), shape
+        found = plans.get(key)
+        if found is None:
+            if len(plans) >= MOST_PLANS:
+                plans.clear()
+            found = plans[key] = planner(shape, THREAD.scratch)
+        return found
+
+    return plan
 
 
 @contextmanager
