@@ -39,6 +39,7 @@ from kernels.engine.contract import (
 )
 from kernels.engine.convolution import too_large_for_xnnpack
 from kernels.engine.delegate import fused_activation
+from kernels.engine.elementwise import FINITE
 from kernels.engine.float_sums import matmul_in_order
 from kernels.engine.registry import Kernel
 from kernels.engine.rows import Rows
@@ -65,10 +66,11 @@ class WeightsFormat(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class FloatFullyConnected(Prepared):
-    """A prepared float32 FULLY_CONNECTED."""
+    """A prepared float32 FULLY_CONNECTED; ``finite`` says whether infinities are clamped even without an activation."""
 
     rows: Rows
     activation: Activation
+    finite: bool
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`float_fully_connected`."""
@@ -95,7 +97,7 @@ def float_fully_connected(
     if bias is not None:
         total = sums + bias.reshape(-1)
         sums = note("bias added", total, "float32(sum + bias)", sum=sums, bias=bias.reshape(-1))
-    return clamp_float(sums, fc.activation).reshape(fc.rows.output_shape(x.shape))
+    return clamp_float(sums, fc.activation, finite=fc.finite).reshape(fc.rows.output_shape(x.shape))
 
 
 def _float_bias(inputs: Inputs) -> Float32Array | None:
@@ -153,7 +155,9 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         return prepare_integer(op, rows, activation, profile)
     if bias is not None:
         expect_dtype(bias, DType.FLOAT32)
-    return prepare_hybrid(op, rows, activation, profile) if hybrid else FloatFullyConnected(rows, activation)
+    if hybrid:
+        return prepare_hybrid(op, rows, activation, profile)
+    return FloatFullyConnected(rows, activation, FINITE[profile])
 
 
 def _rows(op: OpView, x: TensorView, weights: TensorView) -> Rows:

@@ -33,6 +33,7 @@ from kernels.engine.contract import (
     output_tensor,
     unsupported,
 )
+from kernels.engine.elementwise import FINITE
 from kernels.engine.geometry import Padding, Span, Window, padded, patches, span
 from kernels.engine.movement import Movement
 from kernels.engine.registry import Kernel
@@ -202,17 +203,20 @@ class FloatPool2D(Prepared):
         What is computed for each window, before the activation.
     activation
         Fused activation.
+    finite
+        Whether infinities are clamped even without an activation.
 
     """
 
     window: Window
     pool: Callable[[Float32Array, Window], Float32Array]
     activation: Activation
+    finite: bool
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
-        """Pool, then clamp: to finite numbers even without an activation, as the runtime does."""
+        """Pool, then clamp."""
         pooled = note("pooled", self.pool(given(inputs, 0), self.window))
-        return (clamp_float(pooled.copy(), self.activation),)
+        return (clamp_float(pooled.copy(), self.activation, finite=self.finite),)
 
 
 def float_average_pool_2d(x: Float32Array, window: Window) -> Float32Array:
@@ -317,7 +321,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         return Movement(lambda x: np.zeros((len(x), *counts, x.shape[3]), x.dtype))
     window = Window(high, wide)
     if x.dtype is DType.FLOAT32:
-        return FloatPool2D(window, _FLOAT_POOLS[op.name], activation)
+        return FloatPool2D(window, _FLOAT_POOLS[op.name], activation, FINITE[profile])
     if x.dtype not in INTEGERS or op.name == "L2_POOL_2D":
         covered = "float32" if op.name == "L2_POOL_2D" else ", ".join(COVERS)
         raise unsupported(op, covered)
