@@ -99,8 +99,7 @@ def channels_of(op: fbs.OpView) -> Channels | None:
     biases = _biases(bias, weights.shape[axis])
     if biases is None:
         return None
-    zero_point = int(x.quant.zero_point[0])
-    below, above = x.dtype.min - zero_point, x.dtype.max - zero_point
+    below, above = code_range(x)
     return Channels(
         low=np.min(positive * below + negative * above, axis=0) + biases,
         high=np.max(positive * above + negative * below, axis=0) + biases,
@@ -186,12 +185,12 @@ def depth_of(op: fbs.OpView) -> int:
     return max(0, left.shape[-2 if op.options.get("adj_x") else -1])
 
 
-def extreme_code(tensor: fbs.Tensor) -> int:
-    """Return the largest magnitude that a code less its zero point can have."""
+def code_range(tensor: fbs.Tensor) -> tuple[int, int]:
+    """Return the lowest and the highest value that a code less the tensor's zero point can have."""
     zero_point = int(tensor.quant.zero_point[0]) if tensor.quant is not None else 0
-    return max(tensor.dtype.max - zero_point, zero_point - tensor.dtype.min)
+    return tensor.dtype.min - zero_point, tensor.dtype.max - zero_point
 
 
 def extreme_product(*tensors: fbs.Tensor) -> int:
     """Return the largest magnitude that a product of codes, each less its zero point, can have."""
-    return math.prod(map(extreme_code, tensors))
+    return math.prod(max(above, -below) for below, above in map(code_range, tensors))

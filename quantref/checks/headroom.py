@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 import fbs
-from qmath.types import Array, BoolArray, DType
-from quantref.checks.channels import Channels, depth_of, extreme_code, extreme_product
+from qmath.types import Array, BoolArray, DType, Int64Array
+from quantref.checks.channels import Channels, code_range, depth_of, extreme_product
 from quantref.checks.context import OpContext, in_channels
 from quantref.checks.finding import Finding, Severity
 from quantref.checks.rule import ALL, XNNPACK, Effect, Rule
@@ -100,7 +100,13 @@ def _of_products(op: OpContext) -> Iterator[Finding]:
     tensors = [tensor for tensor in op.view.inputs[:2] if tensor is not None and tensor.dtype is DType.INT8]
     if len(tensors) < 2 or any(tensor.quant is None for tensor in tensors):
         return
-    reach = depth_of(op.view) * extreme_product(*tensors)
+    left, right = tensors
+    if right.data is not None and right.quant is not None and right.data.ndim >= 2:
+        offset = int(right.quant.zero_point[0])
+        sums = np.moveaxis(right.data, -1 if op.view.options.get("adj_y") else -2, -1).astype(np.int64) - offset
+        yield from _of_rows(op, right, sums.reshape(-1, sums.shape[-1]), left)
+        return
+    reach = depth_of(op.view) * extreme_product(left, right)
     if reach >= _INT32:
         yield op.finding(INT32_OVERFLOW, tensors, "accumulators within 32 bits", f"sums up to {reach:,}")
 
@@ -123,19 +129,28 @@ def _of_svdf(op: OpContext) -> Iterator[Finding]:
     if x is None or features is None or times is None or state is None or op.scheme is None:
         return
     if features.data is not None:
-        yield from _of_rows(op, features, features.data, extreme_code(x))
+        yield from _of_rows(op, features, features.data, x)
     rank = int(op.view.options.get("rank", 1))
     if times.data is None or rank < 1 or times.data.ndim != 2 or times.data.shape[0] % rank:
         return
-    start = 0 if bias is None or bias.data is None else int(np.abs(bias.data.astype(np.int64)).max(initial=0))
-    yield from _of_rows(op, times, times.data.reshape(times.data.shape[0] // rank, -1), extreme_code(state), start)
+    rows = times.data.reshape(times.data.shape[0] // rank, -1)
+    start = np.zeros(rows.shape[0], np.int64) if bias is None or bias.data is None else bias.data.ravel()
+    if start.shape == rows.shape[:1]:
+        yield from _of_rows(op, times, rows, state, start.astype(np.int64))
 
 
-def _of_rows(op: OpContext, weights: fbs.Tensor, rows: Array, code: int, start: int = 0) -> Iterator[Finding]:
+def _of_rows(
+    op: OpContext, weights: fbs.Tensor, rows: Array, codes: fbs.Tensor, start: Int64Array | None = None
+) -> Iterator[Finding]:
+    """Check sums of rows of weights times any codes of a tensor, each less its zero point."""
     if rows.ndim != 2 or rows.size == 0:
         return
-    reach = np.abs(rows.astype(np.int64)).sum(axis=1) * code + start
-    over = reach >= _INT32
+    below, above = code_range(codes)
+    highest = np.maximum(rows, 0).sum(axis=1, dtype=np.int64)
+    lowest = rows.sum(axis=1, dtype=np.int64) - highest
+    begin = 0 if start is None else start
+    low, high = highest * below + lowest * above + begin, highest * above + lowest * below + begin
+    over = np.asarray((low < -_INT32) | (high >= _INT32), bool)
     if over.any():
-        found = f"sums up to {int(reach.max()):,}"
+        found = f"sums from {int(low[over].min()):,} to {int(high[over].max()):,}"
         yield op.finding(INT32_OVERFLOW, [weights], "accumulators within 32 bits", found, detail=in_channels(over))

@@ -138,10 +138,15 @@ def _custom() -> fbs.Model:
     return b.finish([y])
 
 
-def _matmul() -> fbs.Model:
+def _matmul(*, constant: bool = False) -> fbs.Model:
+    """Build a BATCH_MATMUL of 40,000 products."""
     b = fbs.Builder()
-    sides = {"left": (1, 2, 40000), "right": (1, 40000, 2)}
-    inputs = [b.input(name, DType.INT8, shape, scale=0.01, zero_point=-128) for name, shape in sides.items()]
+    params = {"scale": 0.01, "zero_point": -128}
+    inputs = [b.input("left", DType.INT8, (1, 2, 40000), **params)]
+    if constant:
+        inputs.append(b.constant("right", np.full((1, 40000, 2), 127, np.int8), **params))
+    else:
+        inputs.append(b.input("right", DType.INT8, (1, 40000, 2), **params))
     y = b.tensor("y", DType.INT8, (1, 2, 2), scale=1.0)
     b.op("BATCH_MATMUL", inputs, [y], version=2)
     return b.finish([y])
@@ -350,6 +355,7 @@ FAULTS: Mapping[str, Fault] = {
     "140,000 products": _fault("QR501", "w", lambda: dense(np.full((1, 140000), 127, np.int8), y_scale=2000.0)),
     "600 products of 16x8 in 32 bits": _fault("QR501", "w", _narrow_sums),
     "BATCH_MATMUL of 40,000 products": _fault("QR501", "left", _matmul),
+    "BATCH_MATMUL by a constant of large weights": _fault("QR501", "right", lambda: _matmul(constant=True)),
     "SVDF with a long memory of large weights": _fault("QR501", "times", _svdf),
     "a bias of 50 bits": _fault(
         "QR502", "w", lambda: with_value(dense(models.codes(1, 2, 8), wide=True), "b", 1, 1 << 50)
