@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,9 +30,10 @@ _FAILURES = (QuantrefError, ArithmeticError, TypeError, ValueError, LookupError)
 
 @dataclass(frozen=True, slots=True)
 class _Base:
-    """A profile that runs the whole model: its graph, and every tensor of every invocation."""
+    """A profile that runs the whole model: its graph, every tensor of every invocation, and who else agrees in all."""
 
     profile: Profile
+    names: tuple[str, ...]
     graph: Graph
     values: tuple[Mapping[int, Array], ...]
     mismatches: int
@@ -80,7 +81,7 @@ def _trials(dump: Dump, profiles: Sequence[Profile]) -> Iterator[Mixture | None]
     bases = _different([base for profile in profiles if (base := _base(dump, profile)) is not None])
     for base in bases:
         for regime in CANDIDATES:
-            yield _one_regime(dump, base.profile, regime)
+            yield _one_regime(dump, base, regime)
     ops = {index: _Op(bases[0], index, profiles) for index in range(len(dump.model.subgraphs[0].operators)) if bases}
     for base in bases:
         for op in ops.values():
@@ -100,12 +101,16 @@ def _base(dump: Dump, profile: Profile) -> _Base | None:
             return None
         values.append({number: value for number, value in enumerate(graph.values) if value is not None})
         _compare(tally, sample, invocation, values[-1])
-    return _Base(profile, graph, tuple(values), tally.mismatches[0])
+    return _Base(profile, (profile.name,), graph, tuple(values), tally.mismatches[0])
 
 
 def _different(bases: list[_Base]) -> list[_Base]:
-    """Return the bases that differ in any tensor, the nearest first."""
-    found = {b"".join(value.tobytes() for values in base.values for value in values.values()): base for base in bases}
+    """Return the bases that differ in any tensor, the nearest first; those that agree go by all their names."""
+    found: dict[bytes, _Base] = {}
+    for base in bases:
+        key = b"".join(value.tobytes() for values in base.values for value in values.values())
+        known = found.get(key)
+        found[key] = base if known is None else replace(known, names=known.names + base.names)
     return sorted(found.values(), key=lambda base: base.mismatches)
 
 
@@ -137,7 +142,7 @@ class _Op:
                 key = b"".join(array.tobytes() for output in outputs for array in output.values())
                 results.setdefault(key, ([], outputs))[0].append(name)
         for names, outputs in results.values():
-            if base.profile.name in names:
+            if set(base.names).intersection(names):
                 continue
             tally = Tally(1)
             for sample, changes in enumerate(outputs):
@@ -145,7 +150,7 @@ class _Op:
                 if tally.mismatches[0]:
                     break
             exception = f"op {self._index} {self._operator.name} under {' or '.join(names)}"
-            yield Mixture(base.profile.name, exception, self._index, tally.elements, tally.mismatches[0])
+            yield Mixture(" or ".join(base.names), exception, self._index, tally.elements, tally.mismatches[0])
 
     def _rerun(self, base: _Base, sample: int, changes: Mapping[int, Array]) -> Mapping[int, Array]:
         """Return the tensors of an invocation after the op gave something else."""
@@ -162,15 +167,15 @@ class _Op:
         return values
 
 
-def _one_regime(dump: Dump, profile: Profile, regime: Regime) -> Mixture | None:
+def _one_regime(dump: Dump, base: _Base, regime: Regime) -> Mixture | None:
     """Return a profile with a regime in every op that requantizes."""
 
     def prepare(graph: int, op: int, view: OpView) -> Prepared:
         del graph, op
-        prepared = registry.prepare(view, profile)
+        prepared = registry.prepare(view, base.profile)
         return with_regime(prepared, regime) or prepared
 
-    replay, tally = Replay(dump.model, profile, prepare), Tally(1)
+    replay, tally = Replay(dump.model, base.profile, prepare), Tally(1)
     graph = replay.graph
     for sample, invocation in enumerate(dump.invocations):
         for number, value in zip(graph.subgraph.inputs, invocation.inputs, strict=True):
@@ -183,7 +188,7 @@ def _one_regime(dump: Dump, profile: Profile, regime: Regime) -> Mixture | None:
         if tally.mismatches[0]:
             break
     exception = f"the regime {name_of(regime)} in every op"
-    return Mixture(profile.name, exception, None, tally.elements, tally.mismatches[0])
+    return Mixture(" or ".join(base.names), exception, None, tally.elements, tally.mismatches[0])
 
 
 def _compare(tally: Tally, sample: int, invocation: Invocation, values: Mapping[int, Array | None]) -> None:

@@ -121,7 +121,7 @@ class Mixture:
     Attributes
     ----------
     profile
-        What all ops follow but for the exception.
+        What all ops follow but for the exception; several that agree here are joined by "or".
     exception
         What does not, in words: ``"op 3 CONV_2D under xnnpack"``.
     op_index
