@@ -22,6 +22,7 @@ def sarif(results: Sequence[Findings]) -> dict[str, Any]:
     from quantref import __version__  # noqa: PLC0415 - the package imports this module
 
     numbers = {name: number for number, name in enumerate(RULES)}
+    files = list(dict.fromkeys(result.file for result in results))
     driver = {
         "name": "quantref",
         "version": __version__,
@@ -30,10 +31,10 @@ def sarif(results: Sequence[Findings]) -> dict[str, Any]:
     }
     run = {
         "tool": {"driver": driver},
-        "artifacts": [{"location": {"uri": _uri(result.file)}} for result in results],
+        "artifacts": [{"location": {"uri": _uri(file)}} for file in files],
         "results": [
-            _result(finding, numbers[finding.rule.id], artifact)
-            for artifact, result in enumerate(results)
+            _result(finding, numbers[finding.rule.id], files.index(result.file))
+            for result in results
             for finding in result
         ],
         "columnKind": "unicodeCodePoints",

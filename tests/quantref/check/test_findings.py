@@ -106,6 +106,7 @@ def test_sarif_has_what_the_standard_requires() -> None:
     (run,) = log["runs"]
     rules = run["tool"]["driver"]["rules"]
     assert [rule["id"] for rule in rules] == list(RULES)
+    assert run["artifacts"] == [{"location": {"uri": "model"}}]
     assert len(run["results"]) == sum(len(result) for result in results)
     for result in run["results"]:
         assert result["level"] in {"error", "warning", "note"}
