@@ -24,8 +24,8 @@ class Trial:
     Attributes
     ----------
     id, op, dtypes, kind, aims
-        As in the suite: a unique name, the op, its element types, ``"op"``, ``"model"`` or ``"negative"``, and what
-        the case is there to hit.
+        As in the suite: a unique name, the op, its element types (the kind, where it has none), ``"op"``,
+        ``"model"`` or ``"negative"``, and what the case hits.
     model
         Bytes of the ``.tflite`` file.
     inputs
@@ -88,7 +88,7 @@ def trial_of(case: SuiteCase, profile: str, profiles: Collection[str] = ()) -> T
     return Trial(
         id=case.id,
         op=case.op,
-        dtypes=case.dtypes,
+        dtypes=case.dtypes or case.kind,
         kind=case.kind,
         aims=case.aims,
         model=case.model_bytes(),
