@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import fbs
@@ -13,6 +14,8 @@ from quantref.quantizer import Statistics, TFLiteStyle, quantize, statistics_fro
 from quantref.runtimes import LiteRT
 from quantref.samples import random_samples
 from tests.one_op import compare
+from tests.quantref.quantizer.small_graphs import SHAPE
+from tests.quantref.quantizer.test_quantize import open_batch, with_branches
 
 #: By name: what is asked for.
 ASKED: dict[str, dict[str, Any]] = {
@@ -130,3 +133,13 @@ def test_the_converter_s_style_refuses_weights_that_no_kernel_takes(
     with pytest.raises(UnsupportedError, match=f"its tool would write a model that does not run.*{fault}"):
         quantize(model, mode=mode, style="tflite")
     assert quantize(model, mode=mode, style=TFLiteStyle(faults=True)).subgraphs
+
+
+@pytest.mark.litert
+def test_control_flow_and_open_dimensions_run_with_the_same_integers(litert: LiteRT) -> None:
+    rng = np.random.default_rng(1)
+    rows = [rng.normal(size=SHAPE).astype(np.float32) for _ in range(4)]
+    branches = quantize(with_branches(), mode="int8", representative_dataset=[[np.array([True]), row] for row in rows])
+    assert compare(branches, [[np.array([chosen]), rows[0]] for chosen in (True, False)], litert)
+    batches = quantize(open_batch(), mode="int8", representative_dataset=[[row] for row in rows])
+    assert compare(batches, [[np.concatenate(rows[:count])] for count in (1, 3)], litert)
