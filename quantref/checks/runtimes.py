@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from kernels.engine import registry
-from kernels.profiles import CMSIS_NN, LITERT_REFERENCE, TFLM, XNNPACK
+from kernels.profiles import CMSIS_NN, LITERT_REFERENCE, TFLM, XNNPACK, Profile
 from qmath.errors import ModelError, QuantrefError
 from qmath.types import DType
-from quantref.checks.context import OpContext
+from quantref.checks.context import OpContext, in_words
 from quantref.checks.finding import Finding, Severity
 from quantref.checks.rule import ALL, LITERT, MICRO, Effect, Rule
 from quantref.checks.rule import XNNPACK as XNNPACK_NAMES
@@ -58,7 +58,28 @@ DEFECT = Rule(
     "docs/quirks.md",
     "use another op or another runtime, or expect these values",
 )
-RULES = (CONTRACT, MICRO_REFUSES, XNNPACK_FAILS, DEFECT)
+MICRO_ONLY = Rule(
+    "QR805",
+    "micro-only",
+    Severity.WARNING,
+    Effect.REFUSES,
+    "only TFLite Micro has the op for these types",
+    "TFLite Micro has a few kernels that LiteRT does not have; each refusal was met on the runtime.",
+    "tensorflow/lite/micro/kernels/{cumsum,add_n,squared_difference,quantize,unidirectional_sequence_lstm}.cc",
+    "use types that both have, if LiteRT is to run the model, too",
+    LITERT,
+)
+RULES = (CONTRACT, MICRO_REFUSES, XNNPACK_FAILS, DEFECT, MICRO_ONLY)
+
+#: Ops and types of their first operand that TFLite Micro alone has.
+_MICRO_FORMS = frozenset(
+    {
+        ("CUMSUM", DType.INT8),
+        ("ADD_N", DType.INT8),
+        ("SQUARED_DIFFERENCE", DType.INT16),
+        ("UNIDIRECTIONAL_SEQUENCE_LSTM", DType.INT16),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +164,8 @@ def runtimes(op: OpContext) -> Iterator[Finding]:
         if reason is not None:
             yield op.finding(MICRO_REFUSES, [], "a form that it has", reason, runtimes=names)
             break
+    if _is_micro_form(op):
+        yield op.finding(MICRO_ONLY, [op.main], "types that LiteRT has a kernel for", in_words(_dtypes(op)))
     broken = xnnpack_fails(op)
     if broken is not None:
         yield op.finding(XNNPACK_FAILS, [], "operands that it demands", broken)
@@ -153,6 +176,18 @@ def runtimes(op: OpContext) -> Iterator[Finding]:
             yield op.finding(
                 DEFECT, [], "an op that is computed rightly", found, detail=defect.what, runtimes=defect.runtimes
             )
+
+
+def _is_micro_form(op: OpContext) -> bool:
+    types = _dtypes(op)
+    if op.name == "QUANTIZE":
+        return types[:2] == [DType.INT8, DType.INT32]
+    return bool(types) and (op.name, types[0]) in _MICRO_FORMS
+
+
+def _dtypes(op: OpContext) -> list[DType]:
+    """Return the types of the first operand and of the output."""
+    return [tensor.dtype for tensor in (op.main, *op.view.outputs[:1]) if tensor is not None]
 
 
 def xnnpack_fails(op: OpContext) -> str | None:
@@ -183,6 +218,16 @@ def contract(op: OpContext) -> Iterator[Finding]:
         registry.prepare(op.view, LITERT_REFERENCE)
     except ModelError as error:
         expected, _, found = str(error).removeprefix("expected ").rpartition(", found ")
-        yield op.finding(CONTRACT, [], expected or str(error), found or "otherwise", runtimes=LITERT)
+        severity = Severity.WARNING if _prepares(op, TFLM) else Severity.ERROR
+        yield op.finding(CONTRACT, [], expected or str(error), found or "otherwise", severity=severity, runtimes=LITERT)
     except QuantrefError:
         return
+
+
+def _prepares(op: OpContext, profile: Profile) -> bool:
+    """Whether the kernels of another runtime take the op."""
+    try:
+        registry.prepare(op.view, profile)
+    except QuantrefError:
+        return False
+    return True

@@ -180,16 +180,23 @@ def _narrow_sums() -> fbs.Model:
     return b.finish([y])
 
 
-def _svdf() -> fbs.Model:
-    """Build an int8 SVDF of one unit that sums 4 products of int16 and int16."""
+def _svdf(memory: int = 4) -> fbs.Model:
+    """Build an int8 SVDF of one unit that sums some products of int16 and int16."""
     b = fbs.Builder()
     x = b.input("x", DType.INT8, (1, 4), scale=0.5)
     features = b.constant("features", np.array([[90, -7, 33, 5]], np.int8), scale=0.02)
-    times = b.constant("times", np.array([[30000, -20000, 30000, 1]], np.int16), scale=0.001)
+    times = b.constant("times", np.array([[30000, -20000, 30000, 1][:memory]], np.int16), scale=0.001)
     bias = b.constant("bias", np.array([40], np.int32), scale=0.00001)
-    state = b.variable("state", DType.INT16, (1, 4), scale=0.01)
+    state = b.variable("state", DType.INT16, (1, memory), scale=0.01)
     y = b.tensor("y", DType.INT8, (1, 1), scale=0.25)
     b.op("SVDF", [x, features, times, bias, state], [y], version=3, rank=1, fused_activation_function=1)
+    return b.finish([y])
+
+
+def _cumsum() -> fbs.Model:
+    b = fbs.Builder()
+    x, y = b.input("x", DType.INT8, (1, 8), scale=0.1), b.tensor("y", DType.INT8, (1, 8), scale=0.5)
+    b.op("CUMSUM", [x, b.constant("axis", np.array(1, np.int32))], [y])
     return b.finish([y])
 
 
@@ -390,5 +397,9 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "RESIZE_BILINEAR of int16": _fault("QR802", "RESIZE_BILINEAR", _resized),
     "SUM, which the reference computes wrongly": _fault("QR804", "SUM", _sum),
+    "SVDF without the activation that LiteRT insists on": _fault(
+        "QR801", "SVDF", lambda: with_options(_svdf(memory=1), 0, fused_activation_function=0)
+    ),
+    "CUMSUM of int8, which TFLite Micro alone has": _fault("QR805", "CUMSUM", _cumsum),
     "RELU6 that rescales": _fault("QR804", "RELU6", lambda: unary("RELU6", 2, {"scale": 0.1}, {"scale": 0.05})),
 }
