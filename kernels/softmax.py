@@ -53,7 +53,7 @@ from qmath.types import Array, DType, FixedPointMultiplier, Float64Array, Int16A
 DIFFERENCE_BITS = 5
 SUM_BITS = 12
 #: Sums of powers from which on the definition decides: it refuses 512 or more.
-MOST_OF_SUM = 1 << (31 - SUM_BITS + 8)
+MOST_OF_SUM = 1 << (31 - SUM_BITS + 9)
 #: What fixed point errs by at most, relative to a share. The last of Newton's steps leaves less than 2**-27 of the
 #: reciprocal: it rounds three products, in units of 2**-29 and, before a shift, 2**-27. This is eight times as much.
 SHARE_ERROR = 2.0**-24
