@@ -28,6 +28,7 @@ from quantref.vectors.cells.build import Operand, Result, one_op
 from tests import goldens, sweep
 from tests.kernels.forms import prepare_op
 from tests.kernels.test_profiles import ALL, codes, outputs, quantized
+from tests.quantref.test_explain_profiles import explained
 from tests.sweep import all_cells
 
 OPS = (
@@ -42,6 +43,19 @@ CELLS = (
     *("TRANSPOSE_CONV int8 x int8 per-axis int32 bias", "TRANSPOSE_CONV float32 x int8 per-axis no bias"),
     *("FULLY_CONNECTED int8 x int8 per-axis int32 bias", "FULLY_CONNECTED hybrid int8 per-tensor asymmetric"),
     *("FULLY_CONNECTED int16 x int8 per-tensor int32 bias", "FULLY_CONNECTED uint8 shuffled to int16"),
+)
+
+
+#: Cells whose definition another profile brought, and that profile.
+EXPLAINED = (
+    ("BATCH_MATMUL float32 x int8 to float32 per-axis asymmetric", profiles.XNNPACK),
+    ("BATCH_MATMUL int8 x int8 to int8", profiles.XNNPACK),
+    ("CONV_2D float32 x int8 per-axis float32 bias", profiles.XNNPACK),
+    ("DEPTHWISE_CONV_2D float32 x int8 per-axis float32 bias", profiles.LITERT_OPTIMIZED),
+    ("FULLY_CONNECTED hybrid int4 per-axis asymmetric", profiles.LITERT_OPTIMIZED),
+    ("FULLY_CONNECTED hybrid int8 per-axis asymmetric", profiles.XNNPACK),
+    ("FULLY_CONNECTED hybrid int8 per-axis symmetric", profiles.LITERT_OPTIMIZED_ARM64),
+    ("TRANSPOSE_CONV float32 x int8 per-axis no bias", profiles.XNNPACK),
 )
 
 
@@ -84,6 +98,11 @@ def test_live(cell: str, other_litert: LiteRT) -> None:
             break
     assert (result.mismatches, result.refused_by_one) == (0, 0), result.notes
     assert result.elements > 0
+
+
+@pytest.mark.parametrize(("cell", "profile"), EXPLAINED, ids=[cell for cell, _ in EXPLAINED])
+def test_explanations_are_calculated_again(cell: str, profile: Profile) -> None:
+    assert explained(cell, all_cells()[cell], profile) == 1
 
 
 def float32s() -> st.SearchStrategy[float]:
