@@ -140,7 +140,7 @@ def _made(item: Item, plan: Plan, model: fbs.Model, samples: tuple[dict[str, Arr
     made = Made(
         item=item,
         op="MODEL" if item.kind == "model" else operators[0].name,
-        dtypes=_model_dtypes(model) if item.kind == "model" else dtypes_of(model),
+        dtypes=_model_dtypes(model) if item.kind == "model" or not operators[0].inputs else dtypes_of(model),
         invocations=len(samples),
         profiles=profiles,
         aims=tuple(sorted({mark for found in answers.values() for mark in found.coverage.aims()})),

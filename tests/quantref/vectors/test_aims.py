@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import fbs
+from kernels.profiles import LITERT_REFERENCE
 from qmath.errors import QuantrefError
 from quantref.recording import Stage
+from quantref.support import support_table
 from quantref.vectors.catalogue import aims, all_cells, slug
 from quantref.vectors.negative import negative, negative_cells
 from quantref.vectors.plan import DAMAGES
@@ -73,3 +75,11 @@ def test_every_aim_names_a_cell_of_its_op() -> None:
         case = next(aim.generate(np.random.default_rng(1)))
         assert cell.split()[0] == case.model.subgraphs[0].operators[0].name
         assert " aimed at " in cell
+
+
+def test_cells_cover_the_support_table() -> None:
+    """Every op, and every combination of types that the long comparison has recorded."""
+    named = {word for cell in all_cells() for word in cell.split()}
+    for op in support_table(LITERT_REFERENCE).ops:
+        assert op.op in named, op.op
+        assert {cell.cell for cell in op.verified} <= set(all_cells())
