@@ -121,12 +121,23 @@ def lacking_op(model: fbs.Model, profile: str) -> str | None:
     """
     resolver = _RESOLVERS.get(profile)
     versions = op_versions()
+    if resolver == "litert-optimized" and any(
+        _unbiased(graph, op) for graph in model.subgraphs for op in graph.operators
+    ):
+        return f"{profile}'s runtime dies of a DEPTHWISE_CONV_2D without bias: it reads the one that is not there"
     for operator in (operator for graph in model.subgraphs for operator in graph.operators):
         most = versions.get(operator.name, {}).get(resolver or "")
         if most is not None and operator.code.version > most:
             has = f"{operator.name} up to version {most}" if most else f"no {operator.name}"
             return f"{profile}'s runtime has {has}, found version {operator.code.version}"
     return None
+
+
+def _unbiased(graph: fbs.Subgraph, operator: fbs.Operator) -> bool:
+    """Whether a depthwise convolution has no bias, and a kernel of its own: int16 has the reference's."""
+    if operator.name != "DEPTHWISE_CONV_2D" or graph.tensors[operator.inputs[0]].dtype is DType.INT16:
+        return False
+    return len(operator.inputs) < 3 or operator.inputs[2] < 0
 
 
 def dtypes_of(model: fbs.Model) -> str:
