@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from threading import get_ident
 from typing import Any, TypeAlias
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from kernels.engine.exact import LinearSum
 from kernels.engine.fitting import proven_form
+from kernels.engine.geometry import Window
 from kernels.engine.plans import Plan, Scratch
 from kernels.engine.steps import StepForm
 from kernels.engine.threads import MOST_PLANS, THREAD, Team
@@ -23,6 +25,8 @@ from qmath.types import Array, Int64Array
 RUNS_UNTIL_SETTLED = 4
 #: Accumulators requantized at once: large enough to hide call overhead, small enough for the outer caches.
 BLOCK = 1 << 20
+#: Accumulators of one image above which it is worked on in bands of rows, so that they stay in the inner caches.
+BAND = 3 << 16
 #: Products, and passes over elements, that are worth handing half of to another thread.
 WORTH_SHARING = 1 << 21
 #: What requantizing an element costs, in products.
@@ -128,8 +132,17 @@ class RequantizedSum:
         return bound
 
     def _images(self, shape: tuple[int, ...], first: int, last: int, scratch: Scratch) -> list[Block]:
-        """Plan a range of images, a block at a time."""
-        many = max(1, BLOCK // max(1, self._elements_per_image))
+        """Plan a range of images: several at a time if they are small, in bands of rows if they are large."""
+        window, elements = self._sums.sliding, max(1, self._elements_per_image)
+        if window is not None and elements > BAND:
+            height = max(1, window.height.output * BAND // elements)
+            ends = [*range(0, window.height.output, height), window.height.output]
+            return [
+                self._band(shape, window, (image, image + 1), rows, scratch)
+                for image in range(first, last)
+                for rows in pairwise(ends)
+            ]
+        many = max(1, BLOCK // elements)
         plans: dict[int, tuple[Plan, Callable[[Array], None]]] = {}
         blocks: list[Block] = []
         for start in range(first, last, many):
@@ -142,18 +155,28 @@ class RequantizedSum:
         return blocks
 
     def _bands(self, shape: tuple[int, ...], team: Team) -> list[list[Block]]:
-        """Plan one image in bands of rows, one a thread; none where the sum has no rows to share."""
+        """Plan one image in bands of rows, some for each thread; none where the sum has no rows to share."""
         window = self._sums.sliding
         if window is None or shape[0] != 1 or window.height.output < team.size:
             return []
-        ends = np.linspace(0, window.height.output, team.size + 1).astype(int).tolist()
-        shares: list[list[Block]] = []
-        for first, last, scratch in zip(ends, ends[1:], team.scratch, strict=False):
-            rows, part = window.band(first, last)
-            plan = self._sums.plan((1, rows.stop - rows.start, *shape[2:]), scratch, part)
-            whole = slice(None)
-            shares.append([((whole, rows), (whole, slice(first, last)), plan, self._step.bind(plan.sums))])
+        each = min(window.height.output // team.size, max(1, window.height.output * BAND // self._elements_per_image))
+        count = -(-window.height.output // each)
+        count += -count % team.size
+        ends = np.linspace(0, window.height.output, count + 1).astype(int).tolist()
+        shares: list[list[Block]] = [[] for _ in team.scratch]
+        for number, rows in enumerate(pairwise(ends)):
+            share = number * team.size // count
+            if rows[0] < rows[1]:
+                shares[share].append(self._band(shape, window, (0, 1), rows, team.scratch[share]))
         return shares
+
+    def _band(
+        self, shape: tuple[int, ...], window: Window, images: tuple[int, int], rows: tuple[int, int], scratch: Scratch
+    ) -> Block:
+        read, part = window.band(*rows)
+        plan = self._sums.plan((1, read.stop - read.start, *shape[2:]), scratch, part)
+        image = slice(*images)
+        return (image, read), (image, slice(*rows)), plan, self._step.bind(plan.sums)
 
 
 @dataclass(frozen=True, slots=True)
