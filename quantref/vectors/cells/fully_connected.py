@@ -186,24 +186,14 @@ def stored_model(
 ) -> fbs.Model:
     """Build a model whose weights (units, depth) are stored in blocks of 1 x ``block``, all-zero ones left out."""
     units, depth = weights.shape
-    blocks = weights.reshape(units, depth // block, block)
-    kept: Array = np.asarray(blocks.any(axis=2))
-    levels = [
-        sparsity.DimensionMetadata(0, units),
-        sparsity.DimensionMetadata(1, 0, np.append(0, kept.sum(axis=1).cumsum()).astype(np.int32), _columns(kept)),
-    ]
-    order: tuple[int, ...] = (0, 1)
-    if block > 1:
-        levels.append(sparsity.DimensionMetadata(0, block))
-        order = (0, 1, 2)
-    stored = sparsity.Sparsity(order, (1,) if block > 1 else (), tuple(levels))
+    elements, layout = sparsity.sparsify(weights, block)
     scales = [] if dtype is DType.FLOAT32 else [values.scale(rng, -8, 0) for _ in range(given["scales"])]
     x_scale = values.scale(rng, -8, 2)
     b = fbs.Builder()
     quantized = {} if float_input else {"scale": x_scale, "zero_point": values.zero_point(rng, DType.INT8)}
     x = b.input("x", DType.FLOAT32 if float_input else DType.INT8, (1, depth), **quantized)
     w_params = {"scale": scales} if scales else {}
-    w = b.constant("w", blocks[kept].reshape(-1), dtype, shape=weights.shape, sparsity=stored, **w_params)
+    w = b.constant("w", elements, dtype, shape=weights.shape, sparsity=layout, **w_params)
     slots = [x, w]
     if bias is not None:
         b_scale = {} if float_input else {"scale": np.float32(x_scale) * np.asarray(scales, np.float32)}
@@ -215,10 +205,6 @@ def stored_model(
     y = b.tensor("y", DType.FLOAT32 if float_input else DType.INT8, (1, units), **out)
     b.op("FULLY_CONNECTED", slots, [y], version=8, **given["options"])
     return b.finish(outputs=[y])
-
-
-def _columns(kept: Array) -> Array:
-    return np.nonzero(kept)[1].astype(np.int32)
 
 
 def sparse_cases(
