@@ -313,6 +313,13 @@ def _operands(op: OpView) -> Operands:
     return Operands(input_tensor(op, 0), input_tensor(op, 1), input_tensor(op, 2), output_tensor(op), 3)
 
 
+def _without_bias(op: OpView) -> str | None:
+    """Refuse what LiteRT's optimized kernels die of; int16 activations go to the reference kernel."""
+    if input_tensor(op, 0).dtype is DType.INT16 or (len(op.inputs) > BIAS and op.inputs[BIAS] is not None):
+        return None
+    return "the runtime dies of a DEPTHWISE_CONV_2D without bias: it reads the one that is not there"
+
+
 def _left_by_delegate(op: OpView) -> str | None:
     if len(op.inputs) != 3 or op.inputs[2] is None:
         return "XNNPACK takes no DEPTHWISE_CONV_2D without a bias"
@@ -330,7 +337,7 @@ KERNELS = (
             "float32 x int8, per-axis (hybrid)",
             "float32",
         ),
-        refusal={TFLM: micro.sums, XNNPACK: _left_by_delegate},
+        refusal={TFLM: micro.sums, LITERT_OPTIMIZED: _without_bias, XNNPACK: _left_by_delegate},
         demands={XNNPACK: lambda op: delegate_demand(_operands(op))},
     ),
 )

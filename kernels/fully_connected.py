@@ -183,6 +183,8 @@ def _left_by_delegate(op: OpView) -> str | None:
         return f"XNNPACK does not take {x.dtype.name} with {weights.dtype.name} weights"
     if weights.data is None or (bias is not None and bias.data is None):
         return "XNNPACK takes constant weights and biases alone"
+    if bias is not None and bias.dtype is DType.INT64:
+        return "XNNPACK takes no bias of INT64"
     plain_scale = weights.quant is not None and not weights.quant.per_axis
     if weights.dtype is DType.INT8 and plain_scale and not hybrid and zero_point_of(weights):
         return "XNNPACK takes weights with zero point 0 alone"

@@ -25,7 +25,7 @@ from kernels.engine.registry import Kernel
 from kernels.engine.shifts import divide_by_power_of_two_16
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.engine.vector import InBlocksUnary
-from kernels.profiles import LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
+from kernels.profiles import LITERT_OPTIMIZED, LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
 from qmath.errors import ModelError
 from qmath.fixed_point import saturate, saturating_left_shift, saturating_rounding_doubling_high_mul, wrap
 from qmath.multiplier import quantize_multiplier
@@ -185,6 +185,30 @@ def float_hard_swish(x: Float32Array) -> Float32Array:
     return np.asarray(x * np.minimum(six, np.maximum(np.float32(0), x + np.float32(3))) / six)
 
 
+def float_hard_swish_in_blocks(x: Float32Array) -> Float32Array:
+    """Compute x / 6 * min(6, max(0, x + 3)): the product does not leave float32 before it is divided."""
+    gate = np.minimum(np.float32(6), np.maximum(np.float32(0), x + np.float32(3)))
+    return np.asarray(x * np.float32(1 / 6) * gate)
+
+
+def float_hard_swish_of_xnnpack(x: Float32Array) -> Float32Array:
+    """Compute x * min(1, max(0, x / 6 + 1/2))."""
+    gate = np.clip(x * np.float32(1 / 6) + np.float32(0.5), np.float32(0), np.float32(1))
+    return np.asarray(x * gate)
+
+
+_SCALAR_FLOAT = PlainUnary(float_hard_swish)
+#: HARD_SWISH of floats; vector instructions take 4 of them at once.
+FLOATS: Rules[Prepared] = Rules(
+    "HARD_SWISH of float32",
+    {
+        LITERT_REFERENCE: _SCALAR_FLOAT,
+        LITERT_OPTIMIZED: InBlocksUnary(4, PlainUnary(float_hard_swish_in_blocks), _SCALAR_FLOAT),
+        XNNPACK: PlainUnary(float_hard_swish_of_xnnpack),
+    },
+)
+
+
 def to_16_bits(real: Float32Array) -> FixedPointMultiplier:
     """Encode a multiplier with a significand of 16 bits, rounded half up from 32; at most 32767."""
     if not np.isfinite(real):
@@ -208,7 +232,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     x, y = input_tensor(op, 0), output_tensor(op)
     expect_dtype(y, x.dtype)
     if x.dtype is DType.FLOAT32:
-        return PlainUnary(float_hard_swish)
+        return FLOATS[profile]
     if x.dtype not in {DType.INT8, DType.UINT8}:
         raise unsupported(op, "; ".join(KERNELS[0].covers))
     with np.errstate(over="ignore"):

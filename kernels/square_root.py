@@ -1,12 +1,13 @@
 """SQRT and RSQRT.
 
-Known difference: XNNPACK gives NaN for RSQRT of 0, and half as much again for SQRT and RSQRT of the largest float32.
+Known difference: XNNPACK on x86-64 gives about half as much again for SQRT and RSQRT of float32 above 2**126.
 
 Source: ``tflite/kernels/elementwise.cc``, ``tflite/kernels/internal/common.h`` (GetInvSqrtQuantizedMultiplierExp).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,12 +23,12 @@ from kernels.engine.contract import (
     unsupported,
     zero_point_of,
 )
-from kernels.engine.elementwise import PlainUnary, expect_zero_points_of_zero, float32_scale
+from kernels.engine.elementwise import PlainUnary, expect_zero_points_of_zero, float32_scale, subnormal_as_zero
 from kernels.engine.lookup import SixteenBitFunction, sixteen_bit
 from kernels.engine.registry import Kernel
 from kernels.engine.shifts import divide_by_power_of_two_x86
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import XNNPACK, Profile
+from kernels.profiles import LITERT_REFERENCE, XNNPACK, XNNPACK_ARM64, Profile, Rules
 from qmath.errors import ModelError
 from qmath.fixed_point import inverse_square_root, saturating_rounding_doubling_high_mul, wrap_int32
 from qmath.multiplier import quantize_multiplier
@@ -215,6 +216,33 @@ def plain_rsqrt(x: Array) -> Array:
     return np.asarray(np.float32(1) / np.sqrt(x))
 
 
+def flushed_sqrt(x: Array) -> Array:
+    """Compute square roots of floats, subnormal numbers counting as zeros of their sign."""
+    return np.asarray(np.sqrt(subnormal_as_zero(x)))
+
+
+def flushed_rsqrt(x: Array) -> Array:
+    """Compute 1 / sqrt(x) of floats, subnormal numbers counting as zeros of their sign."""
+    return plain_rsqrt(subnormal_as_zero(x))
+
+
+def refined_rsqrt(x: Array) -> Array:
+    """Compute 1 / sqrt(x) of floats by refining an estimate, which turns the infinity of a zero into NaN."""
+    small = np.abs(x) < np.finfo(np.float32).smallest_normal
+    return np.where(small, np.float32(np.nan), plain_rsqrt(x)).astype(np.float32)
+
+
+#: SQRT and RSQRT of floats.
+FLOATS: Rules[Mapping[str, Callable[[Array], Array]]] = Rules(
+    "SQRT and RSQRT of float32",
+    {
+        LITERT_REFERENCE: {"SQRT": np.sqrt, "RSQRT": plain_rsqrt},
+        XNNPACK: {"SQRT": flushed_sqrt, "RSQRT": refined_rsqrt},
+        XNNPACK_ARM64: {"SQRT": flushed_sqrt, "RSQRT": flushed_rsqrt},
+    },
+)
+
+
 # --- Preparation --------------------------------------------------------------------------------------------------
 
 
@@ -233,7 +261,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     x, y = input_tensor(op, 0), output_tensor(op)
     expect_dtype(y, x.dtype)
     if x.dtype is DType.FLOAT32:
-        return PlainUnary(np.sqrt if op.name == "SQRT" else plain_rsqrt)
+        return PlainUnary(FLOATS[profile][op.name])
     if x.dtype not in {DType.INT8, DType.INT16}:
         raise unsupported(op, "; ".join(_COVERS))
     if x.dtype is DType.INT16:

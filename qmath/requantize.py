@@ -28,6 +28,8 @@ Factor: TypeAlias = FixedPointMultiplier | Float64Array | Float32Array
 
 #: Largest left shift of a 32-bit accumulator that C defines.
 MAX_SHIFT = 30
+#: Where float32 products are cut off above: far outside any code, and a zero point more still fits 32 bits.
+FAR = 2.0**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +240,11 @@ class Float64HalfAway(Regime):
 
 @dataclass(frozen=True, slots=True)
 class Float32HalfEven(Regime):
-    """A float32 product of the accumulator rounded to float32, rounded half to even: XNNPACK."""
+    """A float32 product of the accumulator rounded to float32, rounded half to even: XNNPACK on x86-64.
+
+    A product far above every code stays there. One below 32 bits becomes the lowest integer, to which a negative zero
+    point is added in 32 bits: the result is the highest code.
+    """
 
     def encode(self, real_multiplier: Float64Array) -> Float32Array:
         """Round the real multiplier to float32."""
@@ -249,6 +255,9 @@ class Float32HalfEven(Regime):
         real = _real(factor)
         product = np.asarray(accumulator, np.int64).astype(np.float32) * real
         note("product", product, "float32(float32(accumulator) * factor)", accumulator=accumulator, factor=real)
+        if (product > FAR).any():
+            bounded = np.minimum(product, np.float32(FAR))
+            product = note("bounded", bounded, "min(product, far)", product=product, far=np.asarray(FAR))
         return note("rounded", _to_int32(np.rint(product)), "half_even(product)", product=product)
 
     def explain(self, real_multiplier: Float64Array, factor: Factor, note: Note) -> None:

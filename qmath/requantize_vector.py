@@ -17,6 +17,7 @@ from qmath.multiplier import quantize_multiplier, real_value, reduced_multiplier
 from qmath.requantize import (
     DOUBLE_ROUNDING,
     DOUBLE_ROUNDING_HALF_UP,
+    FAR,
     Factor,
     FixedPointRegime,
     Float32HalfEven,
@@ -83,7 +84,7 @@ class SingleRoundingFloat32(SingleRounding):
 class Float32HalfEvenSaturating(Float32HalfEven):
     """XNNPACK's float32 product where conversion and addition saturate: on Arm, and in depthwise kernels everywhere.
 
-    Elsewhere on x86-64 a product beyond 32 bits becomes the lowest integer, and adding a negative zero point wraps.
+    Elsewhere on x86-64 a product below 32 bits becomes the lowest integer, and adding a negative zero point wraps.
     """
 
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
@@ -91,10 +92,9 @@ class Float32HalfEvenSaturating(Float32HalfEven):
         real = np.asarray(factor)
         product = np.asarray(accumulator, np.int64).astype(np.float32) * real
         note("product", product, "float32(float32(accumulator) * factor)", accumulator=accumulator, factor=real)
-        far = 2.0**30
-        rounded = np.clip(np.rint(product), -far, far).astype(np.int64)
+        rounded = np.clip(np.rint(product), -FAR, FAR).astype(np.int64)
         rule = "clamp(half_even(product), -far, far)"
-        return note("rounded", rounded, rule, product=product, far=np.asarray(far))
+        return note("rounded", rounded, rule, product=product, far=np.asarray(FAR))
 
 
 @dataclass(frozen=True, slots=True)

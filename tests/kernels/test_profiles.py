@@ -187,3 +187,32 @@ def test_runtimes_refuse() -> None:
     with pytest.raises(ModelError, match="fails to allocate"):
         prepare_op(case.model, profiles.XNNPACK)
     assert prepare_op(case.model, profiles.LITERT_OPTIMIZED)
+
+
+def float_output(profile: Profile, op: str, values: list[float]) -> list[float]:
+    """Run an op on one float32 tensor."""
+    x = Operand(np.array(values, np.float32))
+    return np.ravel(outputs(profile, op, [x], Result(DType.FLOAT32, shape=x.array.shape))).tolist()
+
+
+def test_xnnpack_refines_an_estimate_of_inverse_roots() -> None:
+    """The estimate of 1 / sqrt(0) is infinite, and 0 times it NaN; on Arm roots are divided."""
+    found = float_output(profiles.XNNPACK, "RSQRT", [0.0, -0.0, 1e-40, 4.0])
+    assert np.isnan(found[:3]).all()
+    assert found[3] == 0.5
+    assert float_output(profiles.XNNPACK_ARM64, "RSQRT", [0.0, -0.0, 1e-40, 4.0]) == [np.inf, -np.inf, np.inf, 0.5]
+    assert float_output(profiles.XNNPACK, "SQRT", [1e-40, 4.0]) == [0.0, 2.0]
+
+
+def test_xnnpack_at_the_ends_of_logarithm_and_exponential() -> None:
+    assert float_output(profiles.XNNPACK, "LOG", [1e-40, 1.0, 2.5e38]) == [-np.inf, 0.0, np.inf]
+    assert float_output(profiles.XNNPACK_ARM64, "LOG", [1e-40, 1.0]) == [-np.inf, 0.0]
+    assert float_output(profiles.XNNPACK, "EXP", [np.nan, 0.0]) == [0.0, 1.0]
+
+
+def test_hard_swish_that_overflows() -> None:
+    """6 * 1e38 is no float32; vector code, which takes 4 at once, divides before it multiplies."""
+    x = [1e38] * 5
+    assert float_output(profiles.LITERT_REFERENCE, "HARD_SWISH", x) == [np.inf] * 5
+    assert float_output(profiles.LITERT_OPTIMIZED, "HARD_SWISH", x) == pytest.approx([1e38] * 4 + [np.inf])
+    assert float_output(profiles.XNNPACK, "HARD_SWISH", x) == pytest.approx(x)

@@ -235,3 +235,47 @@ def test_xnnpack_rounds_bounds_half_to_even() -> None:
         for profile in (profiles.XNNPACK, profiles.LITERT_OPTIMIZED)
     }
     assert [np.ravel(codes).tolist() for codes in found.values()] == [[10], [11]]
+
+
+@pytest.mark.parametrize("profile", ALL[:4], ids=lambda profile: profile.name)
+def test_litert_dies_of_depthwise_convolutions_without_bias(profile: Profile) -> None:
+    """LiteRT's optimized kernel reads the bias that is not there, on both machines; int16 has the reference's."""
+    window = {"stride_h": 1, "stride_w": 1, "dilation_h_factor": 1, "dilation_w_factor": 1, "padding": 0}
+    filter_ = Operand(np.full((1, 1, 1, 1), 2, np.int8), DType.INT8, constant=True, params=quantized(1.0))
+
+    def run(given: Profile, dtype: DType) -> list[int]:
+        x = Operand(np.full((1, 1, 1, 1), 3, dtype.storage), dtype, params=quantized(1.0))
+        result = Result(dtype, quantized(1.0), (1, 1, 1, 1))
+        return np.ravel(outputs(given, "DEPTHWISE_CONV_2D", [x, filter_], result, **window)).tolist()
+
+    assert run(profile, DType.INT16) == run(profiles.LITERT_REFERENCE, DType.INT8) == [6]
+    with pytest.raises(UnsupportedError, match="dies of a DEPTHWISE_CONV_2D without bias"):
+        run(profile, DType.INT8)
+
+
+def fully_connected_of_one(profile: Profile, weight: int, bias: Operand, zero_point: int) -> list[int]:
+    """Run an x of 0, scale 64 to scale 1: 64 times the bias."""
+    x = Operand(np.zeros((1, 1), np.int8), DType.INT8, params=quantized(64.0))
+    weights = Operand(np.full((1, 1), weight, np.int8), DType.INT8, constant=True, params=quantized(1.0))
+    result = Result(DType.INT8, quantized(1.0, zero_point), (1, 1))
+    options = {"fused_activation_function": 0, "weights_format": 0, "keep_num_dims": False}
+    return np.ravel(outputs(profile, "FULLY_CONNECTED", [x, weights, bias], result, **options)).tolist()
+
+
+@pytest.mark.parametrize(("bias", "zero_point", "expected"), [(1, 3, 127), (-1, 3, -128), (1, -3, 127), (-1, -3, 127)])
+def test_xnnpack_saturates_above_and_wraps_below(bias: int, zero_point: int, expected: int) -> None:
+    """Products of 2**36: below, the lowest int32 and a negative zero point wrap around to the highest code."""
+    operand = Operand(np.array([bias << 30], np.int32), constant=True, params=quantized(64.0))
+    assert fully_connected_of_one(profiles.XNNPACK, 1, operand, zero_point) == [expected]
+    low_or_high = 127 if bias > 0 else -128
+    assert fully_connected_of_one(profiles.XNNPACK_ARM64, 1, operand, zero_point) == [low_or_high]
+
+
+def test_xnnpack_leaves_a_bias_of_int64() -> None:
+    """LiteRT's kernel reads its words as int32: -1 is -1 there, and the unit has no other."""
+    bias = Operand(np.array([-1], np.int64), constant=True, params=quantized(64.0))
+    assert fully_connected_of_one(profiles.XNNPACK, 1, bias, 0) == [-64]
+    x = Operand(np.zeros((1, 1), np.int8), DType.INT8, params=quantized(64.0))
+    weights = Operand(np.ones((1, 1), np.int8), DType.INT8, constant=True, params=quantized(1.0))
+    case = one_op("", "FULLY_CONNECTED", [x, weights, bias], [Result(DType.INT8, quantized(1.0), (1, 1))])
+    assert profile_running(fbs.view(case.model.subgraphs[0], 0), profiles.XNNPACK) is profiles.LITERT_OPTIMIZED

@@ -133,10 +133,24 @@ def test_a_negative_multiplier_has_no_monotone_range(regime):
     assert regime.limit(regime.encode(np.array([-0.5]))).tolist() == [-1]
 
 
-@pytest.mark.parametrize("regime", [rq.FLOAT64_HALF_AWAY, rq.FLOAT32_HALF_EVEN], ids=type)
-def test_a_product_beyond_int32_becomes_the_lowest_int32(regime):
+def test_a_float64_product_beyond_int32_becomes_the_lowest_int32():
+    regime = rq.FLOAT64_HALF_AWAY
     found = regime.apply(np.array([-(2**30), 2**30 - 64, 2**30, 2**31 - 1]), regime.encode(np.float64(2.0)))
     assert found.tolist() == [-(2**31), 2**31 - 128, -(2**31), -(2**31)]
+
+
+def test_a_float32_product_below_int32_becomes_the_lowest_int32_and_one_above_stays_far_above_every_code():
+    regime = rq.FLOAT32_HALF_EVEN
+    found = regime.apply(np.array([-(2**31), -(2**30), 2**29, 2**31 - 1]), regime.encode(np.float64(2.0)))
+    assert found.tolist() == [-(2**31), -(2**31), 2**30, 2**30]
+
+
+@pytest.mark.parametrize(("zero_point", "code"), [(0, -128), (-1, 127)])
+def test_adding_a_negative_zero_point_to_the_lowest_int32_wraps(zero_point, code):
+    requantize = rq.Requantize(
+        rq.FLOAT32_HALF_EVEN, np.float64(2.0), zero_point, ActivationRange(-128, 127), DType.INT8
+    )
+    assert requantize(np.array([-(2**31), 2**31 - 1])).tolist() == [code, 127]
 
 
 @pytest.mark.parametrize("regime", [*[param.values[0] for param in FIXED], rq.REDUCED_64], ids=type)
