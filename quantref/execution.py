@@ -79,7 +79,10 @@ class Session:
 
     def prepared(self, graph: int, op: int, view: OpView) -> Prepared:
         """Return an op prepared for the shapes that it meets."""
-        return registry.prepare(view, self.profile) if self.prepare is None else self.prepare(graph, op, view)
+        if self.prepare is not None:
+            return self.prepare(graph, op, view)
+        expect_written(self.model.subgraphs[graph], op, self.profile)
+        return registry.prepare(view, self.profile)
 
     def graph(self, index: int) -> Graph:
         """Return the executable form of a subgraph.
@@ -95,6 +98,34 @@ class Session:
         if index not in self.graphs:
             self.graphs[index] = Graph(self, index)
         return self.graphs[index]
+
+
+def expect_written(subgraph: fbs.Subgraph, op: int, profile: Profile) -> None:
+    """Check that the runtime writes the output of a DENSIFY.
+
+    A delegate spreads a sparse constant out for itself if no other kernel reads it, and then fills no tensor.
+
+    Raises
+    ------
+    UnsupportedError
+        Only the delegate reads the output, and the graph gives it away.
+
+    """
+    operator = subgraph.operators[op]
+    if profile.fallback is None or operator.name != "DENSIFY" or not set(operator.outputs) & set(subgraph.outputs):
+        return
+    readers = [other for other in subgraph.operators if set(operator.outputs) & set(other.inputs)]
+    if all(_is_delegated(subgraph, reader, profile) for reader in readers):
+        raise UnsupportedError(
+            f"under the profile {profile.name} the runtime fails, or gives memory that nobody wrote: XNNPACK spreads"
+            " out for itself the sparse constant that the graph gives as an output; have an op read it that XNNPACK"
+            " leaves"
+        )
+
+
+def _is_delegated(subgraph: fbs.Subgraph, operator: fbs.Operator, profile: Profile) -> bool:
+    known = operator.name in registry.registry()
+    return known and registry.profile_running(fbs.view(subgraph, operator), profile) is profile
 
 
 class Graph:

@@ -21,6 +21,8 @@ _RESOLVERS = {
     "litert-reference": "litert-reference",
     **dict.fromkeys(("litert-optimized", "litert-optimized-arm64", "xnnpack", "xnnpack-arm64"), "litert-optimized"),
 }
+#: Profiles of runtimes with approximations of their own.
+_APPROXIMATING = {"xnnpack", "xnnpack-arm64"}
 _INDICES = {DType.INT32, DType.INT64}
 
 
@@ -117,14 +119,14 @@ def lacking_op(model: fbs.Model, profile: str) -> str | None:
     """Say which op the runtime of a profile lacks, or has not in the file's version; quantref may run it all the same.
 
     LiteRT's reference resolver, for one, has no ELU: its profile takes the kernel of the other resolver. TFLite Micro
-    does not look at versions.
+    does not look at versions. What the runtime has and quantref does not reproduce is told, too.
     """
     resolver = _RESOLVERS.get(profile)
     versions = op_versions()
-    if resolver == "litert-optimized" and any(
-        _unbiased(graph, op) for graph in model.subgraphs for op in graph.operators
+    if profile in _APPROXIMATING and any(
+        _approximated(graph, op) for graph in model.subgraphs for op in graph.operators
     ):
-        return f"{profile}'s runtime dies of a DEPTHWISE_CONV_2D without bias: it reads the one that is not there"
+        return f"{profile}'s COS and SIN of float16 are approximations whose last bit quantref does not reproduce"
     for operator in (operator for graph in model.subgraphs for operator in graph.operators):
         most = versions.get(operator.name, {}).get(resolver or "")
         if most is not None and operator.code.version > most:
@@ -133,11 +135,9 @@ def lacking_op(model: fbs.Model, profile: str) -> str | None:
     return None
 
 
-def _unbiased(graph: fbs.Subgraph, operator: fbs.Operator) -> bool:
-    """Whether a depthwise convolution has no bias, and a kernel of its own: int16 has the reference's."""
-    if operator.name != "DEPTHWISE_CONV_2D" or graph.tensors[operator.inputs[0]].dtype is DType.INT16:
-        return False
-    return len(operator.inputs) < 3 or operator.inputs[2] < 0
+def _approximated(graph: fbs.Subgraph, operator: fbs.Operator) -> bool:
+    """Whether an op is a sine or a cosine of float16."""
+    return operator.name in {"COS", "SIN"} and graph.tensors[operator.inputs[0]].dtype is DType.FLOAT16
 
 
 def dtypes_of(model: fbs.Model) -> str:

@@ -51,3 +51,21 @@ def test_a_dense_constant_is_refused():
 def test_ops_that_know_no_gaps_refuse_them(op):
     with pytest.raises(UnsupportedError, match=f"{op} with the sparse constant 'x'"):
         prepare_op(model_of(op))
+
+
+@pytest.mark.parametrize("profile", ["xnnpack", "xnnpack-arm64"])
+@pytest.mark.parametrize("reader", [None, "ADD", "ADD_N"])
+def test_a_delegate_writes_no_output_that_it_alone_reads(reader, profile):
+    """XNNPACK adds by ADD, and leaves ADD_N, for which LiteRT spreads the constant out."""
+    b = fbs.Builder()
+    x = b.constant("x", np.array([7, -9], np.float32), shape=(2, 3), sparsity=ROWS)
+    dense, total = (b.tensor(name, DType.FLOAT32, (2, 3)) for name in ("dense", "total"))
+    b.op("DENSIFY", [x], [dense])
+    if reader:
+        b.op(reader, [dense, dense], [total])
+    model = b.finish([dense, total] if reader else [dense])
+    if reader == "ADD_N":
+        assert quantref.run(model, {}, profile=profile)["total"].tolist() == [[0, 14, 0], [0, 0, -18]]
+        return
+    with pytest.raises(UnsupportedError, match="memory that nobody wrote"):
+        quantref.run(model, {}, profile=profile)
