@@ -42,6 +42,7 @@ from kernels.profiles import (
     Rules,
 )
 from qmath.errors import UnsupportedError
+from qmath.fixed_point import wrap
 from qmath.multiplier import float32_scale_ratio, scale_ratio
 from qmath.requantize import (
     DOUBLE_ROUNDING,
@@ -88,6 +89,9 @@ class Arithmetic:
     of_uint8, of_one_row
         The regime of 32-bit accumulators for uint8 activations, and for a single row of at least 8 elements with at
         least 4 units; None where it is no other.
+    bits_of_int4
+        Bits of the accumulator, which wraps around, for int4 weights: a kernel that reads them from the upper half of
+        a byte sums 16 times as much.
 
     """
 
@@ -99,6 +103,7 @@ class Arithmetic:
     float32_scale: bool = False
     of_uint8: Regime | None = None
     of_one_row: Regime | None = None
+    bits_of_int4: int = 32
 
     def regime(self, x: TensorView, rows: Rows, accumulator: DType, weights_zero_point: int) -> Regime:
         """Return the regime for an op."""
@@ -126,13 +131,16 @@ ARITHMETIC: Rules[Arithmetic] = Rules(
             unset_is_int32=True,
             of_one_row=DOUBLE_ROUNDING_HALF_UP,
         ),
-        XNNPACK: Arithmetic(FLOAT32_HALF_EVEN, FLOAT64_HALF_AWAY, float32_product=False, float32_scale=True),
+        XNNPACK: Arithmetic(
+            FLOAT32_HALF_EVEN, FLOAT64_HALF_AWAY, float32_product=False, float32_scale=True, bits_of_int4=28
+        ),
         XNNPACK_ARM64: Arithmetic(
             FLOAT32_HALF_EVEN_SATURATING,
             FLOAT64_HALF_AWAY,
             float32_product=False,
             float32_scale=True,
             of_uint8=SINGLE_ROUNDING_FLOAT32,
+            bits_of_int4=28,
         ),
         TFLM: Arithmetic(DOUBLE_ROUNDING, REDUCED_64, float32_product=True, bias_decides=True),
     },
@@ -166,6 +174,8 @@ class FullyConnected(Prepared):
         INT32 or INT64: the type that the bias is read as; None if there is none.
     requantize
         From accumulator to output code; one multiplier, or one a unit.
+    bits
+        How many bits of a 32-bit accumulator there are; it wraps around.
 
     """
 
@@ -176,6 +186,7 @@ class FullyConnected(Prepared):
     accumulator: DType
     bias: DType | None
     requantize: Requantize
+    bits: int = 32
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`fully_connected`."""
@@ -195,7 +206,7 @@ class FullyConnected(Prepared):
             return definition
         sums = exact.MatMul(weights.astype(np.int64).T - self.weights_zero_point, self.codes)
         offset = bias_of(bias, self) - self.input_zero_point * sums.weights.sum(axis=0)
-        if not fits(sums.reach, offset, self.accumulator):
+        if not fits(sums.reach, offset, self.accumulator) or not self._fits_bits(sums.reach, offset):
             return definition
         run_rows = fast.requantized_sum(sums, offset, self.requantize, definition)
 
@@ -207,6 +218,11 @@ class FullyConnected(Prepared):
             return (codes.reshape(self.rows.output_shape(x.shape)),)
 
         return Reshaped(run_rows, run)
+
+    def _fits_bits(self, reach: exact.Reach, offset: Int64Array) -> bool:
+        """Whether no input can make ``raw sum + offset`` wrap around early."""
+        end = 1 << (self.bits - 1)
+        return self.bits == 32 or bool((reach.lowest + offset >= -end).all() and (reach.highest + offset < end).all())
 
 
 def fully_connected(x: Array, weights: Array, bias: Array | None, fc: FullyConnected, note: Note = silent) -> Array:
@@ -253,7 +269,10 @@ def accumulate(rows: Array, weights: Array, bias: Array | None, fc: FullyConnect
     """Sum ``(weights - weights_zero_point) * (rows - input_zero_point)``, plus bias, in wrapping arithmetic."""
     real = rows.astype(np.int64) - fc.input_zero_point
     sums = exact.matmul(real, weights.astype(np.int64).T - fc.weights_zero_point)
-    return with_bias(sums, bias_of(bias, fc), fc.accumulator, note)
+    total = with_bias(sums, bias_of(bias, fc), fc.accumulator, note)
+    if fc.bits == 32:
+        return total
+    return note("bits kept", wrap(total, fc.bits), "wrap(accumulator, bits)", accumulator=total, bits=fc.bits)
 
 
 def bias_of(bias: Array | None, fc: FullyConnected) -> Int64Array:
@@ -307,6 +326,7 @@ def prepare_integer(
         accumulator,
         bias_type,
         Requantize(regime, real_multiplier, zero_point_of(y), bounds, y.dtype),
+        arithmetic.bits_of_int4 if weights.dtype is DType.INT4 and accumulator is DType.INT32 else 32,
     )
 
 

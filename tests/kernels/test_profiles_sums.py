@@ -279,3 +279,18 @@ def test_xnnpack_leaves_a_bias_of_int64() -> None:
     weights = Operand(np.ones((1, 1), np.int8), DType.INT8, constant=True, params=quantized(1.0))
     case = one_op("", "FULLY_CONNECTED", [x, weights, bias], [Result(DType.INT8, quantized(1.0), (1, 1))])
     assert profile_running(fbs.view(case.model.subgraphs[0], 0), profiles.XNNPACK) is profiles.LITERT_OPTIMIZED
+
+
+def test_xnnpack_sums_int4_weights_in_28_bits() -> None:
+    """It reads a weight from the upper half of a byte, as 16 times itself; 2**27 wraps, 2**27 - 1 does not."""
+    x = Operand(np.zeros((1, 2), np.int8), DType.INT8, params=quantized(1.0))
+    weights = Operand(np.ones((3, 2), np.int8), DType.INT4, constant=True, params=quantized(2.0**-23))
+    sums = np.array([2**27 - 1, 2**27, -(2**27) - 2**24], np.int32)
+    bias = Operand(sums, constant=True, params=quantized(2.0**-23))
+    result = Result(DType.INT8, quantized(1.0), (1, 3))
+    options = {"fused_activation_function": 0, "weights_format": 0, "keep_num_dims": False}
+    found = [
+        np.ravel(outputs(profile, "FULLY_CONNECTED", [x, weights, bias], result, **options)).tolist()
+        for profile in (profiles.XNNPACK, profiles.XNNPACK_ARM64, profiles.LITERT_OPTIMIZED)
+    ]
+    assert found == [[16, -16, 14], [16, -16, 14], [16, 16, -18]]
