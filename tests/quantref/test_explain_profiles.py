@@ -30,6 +30,8 @@ OPS = (
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
 @pytest.mark.parametrize("op", OPS)
 def test_every_step_is_calculated_again(op: str, profile: Profile) -> None:
+    if profile.ops is not None and op not in profile.ops:
+        pytest.skip(f"{profile.runtime} has no {op}")
     compared = sum(explained(cell, generator, profile) for cell, generator in generators()[op][:4])
     assert compared > 0
 
