@@ -28,7 +28,7 @@ BLOCK = 1 << 20
 #: Accumulators of one image above which it is worked on in bands of rows, so that they stay in the inner caches.
 BAND = 3 << 16
 #: Products, and passes over elements, that are worth handing half of to another thread.
-WORTH_SHARING = 1 << 21
+WORTH_SHARING = 1 << 24
 #: What requantizing an element costs, in products.
 PRODUCTS_AN_ELEMENT = 20
 
