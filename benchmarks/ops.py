@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import numpy as np
-
 from benchmarks.engines import Process, ours
 from benchmarks.models import BenchmarkModel
 from benchmarks.results import Ops, OpTime
 from quantref import Interpreter
+from quantref.op_times import count_products
 
 #: Times an op is run, and the runs before that, in which its plan settles.
 RUNS = 15
@@ -39,15 +38,11 @@ def time_ops(interpreter: Interpreter) -> list[dict[str, Any]]:
             outputs = interpreter.run_op(index, inputs)
             seconds.append(time.perf_counter() - start)
         shape = outputs[0].shape if outputs else ()
-        row = {"index": index, "op": operator.name, "shape": shape, "macs": _macs(operator.name, inputs, shape)}
+        row = {
+            "index": index,
+            "op": operator.name,
+            "shape": shape,
+            "macs": count_products(operator.name, inputs, shape),
+        }
         rows.append({**row, "seconds": min(seconds[WARM_UP:])})
     return rows
-
-
-def _macs(op: str, inputs: list[Any], shape: tuple[int, ...]) -> int:
-    """Count the multiplications of an op with a filter in input slot 1."""
-    if op not in {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}:
-        return 0
-    filter_ = inputs[1].shape
-    taps = filter_[1:] if op != "DEPTHWISE_CONV_2D" else filter_[1:3]
-    return int(np.prod(shape)) * int(np.prod(taps))

@@ -143,13 +143,13 @@ def op_times(interpreter: Interpreter, runs: int = 20) -> OpTimes:
         shape = graph.value(written[0]).shape if written else ()
         name = graph.subgraph.tensors[written[0]].name if written else ""
         fastest, median = float(seconds[:, index].min()), float(np.median(seconds[:, index]))
-        products = _products(operator.name, graph.inputs_of(index), shape)
+        products = count_products(operator.name, graph.inputs_of(index), shape)
         ops.append(OpTime(index, operator.name, name, shape, products, fastest, median, graph.form_of(index)))
     return OpTimes(str(interpreter.model.path or "model"), interpreter.profile.name, runs, tuple(ops))
 
 
-def _products(op: str, inputs: Any, shape: tuple[int, ...]) -> int:
-    """Count the multiplications of an op with a filter in input slot 1."""
+def count_products(op: str, inputs: Any, shape: tuple[int, ...]) -> int:
+    """Count the multiplications of an op with a filter in input slot 1 and an output of ``shape``; 0 for others."""
     if op not in {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}:
         return 0
     filter_ = inputs[1].shape

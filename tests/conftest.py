@@ -21,6 +21,15 @@ def litert() -> Iterator[LiteRT]:
         yield runtime
 
 
+@pytest.fixture(scope="module", params=["litert-optimized", "xnnpack"])
+def other_litert(request: pytest.FixtureRequest) -> Iterator[LiteRT]:
+    """LiteRT's optimized kernels without and with the XNNPACK delegate."""
+    if not litert_installed():
+        pytest.skip("ai-edge-litert is not installed")
+    with LiteRT(request.param) as runtime:
+        yield runtime
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Return the folder of real models and goldens that lies beside the checkout."""

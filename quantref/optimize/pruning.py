@@ -41,7 +41,7 @@ class Pruning:
         1. With ``TWO_OF_FOUR`` it is one half, whatever stands here.
     pattern
         ``UNSTRUCTURED``: each weight for itself. ``TWO_OF_FOUR``: of four neighbours along the weights of an output
-        channel the two least. ``BLOCK``: rectangles, by the sum of their magnitudes.
+        channel the two least. ``BLOCK``: rectangles, by the mean of their magnitudes.
     scope
         Where to look for the least.
     block

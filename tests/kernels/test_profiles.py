@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from kernels.profiles import Profile
 from qmath.errors import ModelError, UnsupportedError
 from qmath.types import DType
 from quantref.difference import Difference
-from quantref.runtimes import LiteRT, litert_installed
+from quantref.runtimes import LiteRT
 from quantref.vectors.cells.build import Operand, Result, one_op
 from tests import goldens, sweep
 from tests.kernels.forms import assert_forms_agree, prepare_op
@@ -55,20 +55,10 @@ CELLS = (
 )
 
 
-@pytest.fixture(scope="module", params=["litert-optimized", "xnnpack"])
-def other_litert(request: pytest.FixtureRequest) -> Iterator[LiteRT]:
-    """LiteRT's optimized kernels without and with the XNNPACK delegate."""
-    if not litert_installed():
-        pytest.skip("ai-edge-litert is not installed")
-    with LiteRT(request.param) as runtime:
-        yield runtime
-
-
-@pytest.mark.shared
-@pytest.mark.parametrize("profile", ALL, ids=lambda profile: profile.name)
-def test_goldens(profile: Profile, shared) -> None:
+def check_goldens(profile: Profile, ops: tuple[str, ...], shared: Path) -> None:
+    """Hold a profile against the stored outputs of its runtime."""
     total = Difference()
-    for op in OPS:
+    for op in ops:
         for golden in goldens.goldens(profile, f"{op}__*", shared):
             found = goldens.compare(golden, profile)
             assert found.mismatches == 0, f"{golden.path.stem}: {found.mismatches} of {found.elements}: {found.first}"
@@ -76,16 +66,26 @@ def test_goldens(profile: Profile, shared) -> None:
     assert total.elements > 100_000
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_live(cell: str, other_litert: LiteRT) -> None:
+def check_live(cell: str, runtime: LiteRT, seed: int, enough: int) -> None:
     """Compiled form and definition give what the resolver gives, and refuse what it refuses."""
-    rng, result = np.random.default_rng(1), sweep.Result(cell)
+    rng, result = np.random.default_rng(seed), sweep.Result(cell)
     for case in islice(all_cells()[cell](rng), 30):
-        sweep._compare(case, other_litert, other_litert.runtime.profile, result)
-        if result.elements > 1000:
+        sweep._compare(case, runtime, runtime.runtime.profile, result)
+        if result.elements > enough:
             break
     assert (result.mismatches, result.refused_by_one) == (0, 0), result.notes
     assert result.elements > 0
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("profile", ALL, ids=lambda profile: profile.name)
+def test_goldens(profile: Profile, shared) -> None:
+    check_goldens(profile, OPS, shared)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_live(cell: str, other_litert: LiteRT) -> None:
+    check_live(cell, other_litert, seed=1, enough=1000)
 
 
 @pytest.mark.parametrize("profile", ALL, ids=lambda profile: profile.name)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from fractions import Fraction
-from itertools import islice
 
 import numpy as np
 import pytest
@@ -22,12 +20,11 @@ from qmath.requantize import REDUCED_64
 from qmath.requantize_vector import REDUCED_64_CUT_EARLY
 from qmath.rounding import fused_multiply_add
 from qmath.types import DType
-from quantref.difference import Difference
-from quantref.runtimes import LiteRT, litert_installed
+from quantref.runtimes import LiteRT
 from quantref.vectors.cells.build import Operand, Result, one_op
-from tests import goldens, sweep
+from tests import goldens
 from tests.kernels.forms import prepare_op
-from tests.kernels.test_profiles import ALL, codes, outputs, quantized
+from tests.kernels.test_profiles import ALL, check_goldens, check_live, codes, outputs, quantized
 from tests.quantref.test_explain_profiles import explained
 from tests.sweep import all_cells
 
@@ -59,25 +56,10 @@ EXPLAINED = (
 )
 
 
-@pytest.fixture(scope="module", params=["litert-optimized", "xnnpack"])
-def other_litert(request: pytest.FixtureRequest) -> Iterator[LiteRT]:
-    """LiteRT's optimized kernels without and with the XNNPACK delegate."""
-    if not litert_installed():
-        pytest.skip("ai-edge-litert is not installed")
-    with LiteRT(request.param) as runtime:
-        yield runtime
-
-
 @pytest.mark.shared
 @pytest.mark.parametrize("profile", ALL, ids=lambda profile: profile.name)
 def test_goldens(profile: Profile, shared) -> None:
-    total = Difference()
-    for op in OPS:
-        for golden in goldens.goldens(profile, f"{op}__*", shared):
-            found = goldens.compare(golden, profile)
-            assert found.mismatches == 0, f"{golden.path.stem}: {found.mismatches} of {found.elements}: {found.first}"
-            total += found
-    assert total.elements > 100_000
+    check_goldens(profile, OPS, shared)
 
 
 @pytest.mark.shared
@@ -91,13 +73,7 @@ def test_whole_models(profile: Profile, shared) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_live(cell: str, other_litert: LiteRT) -> None:
-    rng, result = np.random.default_rng(3), sweep.Result(cell)
-    for case in islice(all_cells()[cell](rng), 30):
-        sweep._compare(case, other_litert, other_litert.runtime.profile, result)
-        if result.elements > 1500:
-            break
-    assert (result.mismatches, result.refused_by_one) == (0, 0), result.notes
-    assert result.elements > 0
+    check_live(cell, other_litert, seed=3, enough=1500)
 
 
 @pytest.mark.parametrize(("cell", "profile"), EXPLAINED, ids=[cell for cell, _ in EXPLAINED])
