@@ -1,12 +1,14 @@
 """The long comparison with a runtime: many tie-rich and edge-rich elements for every cell of the support table.
 
-``python -m tests.sweep --elements 100000 --jobs 2 --record docs/verified.json`` runs every cell, a process a job, and
-prints the table: cell, cases, elements, mismatches. It takes long, so it is not part of the test run; results are
-written as they come, and a run that was stopped goes on where it was. ``--cells 'CONV*'`` takes some cells only.
+``python -m tests.sweep --elements 100000 --jobs 2 --record sweep.json`` runs every cell, a process a job, and prints
+the table: cell, cases, elements, mismatches. It takes long, so it is not part of the test run; results are written as
+they come, and a run that was stopped goes on where it was. ``--cells 'CONV*'`` takes some cells only. With
+``--evidence quantref/data/verified.json`` what was found becomes what ``quantref profiles show`` tells of the profile.
 
 A case is compared three times: what the runtime gives, what quantref's compiled form gives (the quick and the settled
 one), and what its literal definition gives. If the runtime refuses a case, quantref must refuse it too, and the other
-way round. A case on which the runtime dies is counted, and compared with nothing.
+way round. A case on which the runtime dies is counted, and compared with nothing. A cell of which nothing could be
+compared was not run, and is never evidence.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -46,6 +48,8 @@ from quantref.vectors.cells.case import Case, Generator
 REFERENCE = "litert-reference"
 #: A cell ends here even if its cases are too small to give the elements asked for.
 MAX_CASES, MAX_SECONDS = 40_000, 300.0
+#: A cell of which nothing could be compared in so many cases, because the runtime refuses them or dies, is given up.
+HOPELESS = 100
 
 
 @dataclass
@@ -67,6 +71,11 @@ class Result:
     def clean(self) -> bool:
         """Whether something was compared and nothing differed."""
         return self.elements > 0 and self.mismatches == 0 and self.refused_by_one == 0
+
+    @property
+    def not_run(self) -> bool:
+        """Whether the runtime refused every case, or died of it."""
+        return self.cases > 0 and self.refused_by_both + self.runtime_died == self.cases
 
 
 def all_cells() -> dict[str, Generator]:
@@ -91,6 +100,8 @@ def sweep_cell(cell: str, elements: int, runtime: str, profile: str) -> Result:
             _compare(case, litert, profile, result)
             result.seconds = round(time.monotonic() - start, 1)
             if result.elements >= elements or result.cases >= MAX_CASES or result.seconds > MAX_SECONDS:
+                return result
+            if result.not_run and result.cases >= HOPELESS:
                 return result
     return result
 
@@ -168,9 +179,10 @@ def sweep(
     names: Sequence[str], elements: int, runtime: str, profile: str, jobs: int, record: Path | None
 ) -> Iterator[Result]:
     """Yield the result of each cell, those recorded before first."""
-    done = _recorded(record, elements)
-    yield from (done[name] for name in names if name in done)
-    todo = [name for name in names if name not in done]
+    done = _recorded(record)
+    kept = [name for name in names if name in done and done[name].clean and done[name].elements >= elements]
+    yield from (done[name] for name in kept)
+    todo = [name for name in names if name not in kept]
     with ProcessPoolExecutor(jobs) as pool:
         futures = [pool.submit(sweep_cell, name, elements, runtime, profile) for name in todo]
         for future in as_completed(futures):
@@ -181,11 +193,10 @@ def sweep(
             yield result
 
 
-def _recorded(record: Path | None, elements: int) -> dict[str, Result]:
+def _recorded(record: Path | None) -> dict[str, Result]:
     if record is None or not record.exists():
         return {}
-    results = (Result(**entry) for entry in json.loads(record.read_text())["cells"])
-    return {result.cell: result for result in results if result.clean and result.elements >= elements}
+    return {entry["cell"]: Result(**entry) for entry in json.loads(record.read_text())["cells"]}
 
 
 def _write(record: Path, results: dict[str, Result]) -> None:
@@ -193,6 +204,20 @@ def _write(record: Path, results: dict[str, Result]) -> None:
     draft = record.with_suffix(".part")
     draft.write_text(json.dumps({"cells": entries}, indent=1) + "\n")
     draft.replace(record)
+
+
+def add_evidence(path: Path, profile: str, results: Iterable[Result]) -> None:
+    """Put results into a file of evidence, in place of what it says of the same cells under a profile.
+
+    Cells that were not run are taken out: the file holds what was compared, and nothing else.
+    """
+    known = json.loads(path.read_text()) if path.exists() else {}
+    entries = {entry["cell"]: entry for entry in known.get(profile, [])}
+    for result in results:
+        numbers = {"elements": result.elements, "mismatches": result.mismatches}
+        entries[result.cell] = {"cell": result.cell, **numbers, "runtime": result.runtime}
+    known[profile] = [entries[cell] for cell in sorted(entries) if entries[cell]["elements"] > 0]
+    path.write_text(json.dumps({name: known[name] for name in sorted(known)}, indent=1) + "\n")
 
 
 def main() -> int:
@@ -204,24 +229,30 @@ def main() -> int:
     parser.add_argument("--runtime", default="litert-reference", help="runtime to compare with")
     parser.add_argument("--profile", help="quantref's profile; by default the runtime's")
     parser.add_argument("--record", type=Path, help="JSON file that keeps results, and is taken up again")
+    parser.add_argument("--evidence", type=Path, help="JSON file in which the results of these cells are replaced")
     arguments = parser.parse_args()
     names = fnmatch.filter(sorted(all_cells()), arguments.cells)
     profile = arguments.profile or arguments.runtime
     table = Table("cell", "cases", "elements", "mismatches", "refused by both", "by one", "runtime died", "seconds")
     counts: Counter[str] = Counter()
+    results: list[Result] = []
     console = Console(width=160 if not sys.stdout.isatty() else None)
     for result in sweep(names, arguments.elements, arguments.runtime, profile, arguments.jobs, arguments.record):
         numbers = (result.cases, result.elements, result.mismatches, result.refused_by_both)
         rest = (result.refused_by_one, result.runtime_died, result.seconds)
-        table.add_row(
-            result.cell, *(f"{number:,}" for number in (*numbers, *rest)), style=None if result.clean else "bold red"
-        )
+        fine = result.clean or result.not_run
+        table.add_row(result.cell, *(f"{number:,}" for number in (*numbers, *rest)), style=None if fine else "bold red")
         for note in result.notes:
             console.print(f"{result.cell}: {note}", highlight=False)
-        counts.update(cells=1, elements=result.elements, mismatches=result.mismatches, unclean=not result.clean)
+        counts.update(cells=1, elements=result.elements, mismatches=result.mismatches)
+        counts.update(not_run=result.not_run, differing=not fine)
+        results.append(result)
     console.print(table)
-    console.print(f"{counts['cells']} cells, {counts['elements']:,} elements, {counts['mismatches']:,} mismatches")
-    return 1 if counts["unclean"] else 0
+    found = f"{counts['cells']} cells, {counts['elements']:,} elements, {counts['mismatches']:,} mismatches"
+    console.print(f"{found}; not run, since the runtime refuses every case or dies: {counts['not_run']} cells")
+    if arguments.evidence is not None:
+        add_evidence(arguments.evidence, profile, results)
+    return 1 if counts["differing"] or not counts["elements"] else 0
 
 
 if __name__ == "__main__":
