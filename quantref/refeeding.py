@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from operator import add
 
@@ -30,6 +31,8 @@ class Task:
         Seconds that the runtime has for each.
     first
         Number of the first sample.
+    running
+        A running runtime to use, and to leave running; without one, the task starts its own.
 
     """
 
@@ -39,6 +42,7 @@ class Task:
     samples: Sequence[Sequence[Array]]
     timeout: float
     first: int = 0
+    running: LiteRT | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,7 @@ def compare(task: Task, progress: Callable[[int], None] | None = None) -> Findin
     ours.allocate_tensors()
     refeeder = Refeeder(ours)
     findings = Findings.none(ours.model)
-    with LiteRT(task.runtime) as litert:
+    with LiteRT(task.runtime) if task.running is None else nullcontext(task.running) as litert:
         findings = replace(findings, version=litert.version)
         answers = litert.stream(task.model, task.samples, tensors=refeeder.tensors, timeout=task.timeout)
         for number, sample in enumerate(task.samples, task.first):

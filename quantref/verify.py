@@ -35,7 +35,7 @@ PORTION = 16
 
 def verify(  # noqa: PLR0913 - every one of them is a choice that a user makes
     model: str | os.PathLike[str] | bytes | fbs.Model,
-    runtime: str | Runtime = "litert-reference",
+    runtime: str | Runtime | LiteRT = "litert-reference",
     profile: str | None = None,
     *,
     samples: int = 20,
@@ -55,7 +55,8 @@ def verify(  # noqa: PLR0913 - every one of them is a choice that a user makes
         Path, bytes, or a model.
     runtime
         What to compare with: ``"litert-reference"``, ``"litert-optimized"``, ``"xnnpack"``, or these with
-        ``-arm64`` behind (see :mod:`quantref.runtimes.arm64`).
+        ``-arm64`` behind (see :mod:`quantref.runtimes.arm64`). A :class:`quantref.runtimes.LiteRT` is left running,
+        which spares its start (seconds, in an emulator) where many models are compared; an executor starts its own.
     profile
         The arithmetic that quantref uses; by default the one that the runtime should follow.
     samples, seed
@@ -78,11 +79,14 @@ def verify(  # noqa: PLR0913 - every one of them is a choice that a user makes
         The inputs do not fit, or the model cannot be read. What quantref cannot run is part of the result.
 
     """
-    runtime = find_runtime(runtime)
-    LiteRT(runtime).close()  # says at once if it is not installed
+    running = runtime if isinstance(runtime, LiteRT) else None
+    runtime = runtime.runtime if isinstance(runtime, LiteRT) else find_runtime(runtime)
+    if running is None:
+        LiteRT(runtime).close()  # says at once if it is not installed
     loaded = load(model)
     columns = _samples(loaded, samples, seed, inputs)
     task = Task(_source(model, portable=executor is not None), runtime, profile or runtime.profile, columns, timeout)
+    task = replace(task, running=running if executor is None else None)
     findings = Findings.none(loaded)
     for part in _parts(loaded, task, executor, progress):
         findings = findings + part

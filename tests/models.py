@@ -28,6 +28,7 @@ import quantref
 from qmath.errors import QuantrefError
 from quantref.runtimes.table import ALL_RUNTIMES
 from quantref.verification import Death, VerifyResult
+from tests.sweep import running
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 FOLDERS = ("converter", "models")
@@ -66,7 +67,7 @@ def verify_file(file: str, runtime: str, profile: str, samples: int, shared: Pat
     """Verify one file; what quantref refuses outright is a verdict, too."""
     result = Result(file, runtime, samples)
     try:
-        found = quantref.verify(shared / file, runtime, profile, samples=samples, timeout=TIMEOUT)
+        found = quantref.verify(shared / file, running(runtime), profile, samples=samples, timeout=TIMEOUT)
     except QuantrefError as error:
         result.verdict, result.notes = "quantref refuses", [str(error)]
         return result

@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ from quantref.vectors.cells.case import Case, Generator
 
 #: What cases are compared with unless they say otherwise.
 REFERENCE = "litert-reference"
-#: A cell ends here even if its cases are too small to give the elements asked for.
+#: A cell ends here, or after the seconds asked for, even if its cases are too small to give the elements asked for.
 MAX_CASES, MAX_SECONDS = 40_000, 300.0
 #: A cell of which nothing could be compared in so many cases, because the runtime refuses them or dies, is given up.
 HOPELESS = 100
@@ -86,24 +87,29 @@ def all_cells() -> dict[str, Generator]:
     return found
 
 
-def sweep_cell(cell: str, elements: int, runtime: str, profile: str) -> Result:
+def sweep_cell(cell: str, elements: int, runtime: str, profile: str, seconds: float = MAX_SECONDS) -> Result:
     """Compare cases of one cell until enough elements were seen."""
     generate, seed = all_cells()[cell], zlib.crc32(cell.encode())
     # A few ops have no reference kernel: their cases name the runtime whose kernel is taken for it.
     if runtime == REFERENCE:
         runtime = next(generate(np.random.default_rng(seed))).runtime
     rng = np.random.default_rng(seed)
-    result, start = Result(cell), time.monotonic()
-    with LiteRT(runtime) as litert:
-        result.runtime = f"{runtime}, {litert.version}"
-        for case in generate(rng):
-            _compare(case, litert, profile, result)
-            result.seconds = round(time.monotonic() - start, 1)
-            if result.elements >= elements or result.cases >= MAX_CASES or result.seconds > MAX_SECONDS:
-                return result
-            if result.not_run and result.cases >= HOPELESS:
-                return result
+    litert = running(runtime)
+    result, start = Result(cell, f"{runtime}, {litert.version}"), time.monotonic()
+    for case in generate(rng):
+        _compare(case, litert, profile, result)
+        result.seconds = round(time.monotonic() - start, 1)
+        if result.elements >= elements or result.cases >= MAX_CASES or result.seconds > seconds:
+            return result
+        if result.not_run and result.cases >= HOPELESS:
+            return result
     return result
+
+
+@cache
+def running(runtime: str) -> LiteRT:
+    """Return a runtime that serves all that this process compares; in an emulator it takes seconds to start."""
+    return LiteRT(runtime)
 
 
 def _compare(case: Case, litert: LiteRT, profile: str, result: Result) -> None:
@@ -176,7 +182,13 @@ def _ours(content: bytes, samples: Sequence[Sequence[Array]], profile: str) -> l
 
 
 def sweep(
-    names: Sequence[str], elements: int, runtime: str, profile: str, jobs: int, record: Path | None
+    names: Sequence[str],
+    elements: int,
+    runtime: str,
+    profile: str,
+    jobs: int,
+    record: Path | None,
+    seconds: float = MAX_SECONDS,
 ) -> Iterator[Result]:
     """Yield the result of each cell, those recorded before first."""
     done = _recorded(record)
@@ -184,7 +196,7 @@ def sweep(
     yield from (done[name] for name in kept)
     todo = [name for name in names if name not in kept]
     with ProcessPoolExecutor(jobs) as pool:
-        futures = [pool.submit(sweep_cell, name, elements, runtime, profile) for name in todo]
+        futures = [pool.submit(sweep_cell, name, elements, runtime, profile, seconds) for name in todo]
         for future in as_completed(futures):
             result = future.result()
             done[result.cell] = result
@@ -223,21 +235,25 @@ def add_evidence(path: Path, profile: str, results: Iterable[Result]) -> None:
 def main() -> int:
     """Run the sweep; the exit code is 1 if anything differed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cells", default="*", help="shell pattern of cells, such as 'CONV_2D int8*'")
+    parser.add_argument("--cells", nargs="+", default=["*"], help="shell patterns of cells, such as 'CONV_2D int8*'")
     parser.add_argument("--elements", type=int, default=100_000, help="elements a cell")
+    parser.add_argument("--seconds", type=float, default=MAX_SECONDS, help="a cell ends after so long, however few")
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="processes")
     parser.add_argument("--runtime", default="litert-reference", help="runtime to compare with")
     parser.add_argument("--profile", help="quantref's profile; by default the runtime's")
     parser.add_argument("--record", type=Path, help="JSON file that keeps results, and is taken up again")
     parser.add_argument("--evidence", type=Path, help="JSON file in which the results of these cells are replaced")
     arguments = parser.parse_args()
-    names = fnmatch.filter(sorted(all_cells()), arguments.cells)
+    names = list(
+        dict.fromkeys(name for pattern in arguments.cells for name in fnmatch.filter(sorted(all_cells()), pattern))
+    )
     profile = arguments.profile or arguments.runtime
     table = Table("cell", "cases", "elements", "mismatches", "refused by both", "by one", "runtime died", "seconds")
     counts: Counter[str] = Counter()
     results: list[Result] = []
     console = Console(width=160 if not sys.stdout.isatty() else None)
-    for result in sweep(names, arguments.elements, arguments.runtime, profile, arguments.jobs, arguments.record):
+    choices = (arguments.runtime, profile, arguments.jobs, arguments.record, arguments.seconds)
+    for result in sweep(names, arguments.elements, *choices):
         numbers = (result.cases, result.elements, result.mismatches, result.refused_by_both)
         rest = (result.refused_by_one, result.runtime_died, result.seconds)
         fine = result.clean or result.not_run

@@ -20,7 +20,7 @@ from qmath.types import DType
 from quantref.difference import Difference
 from quantref.interpreter import Interpreter
 from quantref.npz import save_npz
-from quantref.runtimes import Resolver, Runtime, litert_installed
+from quantref.runtimes import LiteRT, Resolver, Runtime, litert_installed
 from quantref.verification import Ending, VerifyResult
 from quantref.verify import verify
 from tests.quantref.small_models import custom_op, float_layer, two_layers, with_state
@@ -51,6 +51,15 @@ def test_every_element_is_compared_and_matches() -> None:
     assert [output.difference.elements for output in result.outputs] == [7 * 2]
     assert result.total == Difference(elements=35)
     assert "35 elements, 0 mismatches" in result.summary()
+
+
+def test_a_running_runtime_is_used_and_left_running() -> None:
+    with LiteRT("litert-optimized") as litert:
+        first, second = (verify(two_layers(), litert, samples=2) for _ in range(2))
+        assert litert._child is not None
+        assert litert._child.served == 2
+    assert first.equal
+    assert (first, first.runtime, first.profile) == (second, "litert-optimized", "litert-optimized")
 
 
 def test_floats_report_how_close_they_are() -> None:
