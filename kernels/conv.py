@@ -10,7 +10,7 @@ Source: ``tflite/kernels/conv.cc``, ``tflite/kernels/internal/reference/integer_
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -51,13 +51,11 @@ from kernels.engine.convolution import (
     requantize_of,
     with_bias,
 )
-from kernels.engine.float_sums import matmul_in_order
+from kernels.engine.float_convolution import convolution
 from kernels.engine.geometry import Padding, Window, padded, reachable, span
 from kernels.engine.linear import convolve, convolve_in_order
-from kernels.engine.plans import ConvolutionPlan
 from kernels.engine.registry import Kernel
 from kernels.engine.taps import Products, Reads, of_convolution
-from kernels.engine.threads import per_thread
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import (
     CMSIS_NN,
@@ -223,6 +221,7 @@ class FloatConv2D(Prepared):
     window: Window
     groups: int
     activation: Activation
+    in_order: bool = True
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Convolve product after product, add the bias, clamp: the same bits as LiteRT's reference kernel.
@@ -232,7 +231,8 @@ class FloatConv2D(Prepared):
         """
         window, taps = reachable(self.window)
         x, filter_ = padded(given(inputs, 0), window, 0), given(inputs, 1)[:, taps[0], taps[1]]
-        return self._finish(convolve_in_order(x, filter_, window, self.groups), inputs, note)
+        sums = note("sum", convolve_in_order(x, filter_, window, self.groups))
+        return (finished(sums, optional_array(inputs, 2), self.activation, note),)
 
     def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
         """Return the filter times the input under one window."""
@@ -240,24 +240,14 @@ class FloatConv2D(Prepared):
         return Products((Reads(0, pixels), Reads(1, taps)), padding)
 
     def compile(self, constants: Inputs) -> Runner:
-        """Lay windows out as matrices, if the filter is constant, and multiply in the same order."""
-        filter_ = constants[1]
-        if filter_ is None:
+        """Lay windows out as matrices, if the filter is constant, and multiply: in order, or by BLAS."""
+        if constants[1] is None:
             return partial(self.evaluate, note=silent)
-        window, taps = reachable(self.window)
-        columns = np.split(filter_[:, taps[0], taps[1]].reshape(len(filter_), -1), self.groups)
-        matrices = [np.ascontiguousarray(block.T) for block in columns]
+        return convolution(constants, self.window, self.groups, self.activation, in_order=self.in_order)
 
-        plan = per_thread(lambda shape, scratch: ConvolutionPlan(shape, matrices, window, 0, scratch, matmul_in_order))
-
-        def run(inputs: Inputs) -> Outputs:
-            x = given(inputs, 0)
-            return self._finish(plan(x.shape)(x), inputs, silent)
-
-        return run
-
-    def _finish(self, sums: Array, inputs: Inputs, note: Note) -> Outputs:
-        return (finished(note("sum", sums), optional_array(inputs, 2), self.activation, note),)
+    def in_any_order(self) -> Prepared:
+        """Return the op that multiplies by BLAS."""
+        return replace(self, in_order=False)
 
 
 def prepare(op: OpView, profile: Profile) -> Prepared:

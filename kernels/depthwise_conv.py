@@ -10,7 +10,7 @@ Source: ``tflite/kernels/depthwise_conv.cc``, ``tflite/kernels/internal/referenc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -48,13 +48,12 @@ from kernels.engine.convolution import (
     requantize_of,
     with_bias,
 )
+from kernels.engine.float_convolution import depthwise_convolution
 from kernels.engine.float_sums import einsum_adds_in_order
 from kernels.engine.geometry import Padding, Window, padded, reachable, span
 from kernels.engine.linear import depthwise_convolve
-from kernels.engine.plans import DepthwisePlan
 from kernels.engine.registry import Kernel
 from kernels.engine.taps import Products, Reads, of_depthwise
-from kernels.engine.threads import per_thread
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import (
     LITERT_OPTIMIZED,
@@ -203,6 +202,7 @@ class FloatDepthwiseConv2D(Prepared):
 
     window: Window
     activation: Activation
+    in_order: bool = True
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Convolve product after product, add the bias, clamp: the same bits as LiteRT's reference kernel."""
@@ -220,19 +220,14 @@ class FloatDepthwiseConv2D(Prepared):
     def compile(self, constants: Inputs) -> Runner:
         """Convolve in one pass, which adds in the same order if channels are its innermost loop."""
         filter_ = constants[1]
-        if filter_ is None or filter_.shape[3] == 1 or not einsum_adds_in_order():
+        in_one_pass = not self.in_order or (einsum_adds_in_order() and filter_ is not None and filter_.shape[3] > 1)
+        if filter_ is None or not in_one_pass:
             return partial(self.evaluate, note=silent)
-        window, taps = reachable(self.window)
-        weights = filter_[0][taps]
+        return depthwise_convolution(constants, self.window, self.activation, in_order=self.in_order)
 
-        plan = per_thread(lambda shape, scratch: DepthwisePlan(shape, weights, window, 0, scratch, in_order=True))
-
-        def run(inputs: Inputs) -> Outputs:
-            x = given(inputs, 0)
-            sums = plan(x.shape)(x)
-            return (finished(sums, optional_array(inputs, BIAS), self.activation),)
-
-        return run
+    def in_any_order(self) -> Prepared:
+        """Return the op that adds taps as its pass over the memory meets them."""
+        return replace(self, in_order=False)
 
 
 def prepare(op: OpView, profile: Profile) -> Prepared:

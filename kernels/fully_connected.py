@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -71,6 +71,7 @@ class FloatFullyConnected(Prepared):
     rows: Rows
     activation: Activation
     finite: bool
+    in_order: bool = True
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`float_fully_connected`."""
@@ -82,18 +83,33 @@ class FloatFullyConnected(Prepared):
         return Products((Reads(0, elements), Reads(1, weights)))
 
     def compile(self, constants: Inputs) -> Runner:
-        """Lay constant weights out once."""
+        """Lay constant weights out once, and multiply: in order, or by BLAS."""
         if constants[1] is None:
             return partial(self.evaluate, note=silent)
         matrix = np.ascontiguousarray(constants[1].T)
-        return lambda inputs: (float_fully_connected(given(inputs, 0), matrix, _float_bias(inputs), self),)
+        multiply = matmul_in_order if self.in_order else np.matmul
+
+        def run(inputs: Inputs) -> Outputs:
+            x = given(inputs, 0)
+            return (_finished(multiply(self.rows.of(x), matrix), x, _float_bias(inputs), self),)
+
+        return run
+
+    def in_any_order(self) -> Prepared:
+        """Return the op that multiplies by BLAS."""
+        return replace(self, in_order=False)
 
 
 def float_fully_connected(
     x: Float32Array, matrix: Float32Array, bias: Float32Array | None, fc: FloatFullyConnected, note: Note = silent
 ) -> Array:
     """Multiply rows with a matrix (depth, units) in float32: add products in order, then the bias, then clamp."""
-    sums = note("sum", matmul_in_order(fc.rows.of(x), matrix))
+    return _finished(note("sum", matmul_in_order(fc.rows.of(x), matrix)), x, bias, fc, note)
+
+
+def _finished(
+    sums: Float32Array, x: Float32Array, bias: Float32Array | None, fc: FloatFullyConnected, note: Note = silent
+) -> Array:
     if bias is not None:
         total = sums + bias.reshape(-1)
         sums = note("bias added", total, "float32(sum + bias)", sum=sums, bias=bias.reshape(-1))

@@ -147,6 +147,10 @@ class Prepared(abc.ABC):
         del inputs
         return {}
 
+    def in_any_order(self) -> Prepared:
+        """Return the op with leave to add products of floats in any order, which is faster and changes last bits."""
+        return self
+
     def compile(self, constants: Inputs) -> Runner:
         """Return a faster form that equals :meth:`evaluate` on every input.
 

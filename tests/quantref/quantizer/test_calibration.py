@@ -55,7 +55,8 @@ def test_every_activation_has_the_range_that_it_took() -> None:
     assert (found.samples, found.observer) == (7, "min-max")
     assert (found.ranges["x"].min, found.ranges["x"].max) == (data.min(), data.max())
     scores = np.concatenate([qr.run(residual(), {"x": image})["y"] for image in data])
-    assert (found.ranges["y"].min, found.ranges["y"].max) == (scores.min(), scores.max())
+    assert found.ranges["y"].min == pytest.approx(scores.min(), rel=1e-4)  # products are added in another order
+    assert found.ranges["y"].max == scores.max() == 1
     assert found.of(residual()).keys() == {0, 1, 2, 3, 8, 10}
 
 
