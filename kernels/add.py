@@ -115,7 +115,8 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     """Check the contract of ADD or SUB and derive multipliers and range.
 
     Quirk: SUB with twice the larger input scale above 2**20 output scales (for int16 2**15) divides by a negative power
-    of two, which on x86 gives 1 or -1 output steps instead of saturating.
+    of two, which on x86 gives 1 or -1 output steps instead of saturating, and on Arm saturates in whole blocks of 8
+    elements alone.
 
     Quirk: The option pot_scale_int16 of ADD and SUB defaults to true in the schema, so int16 tensors whose scales are
     all powers of two take a kernel of their own, which refuses inputs that are both of another scale than the output.

@@ -12,6 +12,7 @@ Source: ``tflite/kernels/add.cc``, ``tflite/kernels/sub.cc``, ``tflite/kernels/i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,13 +20,12 @@ import numpy as np
 
 from kernels.engine import elementwise
 from kernels.engine.blocks import binary_blocks, in_place
-from kernels.engine.contract import expect, output_tensor, zero_point_of
+from kernels.engine.contract import expect, input_tensor, output_tensor, zero_point_of
 from kernels.engine.elementwise import expect_right_shift, float32_scale
 from kernels.engine.scaling import InputScaling, to_common_scale, twice_larger_scale
-from kernels.engine.shifts import SCALAR_SHIFT, VECTOR_SHIFT, EitherWay
+from kernels.engine.shifts import ARM_ROUNDING_SHIFT, ARM_STEPS_SHIFT, SCALAR_SHIFT, VECTOR_SHIFT, EitherWay
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
-from kernels.engine.vector import InBlocksBinary, Inner, VectorCode
-from qmath.errors import UnsupportedError
+from kernels.engine.vector import InBlocksBinary, Inner, VectorCode, innermost
 from qmath.fixed_point import wrap_int32
 from qmath.multiplier import quantize_multiplier
 from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize
@@ -117,11 +117,7 @@ def _real_multiplier(op: OpView, *, float32: bool) -> Float64Array:
 def rescaled(
     op: OpView, activation: ActivationRange, *, float32_multipliers: bool = False, x86: bool = True
 ) -> Prepared:
-    """Prepare :class:`RescaledAdd`, its multipliers computed in float64 or in float32.
-
-    Known difference: SUB that shifts by a negative count is covered for x86 alone; on Arm quantref refuses it.
-
-    """
+    """Prepare :class:`RescaledAdd`, its multipliers computed in float64 or in float32."""
     y, left_shift = output_tensor(op), LEFT_SHIFT[output_tensor(op).dtype]
     first, second = to_common_scale(op, left_shift, DOUBLE_ROUNDING, float32=float32_multipliers)
     real_multiplier = _real_multiplier(op, float32=float32_multipliers)
@@ -133,10 +129,20 @@ def rescaled(
     if op.name == "SUB" and real_multiplier > 1:
         why = f"SUB with twice the larger input scale above 2**{left_shift} output scales"
         if not x86:
-            raise UnsupportedError(f"{why} shifts by a negative count, which is not covered on Arm")
+            vector = form(ARM_ROUNDING_SHIFT if y.dtype.bits == 8 else ARM_STEPS_SHIFT)
+            return _in_blocks_on_arm(op, vector, form(SCALAR_SHIFT))
         return EitherWay(form(SCALAR_SHIFT), form(VECTOR_SHIFT), why)
     expect_right_shift(quantize_multiplier(real_multiplier), "the scale of the sum over the output's")
     return form(DOUBLE_ROUNDING)
+
+
+def _in_blocks_on_arm(op: OpView, vector: RescaledAdd, scalar: RescaledAdd) -> Prepared:
+    """Let vector code have whole blocks of an innermost loop, for 8-bit codes only if that is the whole tensor."""
+    shapes = [input_tensor(op, slot).shape for slot in (0, 1)]
+    whole = innermost(*shapes).length == math.prod(np.broadcast_shapes(*shapes))
+    if vector.codes.bits == 8 and not whole:
+        return scalar
+    return InBlocksBinary({Inner.ELEMENTS: VectorCode(8, vector)}, scalar)
 
 
 def in_blocks(op: OpView, activation: ActivationRange) -> Prepared:

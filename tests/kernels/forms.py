@@ -30,9 +30,11 @@ def inputs_of(model: fbs.Model, sample: Mapping[str, Array]) -> list[Array | Non
     return [None if tensor is None else sample.get(tensor.name, tensor.data) for tensor in tensors]
 
 
-def run_forms(model: fbs.Model, sample: Mapping[str, Array]) -> tuple[Outputs, Outputs]:
+def run_forms(
+    model: fbs.Model, sample: Mapping[str, Array], profile: Profile = LITERT_REFERENCE
+) -> tuple[Outputs, Outputs]:
     """Return the outputs of the definition and of the compiled form."""
-    prepared = prepare_op(model)
+    prepared = prepare_op(model, profile)
     constants: Inputs = inputs_of(model, {})
     inputs = inputs_of(model, sample)
     with np.errstate(all="ignore"):

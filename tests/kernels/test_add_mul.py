@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels.profiles import LITERT_OPTIMIZED_ARM64
 from qmath.errors import ModelError, UnsupportedError
 from qmath.types import DType
 from quantref.vectors.cells import add, mul
@@ -128,6 +129,23 @@ def test_sub_with_a_tiny_output_scale_leaves_the_sign():
     assert evaluate("SUB", [5, 5, -100], [3, 5, 100], params) == [11, 11, 9]
     with pytest.raises(UnsupportedError, match="negative count"):
         evaluate("SUB", [100], [-100], ((1, 0), (1, 0), (1e-9, 0)))
+
+
+def test_sub_with_a_tiny_output_scale_saturates_on_arm_in_blocks_of_eight():
+    def on_arm(x1, x2, dtype, scale):
+        params = (1, 0), (1, 0), (scale, 0)
+        model, sample = binary("SUB", x1, x2, params, dtype, pot_scale_int16=False)
+        (expected,), (found,) = run_forms(model, sample, LITERT_OPTIMIZED_ARM64)
+        assert expected.tolist() == found.tolist()
+        return expected.tolist()
+
+    # Measured: the first eight elements go through vector instructions, the ninth through scalar ones.
+    assert on_arm([5, 5, 5, 5, -7, -7, -7, 1, 5], [5, 4, 6, 5, -7, -8, -6, 1, 6], DType.INT16, 4e-5) == [
+        *(1, 25001, -25000, 1, 1, 25001, -25000, 1),
+        -1,
+    ]
+    assert on_arm([5] * 9, [5, 4, 6, 5, 3, 4, 5, 6, 4], DType.INT8, 4e-7) == [0, 127, -128, 0, 127, 127, 0, -128, 1]
+    assert on_arm([5] * 8, [4], DType.INT8, 4e-7) == [1] * 8
 
 
 def test_floats_stay_finite():
