@@ -35,6 +35,7 @@ from rich.table import Table
 
 import fbs
 import quantref
+from kernels.engine.registry import registry
 from kernels.engine.requantized import RequantizedSum
 from kernels.engine.types import Outputs
 from qmath.errors import QuantrefError
@@ -155,11 +156,16 @@ def _remember(result: Result, note: str) -> None:
 
 
 def _ours(content: bytes, samples: Sequence[Sequence[Array]], profile: str) -> list[dict[str, Outputs]]:
-    """Return for each sample what each of quantref's forms gives; models with state have the compiled form only."""
+    """Return for each sample what each of quantref's forms gives.
+
+    Models with state have the compiled form only, and so have ops that the interpreter runs itself: control flow.
+    """
     interpreter = quantref.Interpreter(content, profile)
     graph = interpreter.graph
     found: list[dict[str, Outputs]] = []
-    single = len(graph.subgraph.operators) == 1 and not any(tensor.is_variable for tensor in graph.subgraph.tensors)
+    operators = graph.subgraph.operators
+    single = len(operators) == 1 and operators[0].name in registry()
+    single = single and not any(tensor.is_variable for tensor in graph.subgraph.tensors)
     for sample in samples:
         for index, value in zip(graph.subgraph.inputs, sample, strict=True):
             current = graph.values[index]
@@ -170,8 +176,8 @@ def _ours(content: bytes, samples: Sequence[Sequence[Array]], profile: str) -> l
             interpreter.set_tensor(index, value)
         interpreter.invoke()
         forms = {"compiled": tuple(interpreter.get_tensor(index) for index in graph.subgraph.outputs)}
-        if single and graph.subgraph.operators[0].outputs == graph.subgraph.outputs:
-            inputs = [None if index < 0 else graph.value(index) for index in graph.subgraph.operators[0].inputs]
+        if single and operators[0].outputs == graph.subgraph.outputs:
+            inputs = [None if index < 0 else graph.value(index) for index in operators[0].inputs]
             forms["definition"] = interpreter.evaluate_op(0, inputs, silent)
             runner = graph.step(0, inputs).run
             if isinstance(runner, RequantizedSum):

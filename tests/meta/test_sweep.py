@@ -52,8 +52,9 @@ def test_nothing_compared_is_neither_clean_nor_excused(result: Result) -> None:
     assert not result.not_run
 
 
-def test_a_cell_that_the_runtime_runs(litert: LiteRT) -> None:
-    result = sweep_cell("ADD int8", 200, "litert-reference", "litert-reference")
+@pytest.mark.parametrize("cell", ["ADD int8", "IF int8"])
+def test_a_cell_that_the_runtime_runs(litert: LiteRT, cell: str) -> None:
+    result = sweep_cell(cell, 200, "litert-reference", "litert-reference")
     assert result.clean
     assert result.elements >= 200
     assert litert.version in result.runtime
