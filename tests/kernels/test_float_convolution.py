@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,9 +11,11 @@ from hypothesis import strategies as st
 
 from kernels.conv import FloatConv2D
 from kernels.depthwise_conv import FloatDepthwiseConv2D
+from kernels.engine import float_convolution
 from kernels.engine.activation import Activation
 from kernels.engine.geometry import Padding, Window, span
 from kernels.engine.rows import Rows
+from kernels.engine.threads import Team, working_as
 from kernels.engine.types import Prepared
 from kernels.fully_connected import FloatFullyConnected
 from qmath.stages import silent
@@ -47,6 +51,19 @@ def test_convolutions(window: Window, groups: int, clamp: Activation, seed: int,
     filter_ = floats(rng, 3 * groups, window.height.kernel, window.width.kernel, 2)
     bias = floats(rng, 3 * groups) if biased else None
     assert_forms_agree(FloatConv2D(window, groups, clamp), x, filter_, bias)
+
+
+@examples(60)
+@given(window=WINDOWS, size=st.sampled_from([1, 20, 1000]), threads=st.sampled_from([None, 2, 3]), seed=SEEDS)
+def test_blocks_and_threads_change_nothing(window: Window, size: int, threads: int | None, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, bias = floats(rng, 2, window.height.size, window.width.size, 2), floats(rng, 4)
+    dense, apart = floats(rng, 4, window.height.kernel, window.width.kernel, 2), floats(rng, 1, 4, 4, 4)
+    apart = apart[:, : window.height.kernel, : window.width.kernel]
+    team = None if threads is None else Team(threads)
+    with patch.multiple(float_convolution, BLOCK=size, WORTH_SHARING=0), working_as(team):
+        assert_forms_agree(FloatConv2D(window, 1, Activation.RELU), x, dense, bias)
+        assert_forms_agree(FloatDepthwiseConv2D(window, Activation.NONE), x, apart, bias)
 
 
 @examples(60)
