@@ -12,6 +12,7 @@ from kernels.engine.contract import expect, scale_of, zero_point_of
 from kernels.engine.types import TensorView
 from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
 from qmath.rounding import round_half_away_from_zero
+from qmath.stages import Note, silent
 from qmath.types import ActivationRange, Array
 
 
@@ -102,10 +103,10 @@ def clamp_float(values: Array, activation: Activation, *, finite: bool = True) -
     return values
 
 
-def activate_float(values: Array, activation: Activation) -> Array:
+def activate_float(values: Array, activation: Activation, note: Note = silent) -> Array:
     """Apply any activation to float32 values, in place where it clamps, and return them: hybrid and recurrent ops."""
     if activation is Activation.TANH:
-        return eigen.tanh(values)
+        return note("activated", eigen.tanh(values), "~ tanh(x)", x=values)
     if activation is Activation.SIGN_BIT:
         return np.signbit(values).astype(np.float32)
     return clamp_float(values, activation, finite=False)

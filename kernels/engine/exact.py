@@ -12,14 +12,24 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from kernels.engine import blas
 from kernels.engine.geometry import Window
 from kernels.engine.linear import transpose_convolve_fast
-from kernels.engine.plans import ConvolutionPlan, DepthwisePlan, MatMulPlan, Plan, Scaled, Scratch, Unplanned
+from kernels.engine.plans import (
+    ConvolutionPlan,
+    DepthwisePlan,
+    MatMulPlan,
+    PaddedInput,
+    Plan,
+    Room,
+    Scaled,
+    Scratch,
+    Unplanned,
+)
 from kernels.engine.runs import rows_in_run
 from qmath.types import ActivationRange, Array, DType, Float64Array, Int64Array
 
@@ -30,8 +40,8 @@ EXACT_FLOAT64 = 1 << 53
 
 #: What input codes can be: ``min`` to ``max``.
 Codes: TypeAlias = DType | ActivationRange
-#: Binds a map to the shape of its input; a window given last replaces the map's own.
-Planner: TypeAlias = Callable[[tuple[int, ...], Scratch, "Window | None"], Plan]
+#: Binds a map to the shape of its input; a window replaces the map's own, and a room holds the input already.
+Planner: TypeAlias = Callable[[tuple[int, ...], Scratch, "Window | None", "Room | None"], Plan]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +97,22 @@ class LinearSum(abc.ABC):
     sliding: Window | None
 
     @abc.abstractmethod
-    def plan(self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None) -> Plan:
+    def plan(
+        self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None, room: Room | None = None
+    ) -> Plan:
         """Bind the map to inputs of one shape; it leaves raw sums, channels last, in a type that holds them.
 
-        A window replaces ``sliding``: what :meth:`kernels.engine.geometry.Window.band` cuts out of it.
+        A window replaces ``sliding``: what :meth:`kernels.engine.geometry.Window.band` cuts out of it. A room is one of
+        :meth:`room`, or a part of it, with an input written to it already.
         """
+
+    def room(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Room | None:
+        """Return memory of its own for inputs of one shape, where whoever makes an input may write it.
+
+        ``dtype`` is that of the sums. Returns None where the map makes something else of its input first.
+        """
+        del shape, dtype
+        return None
 
     def __call__(self, x: Array) -> Array:
         """Return raw sums, in memory of their own."""
@@ -103,8 +124,8 @@ class LinearSum(abc.ABC):
         It is exact where every product of the scale with a sum in reach is; whoever asks has proven that.
         """
 
-        def plan(shape: tuple[int, ...], scratch: Scratch, window: Window | None) -> Plan:
-            sums = self.plan(shape, scratch, window)
+        def plan(shape: tuple[int, ...], scratch: Scratch, window: Window | None, room: Room | None) -> Plan:
+            sums = self.plan(shape, scratch, window, room)
             return Scaled(sums, scale, rows_in_run(sums.sums.size // len(scale), len(scale)), scratch)
 
         return plan
@@ -128,15 +149,21 @@ class MatMul(LinearSum):
         object.__setattr__(self, "reach", Reach.of(self.weights, self.codes))
         object.__setattr__(self, "_matrix", np.ascontiguousarray(self.weights, self.reach.dtype))
 
-    def plan(self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None) -> Plan:
+    def plan(
+        self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None, room: Room | None = None
+    ) -> Plan:
         """Multiply."""
         del window
-        return MatMulPlan(shape, self._matrix, scratch)
+        return MatMulPlan(shape, self._matrix, scratch, room)
+
+    def room(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Room:
+        """Return rows."""
+        return Room(np.empty(shape, dtype))
 
     def scaled(self, scale: Float64Array) -> Planner:
         """Fold the scale into the weights."""
         matrix = self.weights * scale
-        return lambda shape, scratch, _: MatMulPlan(shape, matrix, scratch)
+        return lambda shape, scratch, _, room: MatMulPlan(shape, matrix, scratch, room)
 
 
 @dataclass(frozen=True)
@@ -161,15 +188,21 @@ class Convolution(LinearSum):
         object.__setattr__(self, "reach", Reach.of(matrix, self.codes))
         object.__setattr__(self, "_matrices", _blocks(matrix.astype(self.reach.dtype), self.groups))
 
-    def plan(self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None) -> Plan:
+    def plan(
+        self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None, room: Room | None = None
+    ) -> Plan:
         """Convolve by matrix products."""
-        return ConvolutionPlan(shape, self._matrices, window or self.window, self.fill, scratch)
+        return ConvolutionPlan(shape, self._matrices, window or self.window, self.fill, scratch, room=room)
+
+    def room(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Room:
+        """Return an image with its padding."""
+        return PaddedInput(shape, self.window, self.fill, dtype, 1, Scratch(), keeps=True)
 
     def scaled(self, scale: Float64Array) -> Planner:
         """Fold the scale into the filter."""
         matrices = _blocks(self.filter.reshape(self.filter.shape[0], -1).T * scale, self.groups)
-        return lambda shape, scratch, window: ConvolutionPlan(
-            shape, matrices, window or self.window, self.fill, scratch
+        return lambda shape, scratch, window, room: ConvolutionPlan(
+            shape, matrices, window or self.window, self.fill, scratch, room=room
         )
 
 
@@ -198,12 +231,21 @@ class DepthwiseConvolution(LinearSum):
         object.__setattr__(self, "reach", reach)
         object.__setattr__(self, "_taps", np.ascontiguousarray(self.filter, np.int32 if narrow else reach.dtype))
 
-    def plan(self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None) -> Plan:
+    def plan(
+        self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None, room: Room | None = None
+    ) -> Plan:
         """Multiply and add over the taps in one pass.
 
         The scale of :meth:`scaled` is left for a pass of its own: int32 sums and it cost less than float64 sums alone.
         """
-        return DepthwisePlan(shape, self._taps, window or self.window, self.fill, scratch)
+        return DepthwisePlan(shape, self._taps, window or self.window, self.fill, scratch, room=room)
+
+    def room(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Room | None:
+        """Return an image with its padding, unless its channels must be repeated."""
+        del dtype
+        repeat = self._taps.shape[2] // shape[3]
+        room = PaddedInput(shape, self.window, self.fill, self._taps.dtype, repeat, Scratch(), keeps=True)
+        return room if repeat == 1 else None
 
 
 @dataclass(frozen=True)
@@ -231,15 +273,17 @@ class TransposeConvolution(LinearSum):
         object.__setattr__(self, "reach", Reach.of(taps, shifted))
         object.__setattr__(self, "_matrix", _spread(self.filter).astype(self.reach.dtype))
 
-    def plan(self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None) -> Plan:
+    def plan(
+        self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None, room: Room | None = None
+    ) -> Plan:
         """Spread every input over its window and add up."""
-        del window
+        del window, room
         return self._plan(shape, scratch, self._matrix)
 
     def scaled(self, scale: Float64Array) -> Planner:
         """Fold the scale into the filter."""
         matrix = _spread(self.filter * scale[:, None, None, None])
-        return lambda shape, scratch, _: self._plan(shape, scratch, matrix)
+        return lambda shape, scratch, *_: self._plan(shape, scratch, matrix)
 
     def _plan(self, shape: tuple[int, ...], scratch: Scratch, matrix: Array) -> Plan:
         whole = shape[0], self.window.height.size, self.window.width.size, len(self.filter)

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from kernels.engine.program import Program, finishing, run
 from kernels.engine.runs import rows_in_run
 from kernels.engine.steps import StepForm
 from kernels.engine.ufuncs import clip
@@ -101,13 +102,44 @@ class Exceptions:
         return found
 
 
+class Mending:
+    """Exceptions that are looked for in raw sums before a form overwrites them, and put right when it is done.
+
+    Parameters
+    ----------
+    exceptions
+        What to look for.
+    t, sums
+        The raw sums in runs, and ``exceptions.sums`` as long as a run.
+    codes
+        Where the form leaves its codes.
+
+    """
+
+    def __init__(self, exceptions: Exceptions, t: Array, sums: Array, codes: Array) -> None:
+        self._exceptions = exceptions
+        self._t = t
+        self._sums = sums
+        self._hit = np.empty(t.shape, np.bool_)
+        self._codes = codes
+        self._wrong: list[tuple[Int64Array, Array]] = []
+
+    def look(self) -> None:
+        """Find where exceptions stand."""
+        self._wrong = self._exceptions.find(self._t, self._sums, self._codes.shape[-1], self._hit)
+
+    def mend(self) -> None:
+        """Write the right codes there."""
+        for where, right in self._wrong:
+            self._codes[np.unravel_index(where, self._codes.shape)] = right
+
+
 @dataclass(frozen=True)
 class FittedForm(StepForm):
     """A float chain for ``v = (raw + bias) * scale``, in the float type of its vectors, fitted and proven.
 
-    Where no tie depends on a sign (``half`` is None), everything that is added sits in ``bias``, and codes are counted
-    from the type's lowest one: ``clip(v)``, cut to an unsigned integer, which is a floor. Otherwise
-    ``clip(trunc(v + copysign(half, v)) + zero_point)``.
+    Where no tie depends on a sign (``half`` is None), everything that is added sits in ``bias``: ``floor(clip(v))``.
+    Otherwise ``clip(trunc(v + copysign(half, v)) + zero_point)``.
     """
 
     requantize: Requantize
@@ -124,70 +156,45 @@ class FittedForm(StepForm):
     def __call__(self, raw: Array) -> Array:
         """Overwrite the sums."""
         codes = np.empty(raw.shape, self.requantize.dtype.storage)
-        self.bind(raw)(codes)
+        run(self.bind(raw, codes))
         return codes
 
-    def bind(self, raw: Array) -> Callable[[Array], None]:
+    def bind(self, raw: Array, codes: Array) -> Program:
         """Work in place on runs of folded rows: vectors are repeated to fit them."""
         channels = raw.shape[-1]
         fold = rows_in_run(raw.size // channels, channels)
         t = raw.reshape(fold * channels if raw.size == fold * channels else (-1, fold * channels))
         bias, scale = np.tile(self.bias, fold), np.tile(self.scale, fold)
         v = t if t.dtype == bias.dtype else np.empty(t.shape, bias.dtype)
-        finish = self._cut(v) if self.half is None else self._round(v, np.tile(self.half, fold))
-        exceptions = self.exceptions
-        if exceptions is None:
+        finish = self._cut if self.half is None else partial(self._round, half=np.tile(self.half, fold))
+        scaled: Program = [(np.add, (t, bias, v)), (np.multiply, (v, scale, v))]
+        program = [*scaled, *finish(v, v.reshape(raw.shape), codes)]
+        if self.exceptions is None:
+            return program
+        mend = Mending(self.exceptions, t, np.tile(self.exceptions.sums, (1, fold)), codes)
+        return [(mend.look, ()), *program, (mend.mend, ())]
 
-            def write(codes: Array) -> None:
-                np.add(t, bias, v)
-                np.multiply(v, scale, v)
-                finish(codes)
+    def _cut(self, v: Array, shaped: Array, codes: Array) -> Program:
+        lowest, highest = self._ends(v.dtype)
+        return [(clip, (v, lowest, highest, v)), *finishing(np.floor, shaped, codes)]
 
-            return write
-        sums, hit = np.tile(exceptions.sums, (1, fold)), np.empty(t.shape, np.bool_)
-
-        def write_and_mend(codes: Array) -> None:
-            wrong = exceptions.find(t, sums, channels, hit)
-            np.add(t, bias, v)
-            np.multiply(v, scale, v)
-            finish(codes)
-            for where, right in wrong:
-                codes.reshape(-1)[where] = right
-
-        return write_and_mend
-
-    def _cut(self, v: Array) -> Callable[[Array], None]:
-        act, dtype, float_type = self.requantize.activation, self.requantize.dtype, self.bias.dtype.type
-        lowest, highest = (np.asarray(code - dtype.min, float_type) for code in (act.min, act.max))
-        base = np.asarray(-dtype.min, np.uint8)
-
-        def write(codes: Array) -> None:
-            clip(v, lowest, highest, v)
-            unsigned = codes.view(np.uint8).reshape(v.shape)
-            unsigned[...] = v
-            if base:
-                np.bitwise_xor(unsigned, base, unsigned)
-
-        return write
-
-    def _round(self, v: Array, half: Array) -> Callable[[Array], None]:
-        act, float_type = self.requantize.activation, self.bias.dtype.type
-        lowest, highest = np.asarray(act.min, float_type), np.asarray(act.max, float_type)
-        zero_point = np.asarray(self.requantize.zero_point, float_type)
+    def _round(self, v: Array, shaped: Array, codes: Array, half: Array) -> Program:
+        zero_point = np.asarray(self.requantize.zero_point, v.dtype)
         bits = v.view(SIGN_BIT[v.dtype].dtype)
-        half_bits, sign_bit = half.view(bits.dtype), SIGN_BIT[v.dtype]
+        half_bits, sign_bit = half.view(bits.dtype), np.asarray(SIGN_BIT[v.dtype])
         signed_half = np.empty_like(bits)
+        return [
+            (np.bitwise_and, (bits, sign_bit, signed_half)),
+            (np.bitwise_or, (signed_half, half_bits, signed_half)),
+            (np.add, (v, signed_half.view(v.dtype), v)),
+            (np.trunc, (v, v)),
+            (np.add, (v, zero_point, v)),
+            *finishing(clip, shaped, codes, *self._ends(v.dtype)),
+        ]
 
-        def write(codes: Array) -> None:
-            np.bitwise_and(bits, sign_bit, signed_half)
-            np.bitwise_or(signed_half, half_bits, signed_half)
-            np.add(v, signed_half.view(v.dtype), v)
-            np.trunc(v, v)
-            np.add(v, zero_point, v)
-            clip(v, lowest, highest, v)
-            codes.reshape(v.shape)[...] = v
-
-        return write
+    def _ends(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        act = self.requantize.activation
+        return np.asarray(act.min, dtype), np.asarray(act.max, dtype)
 
     @property
     def _exceptions_in_words(self) -> str:
@@ -198,7 +205,7 @@ class FittedForm(StepForm):
 
     def cost(self, elements: int, raw: np.dtype[Any]) -> float:
         """Estimate the time of a call on so many elements of ``raw`` type, in starts of a pass over all of them."""
-        passes = 5.0 if self.half is None else 9.0
+        passes = 5.0 if self.half is None else 8.0
         passes += 1.5 if raw != self.bias.dtype else 0  # a pass that converts takes so much longer
         starts = 0.0
         if self.exceptions is not None:
@@ -211,7 +218,7 @@ class FittedForm(StepForm):
         float_type = self.bias.dtype.type
         v: Array = (raw.astype(float_type) + self.bias) * self.scale
         if self.half is None:
-            lowest: Array = np.floor(v) + float_type(self.requantize.dtype.min)
-            return lowest
+            floor: Array = np.floor(v)
+            return floor
         rounded: Array = np.trunc(v + np.copysign(self.half, v)) + float_type(self.requantize.zero_point)
         return rounded

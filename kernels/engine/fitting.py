@@ -131,7 +131,7 @@ def _scales(requantize: Requantize, channels: int, dtype: np.dtype[Any], trial: 
 
 def _fit(requantize: Requantize, offset: Int64Array, steps: Steps, scale: Array) -> FittedForm:
     """Place ``bias`` in the middle of what every step of a channel allows: ``first`` reaches its code, one less not."""
-    targets = (steps.codes - requantize.dtype.min) / scale.astype(np.float64)
+    targets = steps.codes / scale.astype(np.float64)
     lower, upper = _interval(targets - steps.first, np.ones(len(offset)), steps.inside, steps.inside)
     return FittedForm(requantize, _middle(lower, upper, 0.0).astype(scale.dtype), scale, None)
 
@@ -195,7 +195,7 @@ def _settle_constants(form: FittedForm, offset: Int64Array, reach: Reach, steps:
         return form
     code = form.requantize(reach.lowest + offset).astype(np.float64)
     # The sum vanishes beside a bias this large, and the scale takes the bias back to the code.
-    target = code - form.requantize.dtype.min + 0.5 if form.half is None else code - form.requantize.zero_point
+    target = code + 0.5 if form.half is None else code - form.requantize.zero_point
     dtype = form.bias.dtype
     far = 2.0**40 if dtype == np.float32 else 2.0**80
     bias = np.where(constant, target * far, form.bias).astype(dtype)

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from kernels.engine.exact import EXACT_FLOAT64, LinearSum, Planner, Reach
 from kernels.engine.geometry import Window
-from kernels.engine.plans import Plan, Scratch
+from kernels.engine.plans import Plan, Room, Scratch
+from kernels.engine.program import Program, finishing, run
 from kernels.engine.runs import rows_in_run
 from kernels.engine.steps import StepForm
 from kernels.engine.ufuncs import clip
@@ -32,18 +34,22 @@ class ScaledSum(LinearSum):
     products: int
     sliding: Window | None
     planner: Planner
+    room_of: Callable[[tuple[int, ...], np.dtype[Any]], Room | None]
 
-    def plan(self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None) -> Plan:
+    def plan(
+        self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None, room: Room | None = None
+    ) -> Plan:
         """Sum with scaled weights, or scale sums."""
-        return self.planner(shape, scratch, window)
+        return self.planner(shape, scratch, window, room)
+
+    def room(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Room | None:
+        """Return what the raw sums take."""
+        return self.room_of(shape, dtype)
 
 
 @dataclass(frozen=True)
 class FoldedForm(StepForm):
-    """``floor(clip(scaled + constant, lowest, highest))``, where ``constant`` is everything else, scaled.
-
-    Codes are counted from the type's lowest one while they are clipped, so that cutting off the fraction is a floor.
-    """
+    """``floor(clip(scaled + constant, lowest, highest))``, where ``constant`` is everything else, scaled."""
 
     requantize: Requantize
     constant: Float64Array
@@ -56,28 +62,17 @@ class FoldedForm(StepForm):
     def __call__(self, raw: Array) -> Array:
         """Overwrite the sums."""
         codes = np.empty(raw.shape, self.requantize.dtype.storage)
-        self.bind(raw)(codes)
+        run(self.bind(raw, codes))
         return codes
 
-    def bind(self, raw: Array) -> Callable[[Array], None]:
+    def bind(self, raw: Array, codes: Array) -> Program:
         """Work in place, on rows of channels folded into long runs."""
-        activation, dtype = self.requantize.activation, self.requantize.dtype
-        channels = raw.shape[-1]
+        activation, channels = self.requantize.activation, raw.shape[-1]
         fold = rows_in_run(raw.size // channels, channels)
-        constant = np.tile(self.constant, fold)
         t = raw.reshape(-1, fold * channels)
-        lowest, highest = float(activation.min - dtype.min), float(activation.max - dtype.min)
-        base = np.uint16(-dtype.min)
-
-        def write(codes: Array) -> None:
-            np.add(t, constant, t)
-            clip(t, lowest, highest, t)
-            unsigned = codes.view(np.uint16).reshape(t.shape)
-            unsigned[...] = t
-            if base:
-                np.bitwise_xor(unsigned, base, unsigned)
-
-        return write
+        add = np.add, (t, np.tile(self.constant, fold), t)
+        cut = clip, (t, np.asarray(float(activation.min)), np.asarray(float(activation.max)), t)
+        return [add, cut, *finishing(np.floor, raw, codes)]
 
 
 def folded(sums: LinearSum, offset: Int64Array, requantize: Requantize) -> tuple[ScaledSum, FoldedForm] | None:
@@ -101,15 +96,15 @@ def folded(sums: LinearSum, offset: Int64Array, requantize: Requantize) -> tuple
     bound = largest + np.abs(offset)
     if not (bound <= requantize.regime.limit(requantize.factor)).all() or not _exact(form, bound, requantize):
         return None
-    whole = requantize.zero_point - requantize.dtype.min
-    constant = offset.astype(np.float64) * scale + (form.up + whole)
-    return ScaledSum(sums.reach, sums.products, sums.sliding, sums.scaled(scale)), FoldedForm(requantize, constant)
+    constant = offset.astype(np.float64) * scale + (form.up + requantize.zero_point)
+    scaled = ScaledSum(sums.reach, sums.products, sums.sliding, sums.scaled(scale), sums.room)
+    return scaled, FoldedForm(requantize, constant)
 
 
 def _exact(form: RealForm, bound: Int64Array, requantize: Requantize) -> bool:
     """Whether every number that is added up is a multiple of one unit and below ``2**53`` such units."""
     unit = np.minimum(_lowest_bit(form.scale), _lowest_bit(form.up))
-    added = form.up + abs(requantize.zero_point - requantize.dtype.min)
+    added = form.up + abs(requantize.zero_point)
     return bool((bound * form.scale + added < EXACT_FLOAT64 * unit).all() and (bound < EXACT_FLOAT64).all())
 
 

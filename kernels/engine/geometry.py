@@ -89,6 +89,14 @@ class Window:
         )
         return slice(start, end), Window(part, self.width)
 
+    def padded_band(self, first: int, last: int) -> tuple[slice, Window]:
+        """Cut out the same windows where the input lies in memory with its padding, and return which rows those are."""
+        high = self.height
+        start = first * high.stride
+        end = (last - 1) * high.stride + (high.kernel - 1) * high.dilation + 1
+        part = Span(end - start, high.kernel, high.stride, high.dilation, last - first, before=0, after=0)
+        return slice(start, end), Window(part, self.width)
+
 
 def span(size: int, kernel: int, stride: int, padding: Padding, dilation: int = 1) -> Span:
     """Lay windows along one axis.

@@ -11,19 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from qmath.rounding import round_half_away_from_zero
-from qmath.stages import Note, silent
+from qmath.stages import Note, silent, under
 from qmath.types import ActivationRange, Array, Float32Array, Float64Array, Int8Array, Int64Array
 
 #: The vector code takes values in groups of this many; what is left over at the end of a row goes one by one.
 GROUP = 8
 #: The vector code multiplies columns in groups of this many.
 COLUMNS = 16
+#: The stage that holds the codes of an input that is quantized on the fly.
+CODES = "quantized input"
 #: What a code less its zero point can be.
 STEPS = ActivationRange(-255, 255)
 #: The first integer that does not fit int32; x86 converts from there on to the lowest int32.
@@ -61,8 +63,11 @@ class QuantizedRows:
         return steps
 
 
-#: From real values, rows on the first axis, to codes.
-QuantizeRows: TypeAlias = Callable[[Float32Array], QuantizedRows]
+class QuantizeRows(Protocol):
+    """From real values, rows on the first axis, to codes; the note receives the stages."""
+
+    def __call__(self, real: Float32Array, note: Note = silent, /) -> QuantizedRows:
+        """Quantize each row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +150,7 @@ def misread_weights(weights: Int8Array) -> Array | None:
     return misread * np.int64(256) if misread.any() else None
 
 
-def quantize_symmetric(real: Float32Array) -> QuantizedRows:
+def quantize_symmetric(real: Float32Array, note: Note = silent) -> QuantizedRows:
     """Quantize each row to [-127, 127] with zero point 0.
 
     1. ``range``: the largest magnitude of the row. A row of zeros has the codes 0 and the scale 1.
@@ -156,6 +161,8 @@ def quantize_symmetric(real: Float32Array) -> QuantizedRows:
     ----------
     real
         float32, shape (rows, ...): finite real values.
+    note
+        Receives the stages: the codes as ``"quantized input"``, what leads there as parts of it.
 
     """
     rows = _rows(real)
@@ -163,13 +170,38 @@ def quantize_symmetric(real: Float32Array) -> QuantizedRows:
     zero = span == 0
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         inverse = np.where(zero, np.float32(0), np.float32(127) / span)
-        codes = _saturated(round_in_groups(rows * inverse[:, None]), -127, bounded=_bounded(span, inverse))
+        steps = rows * inverse[:, None]
+        codes = _saturated(round_in_groups(steps), -127, bounded=_bounded(span, inverse))
     codes[zero] = 0
     scale = np.where(zero, np.float32(1), span / np.float32(127))
-    return QuantizedRows(codes.reshape(real.shape), scale, np.zeros(len(rows), np.int64))
+    quantized = QuantizedRows(codes.reshape(real.shape), scale, np.zeros(len(rows), np.int64))
+    inside, largest = under(note, CODES), quantized.per_row(span)
+    inside("largest magnitude of the row", largest)
+    inside("row scale", quantized.per_row(scale), "float32(largest / 127) if largest > 0 else 1", largest=largest)
+    rule = "float32(127 / largest) if largest > 0 else 0"
+    inside("inverse", quantized.per_row(inverse), rule, largest=largest)
+    _note_codes(real, steps, inverse, quantized, note)
+    return quantized
 
 
-def quantize_asymmetric(real: Float32Array) -> QuantizedRows:
+def _note_codes(
+    real: Float32Array, steps: Float32Array, inverse: Float32Array, quantized: QuantizedRows, note: Note
+) -> None:
+    """Name the codes, and what is rounded to them; see :func:`round_in_groups`."""
+    steps = steps.reshape(real.shape)
+    if note is silent:
+        return
+    under(note, CODES)("steps", steps, "float32(x * inverse)", x=real, inverse=quantized.per_row(inverse))
+    size = real[0].size if len(real) else 0
+    in_group = (np.arange(size) < size // GROUP * GROUP).reshape(1, *real.shape[1:])
+    rounded = "toward_zero(float32(steps + half)) if in_group else half_away(steps)"
+    lowest = -128 if quantized.zero_point.any() else -127
+    terms = {"zero_point": quantized.per_row(quantized.zero_point), "half": np.copysign(np.float32(0.5), steps)}
+    rule = f"clamp(({rounded}) + zero_point, {lowest}, 127)"
+    note(CODES, quantized.codes, rule, steps=steps, in_group=in_group, **terms)
+
+
+def quantize_asymmetric(real: Float32Array, note: Note = silent) -> QuantizedRows:
     """Quantize each row to [-128, 127] with a zero point of its own.
 
     1. ``low = min(0, smallest)``, ``high = max(0, largest)``. If they are equal, the codes and the zero point are 0
@@ -183,6 +215,8 @@ def quantize_asymmetric(real: Float32Array) -> QuantizedRows:
     ----------
     real
         float32, shape (rows, ...): finite real values.
+    note
+        Receives the stages, as in :func:`quantize_symmetric`.
 
     """
     rows = _rows(real)
@@ -193,11 +227,34 @@ def quantize_asymmetric(real: Float32Array) -> QuantizedRows:
         zero_point = np.where(flat, 0, _nudged_zero_point(low, high, exact_scale))
         scale = exact_scale.astype(np.float32)
         inverse = np.where(scale == 0, np.float32(0), np.float32(1) / scale)
-        steps = round_in_groups(rows * inverse[:, None])
-        steps += zero_point[:, None].astype(np.float32)
-        codes = _saturated(steps, -128, bounded=_bounded(low, high, inverse))
+        steps = rows * inverse[:, None]
+        rounded = round_in_groups(steps)
+        rounded += zero_point[:, None].astype(np.float32)
+        codes = _saturated(rounded, -128, bounded=_bounded(low, high, inverse))
     codes[flat] = 0
-    return QuantizedRows(codes.reshape(real.shape), scale, zero_point.astype(np.int64))
+    quantized = QuantizedRows(codes.reshape(real.shape), scale, zero_point.astype(np.int64))
+    _note_ends(low, high, exact_scale, quantized, under(note, CODES))
+    inverse_rule = "0 if scale == 0 else float32(1 / scale)"
+    under(note, CODES)("inverse", quantized.per_row(inverse), inverse_rule, scale=quantized.per_row(scale))
+    _note_codes(real, steps, inverse, quantized, note)
+    return quantized
+
+
+def _note_ends(
+    low: Float32Array, high: Float32Array, exact_scale: Float64Array, quantized: QuantizedRows, note: Note
+) -> None:
+    """Name the ends of each row, and what scale and zero point follow from them."""
+    ends = {"low": quantized.per_row(low), "high": quantized.per_row(high)}
+    for name, value in ends.items():
+        note(f"{name} end of the row, or 0", value)
+    s = quantized.per_row(exact_scale)
+    note("quotient", s, "float64(float32(high - low) / 255) if high > low else 1", **ends)
+    note("row scale", quantized.per_row(quantized.scale), "float32(quotient)", quotient=s)
+    low_steps, high_steps = (f"float64({end} / quotient)" for end in ends)
+    nearer = f"float64(128 + abs({low_steps})) < float64(127 + abs({high_steps}))"
+    nudged = f"float64(-128 - {low_steps}) if {nearer} else float64(127 - {high_steps})"
+    rule = f"half_away(clamp({nudged}, -128, 127)) if high > low else 0"
+    note("row zero point", quantized.per_row(quantized.zero_point), rule, quotient=s, **ends)
 
 
 def round_in_groups(steps: Float32Array) -> Float32Array:

@@ -11,6 +11,7 @@ import numpy as np
 
 from kernels.engine import exact
 from kernels.engine.hybrid import QuantizedRows
+from qmath.stages import Note, silent
 from qmath.types import Array, Int64Array
 
 #: The vector code takes columns in groups of this many; what is left over is multiplied by other instructions.
@@ -50,7 +51,7 @@ class IntegerMatrix:
             np.ascontiguousarray(misread.T, dtype) * 256 if misreads and misread.any() else None,
         )
 
-    def sums(self, rows: QuantizedRows) -> Int64Array:
+    def sums(self, rows: QuantizedRows, note: Note = silent) -> Int64Array:
         """Sum ``weight * (code - zero_point)`` over the depth.
 
         Quirk: Hybrid FULLY_CONNECTED, LSTM and RNN kernels on x86-64 take the product of a weight -128 and a negative
@@ -60,6 +61,8 @@ class IntegerMatrix:
         ----------
         rows
             Codes (rows, depth).
+        note
+            Receives the stages.
 
         Returns
         -------
@@ -74,8 +77,12 @@ class IntegerMatrix:
         """
         codes = rows.codes.astype(self.taps.dtype)
         sums = np.matmul(codes, self.taps)
-        if self.misread is not None:
-            sums += np.matmul(np.minimum(codes, 0), self.misread)
+        misread = None if self.misread is None else np.matmul(np.minimum(codes, 0), self.misread)
         if rows.zero_point.any():
             sums -= rows.zero_point[:, None] * self.row_sums
-        return np.asarray(sums, np.int64)
+        if misread is None:
+            return note("accumulator", np.asarray(sums, np.int64))
+        total = np.asarray(sums + misread, np.int64)
+        terms = {"sum": note("sum", np.asarray(sums, np.int64)), "excess": np.asarray(misread, np.int64)}
+        note("256 times the negative codes that meet a weight of -128", terms["excess"])
+        return note("accumulator", total, "sum + excess", **terms)

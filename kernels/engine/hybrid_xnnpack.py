@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.engine.hybrid import SCALE_BACK_IN_TURN, HybridArithmetic, QuantizedRows
+from kernels.engine.hybrid import CODES, SCALE_BACK_IN_TURN, HybridArithmetic, QuantizedRows
 from qmath.rounding import fused_multiply_add
-from qmath.stages import Note, silent
+from qmath.stages import Note, silent, under
 from qmath.types import Array, Float32Array
 
 
@@ -38,7 +38,7 @@ class FusedArithmetic(HybridArithmetic):
         return note("scaled back", real, rule, scaled=scaled, weights_scale=weights_scale, bias=added)
 
 
-def quantize_in_float32(real: Float32Array) -> QuantizedRows:
+def quantize_in_float32(real: Float32Array, note: Note = silent) -> QuantizedRows:
     """Quantize each row to [-128, 127] with a zero point of its own.
 
     Quirk: XNNPACK quantizes the float32 input of hybrid ops asymmetrically, whatever ``asymmetric_quantize_inputs``
@@ -55,6 +55,8 @@ def quantize_in_float32(real: Float32Array) -> QuantizedRows:
     ----------
     real
         float32, shape (rows, ...): finite real values.
+    note
+        Receives the stages: the codes as ``"quantized input"``, what leads there as parts of it.
 
     """
     count = real.shape[0]
@@ -70,7 +72,35 @@ def quantize_in_float32(real: Float32Array) -> QuantizedRows:
         steps = np.rint(np.minimum(rows * inverse[:, None], (highest - zero_point)[:, None]))
         codes = np.clip(np.nan_to_num(steps) + zero_point[:, None], lowest, highest)
         scale = np.asarray(np.float32(1) / inverse)
-    return QuantizedRows(codes.astype(np.int8).reshape(real.shape), scale, zero_point.astype(np.int64))
+    quantized = QuantizedRows(codes.astype(np.int8).reshape(real.shape), scale, zero_point.astype(np.int64))
+    if note is not silent:
+        _note_rows(real, low, high, inverse, quantized, note)
+    return quantized
+
+
+def _note_rows(
+    real: Float32Array,
+    low: Float32Array,
+    high: Float32Array,
+    inverse: Float32Array,
+    quantized: QuantizedRows,
+    note: Note,
+) -> None:
+    """Name the ends of each row, what follows from them, and the codes."""
+    inside = under(note, CODES)
+    ends = {"low": quantized.per_row(low), "high": quantized.per_row(high)}
+    for name, value in ends.items():
+        inside(f"{name} end of the row, or 0", value)
+    terms = {"inverse": quantized.per_row(inverse), "zero_point": quantized.per_row(quantized.zero_point)}
+    inside("inverse", terms["inverse"], "float32(255 / float32(high - low)) if high > low else 1", **ends)
+    inside("row scale", quantized.per_row(quantized.scale), "float32(1 / inverse)", inverse=terms["inverse"])
+    steps = {name: f"float32({name} * inverse)" for name in ends}
+    from_low = f"float32(float32(-128 + {steps['low']}) + float32(127 + {steps['high']})) > 0"
+    nudged = f"float32(-128 - {steps['low']}) if {from_low} else float32(127 - {steps['high']})"
+    rule = f"half_even(clamp({nudged}, -128, 127))"
+    inside("row zero point", terms["zero_point"], rule, inverse=terms["inverse"], **ends)
+    rule = "clamp(half_even(min(float32(x * inverse), 127 - zero_point)) + zero_point, -128, 127)"
+    note(CODES, quantized.codes, rule, x=real, **terms)
 
 
 #: Of every hybrid op that XNNPACK takes.

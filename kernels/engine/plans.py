@@ -1,14 +1,15 @@
 """Linear maps bound to one input shape: everything that does not depend on the values is done once.
 
-A plan holds the padded input, whose padding is written once, views of the windows in it, and room for what is summed.
-Running it fills the input in and multiplies. What an earlier run gave is overwritten by the next.
+A plan has room for its input, padding included, views of the windows in it, and room for what is summed. Its work is
+laid out as calls on that memory; running it fills the input in and makes them. Who makes the input may also write it
+into the room directly. What an earlier run gave is overwritten by the next.
 """
 
 from __future__ import annotations
 
-import abc
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from kernels.engine.contract import checked_shape
 from kernels.engine.geometry import Window, patches
+from kernels.engine.program import Call, Program, copy, run
 from kernels.engine.ufuncs import einsum
 from qmath.types import Array
 
@@ -47,90 +49,124 @@ class Scratch:
         return block.view(np.uint8)[:size].view(dtype).reshape(shape)
 
 
-class Plan(abc.ABC):
+class Room:
+    """Memory for an input of one shape, in the type that the sum computes in.
+
+    Attributes
+    ----------
+    array
+        What is summed: the input, with its padding if it has any.
+    inside
+        The part of it that inputs are written to, in their shape; None where they must be cut or repeated.
+
+    """
+
+    array: Array
+    inside: Array | None
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+        self.inside = array
+
+    def take(self, x: Array) -> None:
+        """Copy an input in."""
+        self.array[...] = x
+
+    def part(self, images: slice, rows: slice = slice(None)) -> Room:
+        """Return a view of some images and padded rows: to sum, not to write to."""
+        return Room(self.array[images, rows] if self.array.ndim > 1 else self.array[images])
+
+
+class Plan:
     """A linear map on inputs of one shape.
 
     Attributes
     ----------
+    take
+        Fills an input in.
     sums
         Where a run leaves what it sums, channels last.
+    work
+        What is done once the input is in.
 
     """
 
-    sums: Array
+    def __init__(self, take: Callable[[Array], object], sums: Array, work: Program) -> None:
+        self.take = take
+        self.sums = sums
+        self.work = work
 
-    @abc.abstractmethod
     def __call__(self, x: Array) -> Array:
-        """Fill ``sums`` and return it."""
+        """Fill the input in, then ``sums``, and return it."""
+        self.take(x)
+        run(self.work)
+        return self.sums
 
 
 class Unplanned(Plan):
     """A map that starts anew each time."""
 
     def __init__(self, compute: Callable[[Array], Array], sums: Array) -> None:
-        self._compute = compute
-        self.sums = sums
-
-    def __call__(self, x: Array) -> Array:
-        """Compute and copy."""
-        self.sums[...] = self._compute(x)
-        return self.sums
+        super().__init__(lambda x: sums.__setitem__(..., compute(x)), sums, [])
 
 
 class Scaled(Plan):
     """Sums of another plan times a factor a channel, in float64, on long runs."""
 
     def __init__(self, plan: Plan, factors: Array, fold: int, scratch: Scratch) -> None:
-        self._plan = plan
-        self.sums = scratch.take("scaled", plan.sums.shape, np.float64)
-        self._runs = plan.sums.reshape(-1, fold * len(factors))
-        self._scaled_runs = self.sums.reshape(self._runs.shape)
-        self._factors = np.tile(factors, fold)
-
-    def __call__(self, x: Array) -> Array:
-        """Sum, then multiply."""
-        self._plan(x)
-        np.multiply(self._runs, self._factors, self._scaled_runs)
-        return self.sums
+        sums = scratch.take("scaled", plan.sums.shape, np.float64)
+        runs = plan.sums.reshape(-1, fold * len(factors))
+        scale = np.multiply, (runs, np.tile(factors, fold), sums.reshape(runs.shape))
+        super().__init__(plan.take, sums, [*plan.work, scale])
 
 
 class MatMulPlan(Plan):
     """``x @ matrix``: (..., taps) times (taps, channels)."""
 
-    def __init__(self, shape: tuple[int, ...], matrix: Array, scratch: Scratch) -> None:
-        self._x = scratch.take("input", shape, matrix.dtype)
-        self._rows = self._x.reshape(math.prod(shape[:-1]), shape[-1])
-        self._matrix = matrix
-        self.sums = scratch.take("sums", (*shape[:-1], matrix.shape[1]), matrix.dtype)
-        self._product = self.sums.reshape(len(self._rows), matrix.shape[1])
-
-    def __call__(self, x: Array) -> Array:
-        """Convert and multiply."""
-        self._x[...] = x
-        self._rows.dot(self._matrix, self._product)
-        return self.sums
+    def __init__(self, shape: tuple[int, ...], matrix: Array, scratch: Scratch, room: Room | None = None) -> None:
+        room = room or Room(scratch.take("input", shape, matrix.dtype))
+        rows = room.array.reshape(math.prod(shape[:-1]), shape[-1])
+        sums = scratch.take("sums", (*shape[:-1], matrix.shape[1]), matrix.dtype)
+        super().__init__(room.take, sums, [(rows.dot, (matrix, sums.reshape(len(rows), matrix.shape[1])))])
 
 
-class PaddedInput:
-    """Room for an NHWC input of one shape and its padding, each channel ``repeat`` times."""
+class PaddedInput(Room):
+    """Room for an NHWC input of one shape and its padding, each channel ``repeat`` times.
+
+    Parameters
+    ----------
+    keeps
+        Whether nothing else uses the memory, so that the padding is written once; by default that is so if it is
+        small.
+
+    """
 
     def __init__(
-        self, shape: tuple[int, ...], window: Window, fill: float, dtype: npt.DTypeLike, repeat: int, scratch: Scratch
+        self,
+        shape: tuple[int, ...],
+        window: Window,
+        fill: float,
+        dtype: npt.DTypeLike,
+        repeat: int,
+        scratch: Scratch,
+        *,
+        keeps: bool = False,
     ) -> None:
         high, wide = window.height, window.width
         n, _, _, channels = shape
         whole = checked_shape((n, high.padded, wide.padded, channels * repeat))
-        kept = window.pads and math.prod(whole) * np.dtype(dtype).itemsize <= KEPT
-        self.array: Array = np.full(whole, fill, dtype) if kept else scratch.take("input", whole, dtype)
+        kept = window.pads and (keeps or math.prod(whole) * np.dtype(dtype).itemsize <= KEPT)
+        super().__init__(np.full(whole, fill, dtype) if kept else scratch.take("input", whole, dtype))
         cut_top, cut_left = max(-high.before, 0), max(-wide.before, 0)
         h = max(high.size - cut_top - max(-high.after, 0), 0)
         w = max(wide.size - cut_left - max(-wide.after, 0), 0)
         top, left = max(high.before, 0), max(wide.before, 0)
         inside = self.array[:, top : top + h, left : left + w]
-        self._inside = inside if repeat == 1 else inside.reshape(*inside.shape[:3], channels, repeat)
-        self._repeated = repeat != 1
         cuts = slice(cut_top, cut_top + h), slice(cut_left, cut_left + w)
         self._cuts = None if (h, w) == (high.size, wide.size) else cuts
+        self._repeated = repeat != 1
+        self.inside = inside if self._cuts is None and not self._repeated else None
+        self._written = inside if repeat == 1 else inside.reshape(*inside.shape[:3], channels, repeat)
         self._fill = fill
         middle = self.array[:, top : top + h]
         edges = (self.array[:, :top], self.array[:, top + h :], middle[:, :, :left], middle[:, :, left + w :])
@@ -142,7 +178,7 @@ class PaddedInput:
             edge[...] = self._fill
         if self._cuts is not None:
             x = x[:, self._cuts[0], self._cuts[1]]
-        self._inside[...] = x[..., None] if self._repeated else x
+        self._written[...] = x[..., None] if self._repeated else x
 
 
 class ConvolutionPlan(Plan):
@@ -158,6 +194,8 @@ class ConvolutionPlan(Plan):
         Where windows lie, and what padding holds.
     multiply
         BLAS, or another product of matrices.
+    room
+        Where the padded input lies, if not in memory of the plan's own.
 
     """
 
@@ -169,40 +207,31 @@ class ConvolutionPlan(Plan):
         fill: float,
         scratch: Scratch,
         multiply: Multiply = np.matmul,
+        room: Room | None = None,
     ) -> None:
         taps, channels = matrices[0].shape
         dtype, high, wide = matrices[0].dtype, window.height.output, window.width.output
-        self._input = PaddedInput(shape, window, fill, dtype, 1, scratch)
-        self._multiply = multiply
-        self.sums = scratch.take("sums", (shape[0], high, wide, channels * len(matrices)), dtype)
-        #: Windows, room to lay them out in and the same room as a matrix, filter, and where the product belongs.
-        self._steps: list[tuple[Array | None, Array, Array, Array, Array]] = []
+        room = room or PaddedInput(shape, window, fill, dtype, 1, scratch)
+        sums = scratch.take("sums", (shape[0], high, wide, channels * len(matrices)), dtype)
+        super().__init__(room.take, sums, [])
         if window.is_pointwise and len(matrices) == 1:
             pixels = shape[0] * high * wide
-            rows = self._input.array.reshape(pixels, taps)
-            self._steps.append((None, rows, rows, matrices[0], self.sums.reshape(pixels, channels)))
+            rows = room.array.reshape(pixels, taps)
+            self.work.append((multiply, (rows, matrices[0], sums.reshape(pixels, channels))))
             return
-        each = shape[3] // len(matrices)
+        each = room.array.shape[3] // len(matrices)
         height = max(1, LAID_OUT // max(1, wide * taps))
-        for image, result in zip(patches(self._input.array, window), self.sums, strict=True):
+        for image, result in zip(patches(room.array, window), sums, strict=True):
             for start in range(0, len(image), height):
                 part = image[start : start + height]
                 pixels = len(part) * wide
                 into = result[start : start + height].reshape(pixels, channels * len(matrices))
                 for group, matrix in enumerate(matrices):
                     windows = part[..., group * each : (group + 1) * each]
-                    room = scratch.take("windows", windows.shape, dtype)
+                    laid_out = scratch.take("windows", windows.shape, dtype)
                     columns = slice(group * channels, (group + 1) * channels)
-                    self._steps.append((windows, room, room.reshape(pixels, taps), matrix, into[:, columns]))
-
-    def __call__(self, x: Array) -> Array:
-        """Lay windows out and multiply."""
-        self._input.take(x)
-        for windows, room, rows, matrix, out in self._steps:
-            if windows is not None:
-                room[...] = windows
-            self._multiply(rows, matrix, out)
-        return self.sums
+                    self.work.append(copy(windows, laid_out))
+                    self.work.append((multiply, (laid_out.reshape(pixels, taps), matrix, into[:, columns])))
 
 
 class DepthwisePlan(Plan):
@@ -222,6 +251,8 @@ class DepthwisePlan(Plan):
         Where windows lie, and what padding holds.
     in_order
         Whether taps must be met row by row.
+    room
+        Where the padded input lies, if not in memory of the plan's own.
 
     """
 
@@ -234,45 +265,37 @@ class DepthwisePlan(Plan):
         scratch: Scratch,
         *,
         in_order: bool = False,
+        room: Room | None = None,
     ) -> None:
         channels, wide, stride = taps.shape[2], window.width, window.width.stride
-        self._input = PaddedInput(shape, window, fill, taps.dtype, channels // shape[3], scratch)
-        padded = self._input.array
-        self.sums = scratch.take("sums", (shape[0], window.height.output, wide.output, channels), taps.dtype)
-        #: Columns to gather first and where to; then what ``einsum`` takes, and where the result belongs.
-        self._gathered: list[tuple[Array, Array]] = []
-        self._products: list[tuple[str, Array, Array, Array]] = []
-        self._added: list[tuple[Array, Array, Array, Array]] = []
-        if self.sums.size == 0:
+        room = room or PaddedInput(shape, window, fill, taps.dtype, channels // shape[3], scratch)
+        padded = room.array
+        sums = scratch.take("sums", (shape[0], window.height.output, wide.output, channels), taps.dtype)
+        super().__init__(room.take, sums, [])
+        if sums.size == 0:
             return
         if stride > 1 and (in_order or channels >= LONG_RUN or wide.dilation > 1 or wide.kernel < stride):
-            self._products.append(("nhwijc,ijc->nhwc", patches(padded, window), taps, self.sums))
+            self.work.append(_sum_of_products("nhwijc,ijc->nhwc", patches(padded, window), taps, sums))
             return
-        results = self.sums.reshape(*self.sums.shape[:2], -1)
+        results = sums.reshape(*sums.shape[:2], -1)
         for phase in range(stride):
             columns = padded
             if stride > 1:
                 every = padded[:, :, phase::stride]
                 columns = scratch.take(f"columns {phase}", every.shape, taps.dtype)
-                self._gathered.append((columns, every))
+                self.work.append(copy(every, columns))
             tiled = np.tile(taps[:, phase::stride], (1, 1, wide.output))
             for image, result in zip(_rows_of_windows(columns, window, tiled.shape[1]), results, strict=True):
                 if phase == 0:
-                    self._products.append(("hijc,ijc->hc", image, tiled, result))
+                    self.work.append(_sum_of_products("hijc,ijc->hc", image, tiled, result))
                 else:
-                    self._added.append((image, tiled, result, scratch.take("more", result.shape, taps.dtype)))
+                    more = scratch.take("more", result.shape, taps.dtype)
+                    self.work.append(_sum_of_products("hijc,ijc->hc", image, tiled, more))
+                    self.work.append((np.add, (result, more, result)))
 
-    def __call__(self, x: Array) -> Array:
-        """Multiply and add over the taps."""
-        self._input.take(x)
-        for columns, every in self._gathered:
-            columns[...] = every
-        for indices, pixels, taps, out in self._products:
-            einsum(indices, pixels, taps, out=out)
-        for pixels, taps, out, room in self._added:
-            einsum("hijc,ijc->hc", pixels, taps, out=room)
-            np.add(out, room, out)
-        return self.sums
+
+def _sum_of_products(indices: str, x: Array, taps: Array, out: Array) -> Call:
+    return partial(einsum, out=out), (indices, x, taps)
 
 
 def _rows_of_windows(x: Array, window: Window, taps: int) -> Array:

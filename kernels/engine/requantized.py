@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import enum
+import math
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from threading import get_ident
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from kernels.engine.exact import LinearSum
 from kernels.engine.fitting import proven_form
-from kernels.engine.geometry import Window
-from kernels.engine.plans import Plan, Scratch
+from kernels.engine.plans import Plan, Room, Scratch
+from kernels.engine.program import Program, run
 from kernels.engine.steps import StepForm
 from kernels.engine.threads import MOST_PLANS, THREAD, Team
 from kernels.engine.types import Inputs, Outputs, Runner, given
@@ -32,8 +33,51 @@ WORTH_SHARING = 1 << 24
 #: What requantizing an element costs, in products.
 PRODUCTS_AN_ELEMENT = 20
 
-#: Which part of the input is read and of the output written; what sums it, and what writes codes of the sums.
-Block: TypeAlias = tuple[tuple[slice, ...], tuple[slice, ...], Plan, Callable[[Array], None]]
+
+class Cut(enum.Enum):
+    """How work is shared among threads."""
+
+    WHOLE = enum.auto()
+    IMAGES = enum.auto()
+    ROWS = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A sum and its requantization, laid out on fixed memory.
+
+    Attributes
+    ----------
+    cut
+        How it is shared.
+    shares
+        What each thread does.
+
+    """
+
+    cut: Cut
+    shares: list[Program]
+
+    def calls(self, team: Team | None) -> Program:
+        """Return the work as calls for the thread that leads the team."""
+        if team is None or len(self.shares) == 1:
+            return [call for share in self.shares for call in share]
+        return [(team.run, ([partial(run, share) for share in self.shares],))]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some images, or some rows of the output of one image.
+
+    Attributes
+    ----------
+    images, rows
+        Which; None for all rows.
+
+    """
+
+    images: slice
+    rows: tuple[int, int] | None = None
 
 
 class RequantizedSum:
@@ -66,6 +110,11 @@ class RequantizedSum:
         self._bound: dict[tuple[int, Team | None, tuple[int, ...]], _Bound] = {}
 
     @property
+    def settled(self) -> bool:
+        """Whether it has the form that it will keep."""
+        return not self._runs_until_settled
+
+    @property
     def words(self) -> str:
         """How it sums and requantizes now, in a few words."""
         kind = "searching for a quicker one" if self._runs_until_settled else "settled"
@@ -93,17 +142,46 @@ class RequantizedSum:
         if bound is None:
             if images.size == 0:
                 return self._definition(inputs)
-            bound = self._bind(images.shape, team)
-        codes = np.empty(bound.shape, bound.dtype)
-        if bound.only is not None:
-            plan, write = bound.only
-            plan(images)
-            write(codes)
-        elif team is None or len(bound.shares) == 1:
-            _run(bound.shares[0], images, codes)
-        else:
-            team.run([partial(_run, share, images, codes) for share in bound.shares])
-        return (codes,)
+            bound = self._bind(images.shape, images.dtype, team)
+        bound.images[...] = images
+        run(bound.program)
+        return (bound.codes.copy(),)
+
+    def room(self, shape: tuple[int, ...]) -> Room | None:
+        """Return memory for inputs of a shape that :meth:`lay_out` can read without a copy, or None."""
+        return self._sums.room(shape, self._plan_one(shape).sums.dtype)
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the output for an input's."""
+        return shape[0], *self._plan_one(shape).sums.shape[1:]
+
+    def forget(self) -> None:
+        """Give back the memory that calls have bound."""
+        self._bound.clear()
+
+    def lay_out(self, images: Array | Room, shape: tuple[int, ...], codes: Array, team: Team | None = None) -> Work:
+        """Bind the op to its input and output.
+
+        Parameters
+        ----------
+        images
+            What holds the input when the work is done: an array of codes in any type, or a room of :meth:`room`.
+        shape
+            Of the input.
+        codes
+            Where the output belongs: of its shape, in any type that holds its codes, with any strides.
+        team
+            Who shares the work.
+
+        """
+        self._elements_per_image = math.prod(codes.shape[1:])
+        cut, parts = self._parts(shape, team)
+        scratch = team.scratch if team is not None and cut is not Cut.WHOLE else (THREAD.scratch,)
+        shares = [
+            [call for part in share for call in self._calls(part, images, shape, codes, memory)]
+            for share, memory in zip(parts, scratch, strict=True)
+        ]
+        return Work(cut, shares)
 
     def _count_run(self) -> None:
         """Settle when it is time: never before the first run, which tells how large images are."""
@@ -112,71 +190,80 @@ class RequantizedSum:
             if not self._runs_until_settled:
                 self.settle()
 
-    def _bind(self, shape: tuple[int, ...], team: Team | None) -> _Bound:
-        sums = self._sums.plan((1, *shape[1:]), Scratch()).sums
-        images, image, self._summed_in = shape[0], sums.shape[1:], str(sums.dtype)
-        self._elements_per_image = elements = int(np.prod(image))
-        work = images * elements * (self._sums.products + PRODUCTS_AN_ELEMENT)
-        if team is None or work < WORTH_SHARING:
-            shares = [self._images(shape, 0, images, THREAD.scratch)]
-        elif images >= team.size:
-            ends = np.linspace(0, images, team.size + 1).astype(int).tolist()
-            parts = zip(ends, ends[1:], team.scratch, strict=False)
-            shares = [self._images(shape, first, last, scratch) for first, last, scratch in parts]
-        else:
-            shares = self._bands(shape, team) or [self._images(shape, 0, images, THREAD.scratch)]
+    def _bind(self, shape: tuple[int, ...], dtype: np.dtype[Any], team: Team | None) -> _Bound:
+        images = THREAD.scratch.take("images", shape, dtype)
+        codes = THREAD.scratch.take("codes", self.output_shape(shape), self._requantize.dtype.storage)
+        bound = _Bound(images, codes, self.lay_out(images, shape, codes, team).calls(team))
         if len(self._bound) >= MOST_PLANS:
             self._bound.clear()
-        bound = _Bound.of((images, *image), self._requantize.dtype.storage, shares)
         self._bound[get_ident(), team, shape] = bound
         return bound
 
-    def _images(self, shape: tuple[int, ...], first: int, last: int, scratch: Scratch) -> list[Block]:
-        """Plan a range of images: several at a time if they are small, in bands of rows if they are large."""
+    def _plan_one(self, shape: tuple[int, ...]) -> Plan:
+        return self._sums.plan((1, *shape[1:]), Scratch())
+
+    def _calls(
+        self, part: Part, images: Array | Room, shape: tuple[int, ...], codes: Array, scratch: Scratch
+    ) -> Program:
+        """Lay out a part: sum what lies in a room already, or copy it to one first."""
+        window, read = self._sums.sliding, slice(None)
+        size = shape[1:]
+        if part.rows is None or window is None:
+            window = None
+        elif isinstance(images, Room):
+            read, window = window.padded_band(*part.rows)
+        else:
+            read, window = window.band(*part.rows)
+            size = read.stop - read.start, *shape[2:]
+        count = part.images.stop - part.images.start
+        if isinstance(images, Room):
+            plan = self._sums.plan((count, *size), scratch, window, images.part(part.images, read))
+            program = plan.work
+        else:
+            plan = self._sums.plan((count, *size), scratch, window)
+            codes_read = images[part.images] if window is None else images[part.images, read]
+            program = [(plan.take, (codes_read,)), *plan.work]
+        self._summed_in = str(plan.sums.dtype)
+        written = codes[part.images] if part.rows is None else codes[part.images, slice(*part.rows)]
+        return [*program, *self._step.bind(plan.sums, written)]
+
+    def _parts(self, shape: tuple[int, ...], team: Team | None) -> tuple[Cut, list[list[Part]]]:
+        """Cut the work into parts that suit the caches, for each thread."""
+        images, elements = shape[0], self._elements_per_image
+        work = images * elements * (self._sums.products + PRODUCTS_AN_ELEMENT)
+        if team is not None and work >= WORTH_SHARING:
+            if images >= team.size:
+                ends = np.linspace(0, images, team.size + 1).astype(int).tolist()
+                return Cut.IMAGES, [self._images(first, last) for first, last in pairwise(ends)]
+            bands = self._bands(images, team)
+            if bands:
+                return Cut.ROWS, bands
+        return Cut.WHOLE, [self._images(0, images)]
+
+    def _images(self, first: int, last: int) -> list[Part]:
+        """Cut a range of images: several at a time if they are small, in bands of rows if they are large."""
         window, elements = self._sums.sliding, max(1, self._elements_per_image)
         if window is not None and elements > BAND:
             height = max(1, window.height.output * BAND // elements)
             ends = [*range(0, window.height.output, height), window.height.output]
-            return [
-                self._band(shape, window, (image, image + 1), rows, scratch)
-                for image in range(first, last)
-                for rows in pairwise(ends)
-            ]
+            return [Part(slice(i, i + 1), rows) for i in range(first, last) for rows in pairwise(ends)]
         many = max(1, BLOCK // elements)
-        plans: dict[int, tuple[Plan, Callable[[Array], None]]] = {}
-        blocks: list[Block] = []
-        for start in range(first, last, many):
-            count = min(many, last - start)
-            if count not in plans:
-                plan = self._sums.plan((count, *shape[1:]), scratch)
-                plans[count] = plan, self._step.bind(plan.sums)
-            part = (slice(start, start + count),)
-            blocks.append((part, part, *plans[count]))
-        return blocks
+        return [Part(slice(start, min(start + many, last))) for start in range(first, last, many)]
 
-    def _bands(self, shape: tuple[int, ...], team: Team) -> list[list[Block]]:
-        """Plan one image in bands of rows, some for each thread; none where the sum has no rows to share."""
+    def _bands(self, images: int, team: Team) -> list[list[Part]]:
+        """Cut one image into bands of rows, some for each thread; none where the sum has no rows to share."""
         window = self._sums.sliding
-        if window is None or shape[0] != 1 or window.height.output < team.size:
+        if window is None or images != 1 or window.height.output < team.size:
             return []
         each = min(window.height.output // team.size, max(1, window.height.output * BAND // self._elements_per_image))
         count = -(-window.height.output // each)
         count += -count % team.size
         ends = np.linspace(0, window.height.output, count + 1).astype(int).tolist()
-        shares: list[list[Block]] = [[] for _ in team.scratch]
+        shares: list[list[Part]] = [[] for _ in team.scratch]
         for number, rows in enumerate(pairwise(ends)):
-            share = number * team.size // count
             if rows[0] < rows[1]:
-                shares[share].append(self._band(shape, window, (0, 1), rows, team.scratch[share]))
+                shares[number * team.size // count].append(Part(slice(0, 1), rows))
         return shares
-
-    def _band(
-        self, shape: tuple[int, ...], window: Window, images: tuple[int, int], rows: tuple[int, int], scratch: Scratch
-    ) -> Block:
-        read, part = window.band(*rows)
-        plan = self._sums.plan((1, read.stop - read.start, *shape[2:]), scratch, part)
-        image = slice(*images)
-        return (image, read), (image, slice(*rows)), plan, self._step.bind(plan.sums)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,34 +287,10 @@ class Reshaped:
         return self.run(inputs)
 
 
-def _run(blocks: list[Block], images: Array, codes: Array) -> None:
-    for reads, writes, plan, write in blocks:
-        plan(images[reads])
-        write(codes[writes])
-
-
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """A sum and its step, bound to inputs of one shape.
+    """A sum and its step, bound to memory for inputs of one shape."""
 
-    Attributes
-    ----------
-    shape, dtype
-        Of the output.
-    shares
-        What each thread does.
-    only
-        The plan and the writing of the only block, where there is one.
-
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    shares: list[list[Block]]
-    only: tuple[Plan, Callable[[Array], None]] | None
-
-    @classmethod
-    def of(cls, shape: tuple[int, ...], dtype: np.dtype[Any], shares: list[list[Block]]) -> _Bound:
-        """Look for the common case of one block."""
-        only = shares[0][0][2:] if len(shares) == len(shares[0]) == 1 else None
-        return cls(shape, dtype, shares, only)
+    images: Array
+    codes: Array
+    program: Program

@@ -8,12 +8,14 @@ beyond that the output has long saturated. :mod:`kernels.engine.fitting` finds f
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from kernels.engine.exact import Reach
+from kernels.engine.program import Program, finishing, run
+from kernels.engine.runs import rows_in_run
+from kernels.engine.ufuncs import clip
 from qmath.requantize import Float32HalfEven, RealForm, Requantize
 from qmath.types import Array, FixedPointMultiplier, Float32Array, Float64Array, Int64Array
 
@@ -32,13 +34,12 @@ class StepForm(abc.ABC):
     def __call__(self, raw: Array) -> Array:
         """Return codes of the output's type, in the shape of ``raw``."""
 
-    def bind(self, raw: Array) -> Callable[[Array], None]:
-        """Return what writes the codes of whatever ``raw`` holds by then to an array of its shape, in C order."""
+    def bind(self, raw: Array, codes: Array) -> Program:
+        """Lay out the way from whatever ``raw`` holds by then to ``codes``: an array of its shape.
 
-        def write(codes: Array) -> None:
-            codes[...] = self(raw)
-
-        return write
+        ``codes`` may be of any type that holds them, with any strides.
+        """
+        return [(lambda: codes.__setitem__(..., self(raw)), ())]
 
 
 @dataclass(frozen=True)
@@ -97,14 +98,29 @@ class Float32RintForm(StepForm):
         return "float32, as the regime itself computes"
 
     def __call__(self, raw: Array) -> Array:
-        """Add, multiply, round half to even, clamp."""
-        act, zero_point = self.requantize.activation, self.requantize.zero_point
-        np.add(raw, self.offset, out=raw)
-        np.multiply(raw, np.asarray(self.requantize.factor), out=raw)
-        np.rint(raw, out=raw)
-        np.clip(raw, np.float32(act.min - zero_point), np.float32(act.max - zero_point), out=raw)
-        raw += np.float32(zero_point)
-        return raw.astype(self.requantize.dtype.storage)
+        """Overwrite the sums."""
+        codes = np.empty(raw.shape, self.requantize.dtype.storage)
+        run(self.bind(raw, codes))
+        return codes
+
+    def bind(self, raw: Array, codes: Array) -> Program:
+        """Add, multiply, round half to even, add the zero point, clamp."""
+        act, channels = self.requantize.activation, raw.shape[-1]
+        fold = rows_in_run(raw.size // channels, channels)
+        t = raw.reshape(fold * channels if raw.size == fold * channels else (-1, fold * channels))
+        offset, factor = (
+            np.tile(np.broadcast_to(np.asarray(vector, np.float32), channels), fold)
+            for vector in (self.offset, self.requantize.factor)
+        )
+        lowest, highest = np.asarray(act.min, np.float32), np.asarray(act.max, np.float32)
+        zero_point = np.asarray(self.requantize.zero_point, np.float32)
+        return [
+            (np.add, (t, offset, t)),
+            (np.multiply, (t, factor, t)),
+            (np.rint, (t, t)),
+            (np.add, (t, zero_point, t)),
+            *finishing(clip, raw, codes, lowest, highest),
+        ]
 
 
 def quick_form(requantize: Requantize, offset: Int64Array, reach: Reach) -> StepForm | None:
