@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from benchmarks import tables
 from benchmarks.compare import TOLERANCE, compare
-from benchmarks.curves import plot
 from benchmarks.models import models_at_hand
+from benchmarks.plot import draw
 from benchmarks.results import Results
-from benchmarks.run import PARTS, run
+from benchmarks.run import PARTS, Asked, run
 from benchmarks.speed import FULL, QUICK
 from qmath.errors import InputError, QuantrefError
 
@@ -31,28 +32,32 @@ _write_readme = click.option("--write-readme", is_flag=True, help="Put the table
 @click.option("--models", multiple=True, metavar="PATTERN", help="Names of models, such as 'kws*'. By default all.")
 @click.option("--batch", type=click.IntRange(min=1), multiple=True, default=(1, 32), show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), multiple=True, default=(1, 2), show_default=True)
-@click.option("--part", type=click.Choice(PARTS), multiple=True, help="What to measure. By default all but the curves.")
+@click.option("--part", type=click.Choice(list(PARTS)), multiple=True, help="What to measure. By default everything.")
+@click.option("--all-profiles", is_flag=True, help="quantref's other profiles too at every batch and thread count.")
 @click.option("--quick", is_flag=True, help="Measure less, to see that everything works.")
 @click.option("--json", "target", type=click.Path(dir_okay=False, path_type=Path), help="Where to keep the results.")
+@click.option("--resume", is_flag=True, help="Go on with the results kept there: what they have is not measured again.")
 @_write_readme
 @click.pass_context
 def main(
     context: click.Context,
-    models: Sequence[str],
-    batch: Sequence[int],
-    threads: Sequence[int],
     part: Sequence[str],
     target: Path | None,
     *,
     quick: bool,
+    resume: bool,
     write_readme: bool,
+    **cases: Any,
 ) -> None:
     """Measure quantref against LiteRT's op resolvers, taking turns on the same models and inputs."""
     if context.invoked_subcommand is not None:
         return
-    results = run(part or PARTS[:-1], models_at_hand(models), batch, threads, QUICK if quick else FULL)
-    if target is not None:
-        results.save(target)
+    if resume and target is None:
+        raise click.UsageError("--resume goes on with the results of --json FILE")
+    known = Results.load(target) if resume and target is not None and target.exists() else None
+    models = models_at_hand(cases["models"])
+    asked = Asked(models, cases["batch"], cases["threads"], QUICK if quick else FULL, cases["all_profiles"])
+    results = run(part or PARTS, asked, known, lambda results: None if target is None else results.save(target))
     _publish(results, write_readme=write_readme)
 
 
@@ -90,7 +95,7 @@ def _publish(results: Results, *, write_readme: bool) -> None:
     if not write_readme:
         return
     if results.curves:
-        plot(results.curves, PLOT)
+        draw(results.curves, PLOT)
         text += f"\n![time per image over width, resolution and batch]({PLOT.name})\n"
     before, begin, rest = README.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)

@@ -14,23 +14,32 @@ from quantref.quantizer.calibration import Runner
 
 def calibrate(model: BenchmarkModel, batch: int, effort: Effort) -> Calibration:
     """Measure in a child process, on one thread; only the fastest pass counts."""
-    with Process(ours()) as process:
-        process.open(model.path, model.inputs(batch), threads=1)
-        process.calls(process.engine.warm_up)
-        seconds = process.ask("calibration", "observe", max(3, effort.rounds))
+    engine = ours()
+    with Process() as process:
+        process.open(engine, model.path, model.inputs(batch), threads=1)
+        seconds = process.ask(engine, "calibration", "observe", effort.rounds, effort.budget)
     return Calibration(model.name, batch, batch / seconds)
 
 
-def observe(interpreter: Interpreter, passes: int) -> float:
+def observe(interpreter: Interpreter, passes: int, budget: float) -> float:
     """Return the seconds of the fastest pass of a calibration over the interpreter's inputs.
 
     They are seconds of the processor, so that one thread tells what one core does whatever else the machine is doing.
+
+    Parameters
+    ----------
+    interpreter
+        Its inputs are set.
+    passes, budget
+        How many passes at most, and seconds after which there are no more.
+
     """
     runner = Runner(interpreter.model)
     sample = [interpreter.get_tensor(index) for index in interpreter.model.subgraphs[0].inputs]
     runner.observe([sample])
-    found = []
-    for _ in range(passes):
+    found: list[float] = []
+    end = time.perf_counter() + budget
+    while not found or (len(found) < passes and time.perf_counter() < end):
         start = time.process_time()
         runner.observe([sample])
         found.append(time.process_time() - start)

@@ -7,8 +7,8 @@ from benchmarks.models import BenchmarkModel
 from benchmarks.results import Memory, Start
 from benchmarks.speed import Effort
 
-#: Calls of a process that runs a model "in a loop".
-MANY = 20
+#: Calls of a process that runs a model "in a loop", and seconds after which it has run often enough.
+MANY, LOOP = 20, 3.0
 
 
 def start(model: BenchmarkModel, engine: Engine, effort: Effort) -> Start:
@@ -20,12 +20,12 @@ def start(model: BenchmarkModel, engine: Engine, effort: Effort) -> Start:
     inputs = model.inputs()
     found = []
     for _ in range(effort.processes):
-        with Process(engine) as process:
-            opening = process.open(model.path, inputs, threads=1)
-            ((first, _),) = process.calls()
+        with Process() as process:
+            opening = process.open(engine, model.path, inputs, threads=1)
+            ((first, _),) = process.calls(engine)
             age = process.age()
-            warming = [first, *(whole for whole, _ in process.calls(engine.warm_up))]
-            settled = min(whole for whole, _ in process.calls(MANY // 4))
+            warming = [first, *(whole for whole, _ in process.calls(engine, engine.warm_up))]
+            settled = min(whole for whole, _ in process.calls(engine, MANY // 4))
         found.append(
             Start(
                 model=model.name,
@@ -44,9 +44,9 @@ def start(model: BenchmarkModel, engine: Engine, effort: Effort) -> Start:
 
 def memory(model: BenchmarkModel, engine: Engine) -> Memory:
     """Start a process, run a model once and then in a loop, and ask for its peak in between."""
-    with Process(engine) as process:
-        empty = process.open(model.path, model.inputs(), threads=1).memory
-        process.calls()
-        once = process.peak_memory()
-        process.calls(max(MANY, engine.warm_up))
-        return Memory(model.name, engine.name, empty, once, process.peak_memory())
+    with Process() as process:
+        empty = process.open(engine, model.path, model.inputs(), threads=1).memory
+        process.calls(engine)
+        once = process.peak_memory(engine)
+        process.calls(engine, engine.warm_up, LOOP, MANY)
+        return Memory(model.name, engine.name, empty, once, process.peak_memory(engine))

@@ -16,6 +16,8 @@ from threadpoolctl import threadpool_info
 import quantref
 
 _DISTRIBUTIONS = ("numpy", "ai-edge-litert", "flatbuffers", "tflite")
+#: Everything but what a run writes itself.
+_CODE = ("--", ".", ":!benchmarks/*.json", ":!benchmarks/README.md", ":!benchmarks/*.svg")
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -69,7 +71,7 @@ def _commit() -> str | None:
     try:
         found = [
             subprocess.run(["git", *command], cwd=_ROOT, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S607
-            for command in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+            for command in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--untracked-files=no", *_CODE))
         ]
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -13,7 +13,7 @@ from typing import Any
 from qmath.errors import InputError
 
 #: Raised when the meaning of a field changes.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class OpTime:
-    """One op of a model, run by itself on the inputs that it meets; seconds.
+    """One op of a model, timed where it stands in a run; seconds.
 
     Attributes
     ----------
@@ -139,6 +139,8 @@ class OpTime:
         Multiplications, for the ops that sum products; otherwise 0.
     seconds
         The fastest run.
+    form
+        How the op computes, in a few words.
 
     """
 
@@ -147,6 +149,7 @@ class OpTime:
     shape: tuple[int, ...]
     macs: int
     seconds: float
+    form: str
 
 
 @dataclass(frozen=True, slots=True)

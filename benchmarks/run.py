@@ -1,10 +1,12 @@
-"""A run of the benchmarks: which part measures which models."""
+"""A run of the benchmarks: which part measures which models, and how a run that was broken off goes on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any
 
 import click
 
@@ -15,125 +17,162 @@ from benchmarks.footprint import memory, start
 from benchmarks.machine import describe
 from benchmarks.models import BenchmarkModel
 from benchmarks.ops import op_times
-from benchmarks.results import Calibration, Case, Memory, Point, Results, Start
+from benchmarks.results import Results
 from benchmarks.speed import Effort, measure
-from qmath.errors import QuantrefError
-
-T = TypeVar("T")
+from qmath.errors import InputError, QuantrefError
 
 #: Models whose start, memory and ops are looked at.
-CLOSER_LOOK = ("mobilenet_v2_224_int8", "mobilenet_v2_224_16x8", "digits_int8")
+CLOSER_LOOK = ("mobilenet_v2_224_int8", "mobilenet_v2_224_16x8", "mobilenet_v2_224_float32", "digits_int8")
 #: Batch sizes at which float32 models are calibrated.
 CALIBRATION_BATCHES = (1, 8)
-PARTS = ("speed", "start", "memory", "ops", "calibration", "curves")
+#: What of the machine must be the same where a run goes on.
+SAME = ("commit", "processor", "cores", "python", "numpy", "ai-edge-litert", "blas")
 
 
-def run(
-    parts: Iterable[str],
-    models: Sequence[BenchmarkModel],
-    batches: Sequence[int],
-    threads: Sequence[int],
-    effort: Effort,
-) -> Results:
-    """Measure what is asked for, saying on stderr where it is; what fails is said, and left out.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a run shall measure.
 
-    Parameters
+    Attributes
     ----------
-    parts
-        Some of :data:`PARTS`.
     models
         To measure; the curves have their own.
     batches, threads
         Every combination is a case.
     effort
         How long to measure.
+    all_profiles
+        Whether quantref's other profiles are measured in every case, and not only at batch 1 on one thread.
 
     """
-    wanted = set(parts)
-    closer = [model for model in models if model.name in CLOSER_LOOK] or models[:1]
-    floats = [model for model in models if model.name.endswith("float32")]
-    return Results(
-        describe(),
-        cases=_speed(models, batches, threads, effort) if "speed" in wanted else (),
-        starts=_starts(closer, effort) if "start" in wanted else (),
-        memory=_memory(closer) if "memory" in wanted else (),
-        ops=_each({f"ops of {model.name}": partial(op_times, model) for model in closer}) if "ops" in wanted else (),
-        calibration=_calibration(floats, effort) if "calibration" in wanted else (),
-        curves=_curves(effort) if "curves" in wanted else (),
-    )
+
+    models: Sequence[BenchmarkModel]
+    batches: Sequence[int]
+    threads: Sequence[int]
+    effort: Effort
+    all_profiles: bool = False
+
+    @property
+    def closer(self) -> Sequence[BenchmarkModel]:
+        """Models whose start, memory and ops are looked at; if none of those is asked for, the first."""
+        return [model for model in self.models if model.name in CLOSER_LOOK] or self.models[:1]
 
 
-def _speed(
-    models: Sequence[BenchmarkModel], batches: Sequence[int], threads: Sequence[int], effort: Effort
-) -> tuple[Case, ...]:
-    """Measure every case; quantref's other profiles at batch 1 on one thread."""
-    return _each(
-        {
-            f"speed of {model.name}, batch {batch}, {count} threads": partial(
-                measure, model, batch, count, engines(all_profiles=batch == count == 1), effort
-            )
-            for model in models
-            for batch in batches
-            for count in threads
-        }
-    )
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a run.
+
+    Attributes
+    ----------
+    field
+        Of :class:`Results` that it fills.
+    key
+        From an entry of that field to what it is of.
+    tasks
+        What measures each, by the same keys.
+
+    """
+
+    field: str
+    key: Callable[[Any], Hashable]
+    tasks: Callable[[Asked], Mapping[Hashable, Callable[[], Any]]]
 
 
-def _starts(models: Sequence[BenchmarkModel], effort: Effort) -> tuple[Start, ...]:
-    return _each(
-        {
-            f"start of {model.name}, {engine.name}": partial(start, model, engine, effort)
-            for model in models
-            for engine in engines()
-        }
-    )
+def run(parts: Iterable[str], asked: Asked, known: Results | None, keep: Callable[[Results], None]) -> Results:
+    """Measure what is asked for, saying on stderr where it is; what fails is said, and left out.
+
+    Parameters
+    ----------
+    parts
+        Some of :data:`PARTS`.
+    asked
+        What to measure.
+    known
+        What an earlier run has measured already, or None.
+    keep
+        Called with the results after each measurement.
+
+    Raises
+    ------
+    InputError
+        The earlier run was made on another machine, at another commit or with other versions.
+
+    """
+    machine = describe()
+    results = Results(machine) if known is None else known
+    changed = [f"{name} {results.machine.get(name)}" for name in SAME if results.machine.get(name) != machine.get(name)]
+    if changed:
+        raise InputError(f"expected to go on where the earlier run was made, with {', '.join(changed)}; found others")
+    for name in parts:
+        part = PARTS[name]
+        done = {part.key(entry) for entry in getattr(results, part.field)}
+        tasks = {key: task for key, task in part.tasks(asked).items() if key not in done}
+        for number, (key, task) in enumerate(tasks.items(), 1):
+            click.echo(f"{name} {number}/{len(tasks)}: {_words(key)}", err=True)
+            try:
+                found = task()
+            except QuantrefError as error:
+                click.echo(f"  not measured: {str(error)[:200]}", err=True)
+                continue
+            results = dataclasses.replace(results, **{part.field: (*getattr(results, part.field), found)})
+            keep(results)
+    return results
 
 
-def _memory(models: Sequence[BenchmarkModel]) -> tuple[Memory, ...]:
-    return _each(
-        {
-            f"memory of {model.name}, {engine.name}": partial(memory, model, engine)
-            for model in models
-            for engine in engines()
-        }
-    )
+def _words(key: Hashable) -> str:
+    return " ".join(str(part) for part in key) if isinstance(key, tuple) else str(key)
 
 
-def _calibration(models: Sequence[BenchmarkModel], effort: Effort) -> tuple[Calibration, ...]:
-    return _each(
-        {
-            f"calibration of {model.name}, batch {batch}": partial(calibrate, model, batch, effort)
-            for model in models
-            for batch in CALIBRATION_BATCHES
-        }
-    )
+def _speed(asked: Asked) -> Mapping[Hashable, Callable[[], Any]]:
+    return {
+        (model.name, "batch", batch, "threads", threads): partial(
+            measure,
+            model,
+            batch,
+            threads,
+            engines(all_profiles=asked.all_profiles or batch == threads == 1),
+            asked.effort,
+        )
+        for model in asked.models
+        for batch in asked.batches
+        for threads in asked.threads
+    }
 
 
-def _curves(effort: Effort) -> tuple[Point, ...]:
-    return _each(
-        {
-            f"{point.curve}: width {point.width:g}, resolution {point.resolution}, batch {point.batch}": partial(
-                curves.measure_point, point, engines(), effort
-            )
-            for point in curves.points()
-        }
-    )
+def _starts(asked: Asked) -> Mapping[Hashable, Callable[[], Any]]:
+    return {
+        (model.name, engine.name): partial(start, model, engine, asked.effort)
+        for model in asked.closer
+        for engine in engines()
+    }
 
 
-def _each(tasks: Mapping[str, Callable[[], T]]) -> tuple[T, ...]:
-    """Measure one after the other; what fails is said and left out."""
-    found = []
-    for number, (name, task) in enumerate(tasks.items(), 1):
-        click.echo(f"{number}/{len(tasks)} {name}", err=True)
-        result = _tried(task)
-        if result is not None:
-            found.append(result)
-    return tuple(found)
+def _memory(asked: Asked) -> Mapping[Hashable, Callable[[], Any]]:
+    return {(model.name, engine.name): partial(memory, model, engine) for model in asked.closer for engine in engines()}
 
 
-def _tried(task: Callable[[], T]) -> T | None:
-    try:
-        return task()
-    except QuantrefError as error:
-        click.echo(f"  not measured: {str(error)[:200]}", err=True)
-        return None
+def _ops(asked: Asked) -> Mapping[Hashable, Callable[[], Any]]:
+    return {model.name: partial(op_times, model, asked.effort) for model in asked.closer}
+
+
+def _calibration(asked: Asked) -> Mapping[Hashable, Callable[[], Any]]:
+    return {
+        (model.name, "batch", batch): partial(calibrate, model, batch, asked.effort)
+        for model in asked.models
+        if model.name.endswith("float32")
+        for batch in CALIBRATION_BATCHES
+    }
+
+
+def _curves(asked: Asked) -> Mapping[Hashable, Callable[[], Any]]:
+    return {(point.curve, point.value): task for point, task in curves.measurements(engines(), asked.effort).items()}
+
+
+PARTS: Mapping[str, Part] = {
+    "speed": Part("cases", lambda case: (case.model, "batch", case.batch, "threads", case.threads), _speed),
+    "start": Part("starts", lambda start: (start.model, start.engine), _starts),
+    "memory": Part("memory", lambda memory: (memory.model, memory.engine), _memory),
+    "ops": Part("ops", lambda ops: ops.model, _ops),
+    "calibration": Part("calibration", lambda rate: (rate.model, "batch", rate.batch), _calibration),
+    "curves": Part("curves", lambda point: (point.curve, point.value), _curves),
+}

@@ -1,7 +1,7 @@
-"""How fast: the engines take turns on the same inputs, so that what the machine does otherwise meets them all.
+"""How fast: engines take turns in one process on the same inputs, so that what the machine does meets them all.
 
-A round gives every engine a turn of some tens of milliseconds, one process after the other; each keeps its model
-loaded and waits while others run. The order turns from round to round. Minimum and median are over all rounds.
+A round gives every engine a turn of some calls in a row, which it begins with cold caches and goes on with warm ones,
+as in repeated use. The order turns from round to round. Minimum and median are over all rounds.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from benchmarks.engines import OURS, REFERENCE, Engine, Process
 from benchmarks.models import BenchmarkModel
@@ -17,7 +17,7 @@ from benchmarks.results import Case, Timing
 from qmath.errors import InputError, QuantrefError
 from qmath.types import Array
 from quantref.difference import Difference, difference
-from quantref.runtimes import RuntimeFailure
+from quantref.runtimes import RuntimeCrashed, RuntimeFailure, RuntimeTimedOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,28 +27,52 @@ class Effort:
     Attributes
     ----------
     rounds
-        Turns an engine has.
+        Turns that an engine has at most.
     turn
         Seconds of a turn; at least one call is made.
-    longest
-        Seconds after which an engine has no more turns, if it had three.
+    budget
+        Seconds for the turns of one engine in one case, as long as it has had the fewest.
     processes
         How often to repeat what takes a process of its own each time.
+    points
+        Points of each scaling curve, the smallest first.
 
     """
 
     rounds: int
     turn: float
-    longest: float
+    budget: float
     processes: int
+    points: int
 
 
-FULL = Effort(rounds=12, turn=0.15, longest=12.0, processes=5)
-QUICK = Effort(rounds=3, turn=0.03, longest=1.0, processes=1)
-#: Turns that every engine has, however slow.
-FEWEST = 3
+FULL = Effort(rounds=15, turn=0.08, budget=1.2, processes=3, points=7)
+QUICK = Effort(rounds=3, turn=0.02, budget=0.1, processes=1, points=2)
+#: Rounds that there are, however slow the engines; of an engine that takes a second a call, the warm-up counts as one.
+FEWEST, SLOW = 2, 1.0
 #: Seconds between turns in which the threads of the last engine stop looking for work.
-PAUSE = 0.02
+PAUSE = 0.01
+
+#: Seconds that each call took, in all and of ``invoke`` alone.
+Calls = list[tuple[float, float]]
+
+
+@dataclass
+class _Running:
+    """Engines that are loaded and warm, in one process.
+
+    Attributes
+    ----------
+    calls
+        By engine, the calls that count so far: those of the warm-up where they are slow.
+    failures
+        By the name of an engine that is not running, why.
+
+    """
+
+    process: Process
+    calls: dict[Engine, Calls] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
 
 
 def measure(model: BenchmarkModel, batch: int, threads: int, engines: Sequence[Engine], effort: Effort) -> Case:
@@ -58,37 +82,54 @@ def measure(model: BenchmarkModel, batch: int, threads: int, engines: Sequence[E
     except QuantrefError as error:
         return Case(model.name, batch, threads, failures={engine.name: str(error) for engine in engines})
     with ExitStack() as stack:
-        processes = [stack.enter_context(Process(engine)) for engine in engines]
-        failures = {process.engine.name: _get_ready(process, model, inputs, threads) for process in processes}
-        running = [process for process in processes if not failures[process.engine.name]]
-        found = _take_turns(running, effort)
-        outputs = {process.engine.name: process.outputs() for process in running}
-    timings = {name: Timing.of(calls) for name, calls in found.items()}
-    reasons = {name: reason for name, reason in failures.items() if reason}
-    return Case(model.name, batch, threads, timings, reasons, _equal(outputs))
+        running = _get_ready(stack, model, inputs, threads, engines)
+        _take_turns(running, effort)
+        outputs = {engine.name: running.process.outputs(engine) for engine in running.calls}
+    timings = {engine.name: Timing.of(calls) for engine, calls in running.calls.items()}
+    return Case(model.name, batch, threads, timings, running.failures, _equal(outputs))
 
 
-def _get_ready(process: Process, model: BenchmarkModel, inputs: Sequence[Array], threads: int) -> str:
-    """Load and warm up; return why that failed, or nothing."""
+def _get_ready(
+    stack: ExitStack, model: BenchmarkModel, inputs: Sequence[Array], threads: int, engines: Sequence[Engine]
+) -> _Running:
+    """Load engines and warm them up; an engine that takes the process with it is left out of the next one."""
+    failures: dict[str, str] = {}
+    while True:
+        running = _Running(stack.enter_context(Process()), failures=failures)
+        try:
+            for engine in engines:
+                if engine.name not in failures:
+                    _load(running, engine, model, inputs, threads)
+        except (RuntimeCrashed, RuntimeTimedOut):
+            continue
+        return running
+
+
+def _load(running: _Running, engine: Engine, model: BenchmarkModel, inputs: Sequence[Array], threads: int) -> None:
     try:
-        process.open(model.path, inputs, threads)
-        process.calls(process.engine.warm_up)
+        running.process.open(engine, model.path, inputs, threads)
+        warm_up = running.process.warm_up(engine)
     except RuntimeFailure as failure:
-        return str(failure)
-    return ""
+        running.failures[engine.name] = str(failure)
+        if isinstance(failure, RuntimeCrashed | RuntimeTimedOut):
+            raise
+        return
+    running.calls[engine] = warm_up[-1:] if warm_up[-1][0] >= SLOW else []
 
 
-def _take_turns(processes: Sequence[Process], effort: Effort) -> dict[str, list[tuple[float, float]]]:
-    """Return what each call of each engine took."""
-    found: dict[str, list[tuple[float, float]]] = {process.engine.name: [] for process in processes}
+def _take_turns(running: _Running, effort: Effort) -> None:
+    """Add what each call of each engine took."""
+    engines = list(running.calls)
+    spent = dict.fromkeys(engines, 0.0)
     for number in range(effort.rounds):
-        first = number % max(1, len(processes))
-        for process in (*processes[first:], *processes[:first]):
-            calls = found[process.engine.name]
-            if number < FEWEST or sum(whole for whole, _ in calls) < effort.longest:
+        first = number % max(1, len(engines))
+        for engine in (*engines[first:], *engines[:first]):
+            calls = running.calls[engine]
+            if len(calls) < FEWEST or spent[engine] < effort.budget:
                 time.sleep(PAUSE)
-                calls += process.calls(seconds=effort.turn)
-    return found
+                start = time.perf_counter()
+                calls += running.process.calls(engine, seconds=effort.turn)
+                spent[engine] += time.perf_counter() - start
 
 
 def _equal(outputs: Mapping[str, Sequence[Array]]) -> bool | None:

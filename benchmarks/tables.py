@@ -136,7 +136,13 @@ def _ops(ops: Ops) -> str:
     total = sum(op.seconds for op in ops.ops)
     slowest = sorted(ops.ops, key=lambda op: op.seconds, reverse=True)[:SLOWEST]
     rows = [
-        [f"{op.index} {op.op}", " x ".join(map(str, op.shape)), number(op.seconds * 1e3), _rate(op.macs, op.seconds)]
+        [
+            f"{op.index} {op.op}",
+            " x ".join(map(str, op.shape)),
+            op.form,
+            number(op.seconds * 1e3),
+            _rate(op.macs, op.seconds),
+        ]
         for op in slowest
     ]
     rest = [op for op in ops.ops if op not in slowest]
@@ -144,11 +150,11 @@ def _ops(ops: Ops) -> str:
         same = [op for op in rest if op.op == kind]
         seconds = sum(op.seconds for op in same)
         rows.append(
-            [f"{len(same)} more {kind}", "", number(seconds * 1e3), *_rate(sum(op.macs for op in same), seconds)]
+            [f"{len(same)} more {kind}", "", "", number(seconds * 1e3), _rate(sum(op.macs for op in same), seconds)]
         )
-    rows.append(["all, one by one", "", number(total * 1e3), ""])
-    rows.append(["one invoke", "", number(ops.whole * 1e3), ""])
-    return markdown(["op", "output", "ms", "GMAC / s"], rows, left=2)
+    rows.append(["all ops", "", "", number(total * 1e3), ""])
+    rows.append(["one invoke", "", "", number(ops.whole * 1e3), ""])
+    return markdown(["op", "output", "form", "ms", "GMAC / s"], rows, left=3)
 
 
 def _rate(macs: int, seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""The child process that a benchmark measures: one engine, one model, told by its parent what to do next.
+"""The child process that a benchmark measures: engines with a model each, told by their parent what to do next.
 
 It is started as a script, by :class:`benchmarks.engines.Process`, and imports an engine only when told to, so that
 import time and memory are the engine's own. Requests are tuples that begin with a verb; answers begin with ``"done"``,
@@ -60,11 +60,11 @@ class Engine:
         self.fetch()
         return time.perf_counter() - start, after - before
 
-    def calls(self, least: int, seconds: float) -> list[tuple[float, float]]:
-        """Call at least ``least`` times and for at least so many seconds."""
+    def calls(self, least: int, seconds: float, most: int | None) -> list[tuple[float, float]]:
+        """Call at least ``least`` times, and go on until so many seconds are over, or ``most`` calls made."""
         end = time.perf_counter() + seconds
         found: list[tuple[float, float]] = []
-        while len(found) < least or time.perf_counter() < end:
+        while len(found) < least or (time.perf_counter() < end and (most is None or len(found) < most)):
             found.append(self.call())
         return found
 
@@ -124,34 +124,38 @@ def peak_memory() -> int:
 class Worker:
     """Carries out requests."""
 
-    engine: Engine
+    def __init__(self) -> None:
+        self.engines: dict[str, Engine] = {}
 
-    def open(self, kind: str, variant: str, model: str, inputs: bytes, threads: int) -> tuple[float, float, int]:
+    def open(
+        self, name: str, kind: str, variant: str, model: str, inputs: bytes, threads: int
+    ) -> tuple[float, float, int]:
         """Import the engine and load the model; return the seconds of each, and the peak of memory in between."""
         start = time.perf_counter()
         # Arrays come pickled by themselves: numpy is imported here, as part of the engine, and not before.
-        self.engine = ENGINES[kind](variant, model, pickle.loads(inputs), threads)  # noqa: S301 - our own parent's
+        engine = ENGINES[kind](variant, model, pickle.loads(inputs), threads)  # noqa: S301 - our own parent's
         imported, memory = time.perf_counter(), peak_memory()
         before = time.perf_counter()
-        self.engine.ready()
+        engine.ready()
+        self.engines[name] = engine
         return imported - start, time.perf_counter() - before, memory
 
-    def calls(self, least: int, seconds: float) -> list[tuple[float, float]]:
-        """Call the engine; return for each call the seconds in all, and of ``invoke``."""
-        return self.engine.calls(least, seconds)
+    def calls(self, name: str, least: int, seconds: float, most: int | None) -> list[tuple[float, float]]:
+        """Call an engine; return for each call the seconds in all, and of ``invoke``."""
+        return self.engines[name].calls(least, seconds, most)
 
-    def outputs(self) -> list[Any]:
-        """Return the outputs of the last call."""
-        return self.engine.fetch()
+    def outputs(self, name: str) -> list[Any]:
+        """Return the outputs of an engine's last call."""
+        return self.engines[name].fetch()
 
     def memory(self) -> int:
         """Return the peak so far, in bytes."""
         return peak_memory()
 
-    def ask(self, module: str, function: str, *arguments: Any) -> Any:
+    def ask(self, name: str, module: str, function: str, *arguments: Any) -> Any:
         """Call ``benchmarks.MODULE.FUNCTION(interpreter, *arguments)``: measurements of quantref's insides."""
         found = getattr(importlib.import_module(f"benchmarks.{module}"), function)
-        return found(self.engine.interpreter, *arguments)
+        return found(self.engines[name].interpreter, *arguments)
 
 
 def _frames() -> ModuleType:

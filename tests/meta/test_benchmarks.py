@@ -7,21 +7,25 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 import fbs
-from benchmarks import tables
+from benchmarks import curves, speed, tables
+from benchmarks import run as runs
 from benchmarks.__main__ import BEGIN, END, README
 from benchmarks.compare import TOLERANCE, compare
-from benchmarks.curves import plot
-from benchmarks.engines import OURS, REFERENCE
+from benchmarks.engines import OURS, REFERENCE, Engine
+from benchmarks.models import models_at_hand
+from benchmarks.plot import COLOURS, draw
 from benchmarks.results import Calibration, Case, Memory, Point, Results, Start, Timing
-from benchmarks.speed import FULL, QUICK
+from benchmarks.speed import FEWEST, FULL, QUICK, SLOW
 from benchmarks.synthetic import channels_of, mobilenet_v2
 from qmath.errors import InputError
-from quantref.runtimes import LiteRT
+from quantref.runtimes import LiteRT, RuntimeCrashed, RuntimeRefused
 from quantref.samples import random_samples
 from tests.meta.house import ROOT
 from tests.one_op import compare as compare_with_litert
@@ -56,6 +60,17 @@ def test_a_quick_run_measures_every_engine_and_keeps_the_figures(tmp_path: Path)
     ):
         assert f"## {title}\n" in found.stdout
     assert run("show", str(kept)).stdout == found.stdout
+    again = run("--quick", "--models=digits_float32", "--part=calibration", "--resume", f"--json={kept}")
+    assert again.returncode == 0, again.stderr
+    more = Results.load(kept)
+    assert dataclasses.replace(more, calibration=()) == results
+    assert [(rate.model, rate.batch) for rate in more.calibration] == [("digits_float32", 1), ("digits_float32", 8)]
+
+
+def test_going_on_needs_a_file_to_go_on_with() -> None:
+    found = run("--resume")
+    assert found.returncode == 2
+    assert "--json FILE" in found.stderr
 
 
 def test_a_model_that_does_not_exist_is_bad_usage() -> None:
@@ -166,11 +181,139 @@ def test_synthetic_models_are_lively_and_run_as_in_litert(litert: LiteRT) -> Non
         assert np.mean(codes == 127) < 0.1
 
 
-def test_a_plot_is_drawn(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+def test_a_plot_has_a_line_an_engine_and_curve(tmp_path: Path) -> None:
     case = results_with(0.010, 0.100).cases[0]
-    plot([Point("width", 0.5, case), Point("width", 1.0, case), Point("batch", 1, case)], tmp_path / "plot.svg")
-    assert (tmp_path / "plot.svg").stat().st_size > 1000
+    found = [Point("width", 0.5, case), Point("width", 1.0, case), Point("batch", 1, case)]
+    path, again = tmp_path / "plot.svg", tmp_path / "again.svg"
+    draw(found, path)
+    draw(found, again)
+    assert path.read_bytes() == again.read_bytes()
+    root = ElementTree.parse(path).getroot()  # noqa: S314 - our own drawing
+    width, height = (float(root.attrib[side]) for side in ("width", "height"))
+    lines = [child for child in root if child.tag.endswith("polyline")]
+    assert [line.attrib["stroke"] for line in lines] == [COLOURS[OURS], COLOURS[REFERENCE]] * 2
+    places = [tuple(map(float, place.split(","))) for line in lines for place in line.attrib["points"].split()]
+    assert len(places) == 6
+    assert all(0 < x < width and 0 < y < height for x, y in places)
+    words = {child.text for child in root if child.tag.endswith("text")}
+    assert words >= {"ms per image", "width", "batch size", "0.5", "10", "100", *COLOURS}
+
+
+def test_nothing_is_drawn_of_nothing(tmp_path: Path) -> None:
+    draw([Point("width", 0.5, Case("kws", 1, 1))], tmp_path / "plot.svg")
+    assert not (tmp_path / "plot.svg").exists()
+
+
+def test_the_curves_meet_in_a_point_that_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+
+    def fake(width: float, resolution: int, batch: int, engines: object, effort: object) -> Case:
+        del engines, effort
+        measured.append((width, resolution, batch))
+        return Case("synthetic", batch, 1)
+
+    monkeypatch.setattr(curves, "_measured", fake)
+    found = [task() for task in curves.measurements([], FULL).values()]
+    assert len(found) == len(curves.WIDTHS) + len(curves.RESOLUTIONS) + len(curves.BATCHES)
+    assert len(measured) == len(set(measured)) == len(found) - 2
+    assert (1.0, 224, 1) in measured
+
+
+# --- Turns --------------------------------------------------------------------------------------------------------
+
+
+class FakeProcess:
+    """A process whose engines take as long as they are told, die or refuse."""
+
+    log: ClassVar[list[str]] = []
+
+    def __enter__(self) -> FakeProcess:
+        self.log.append("start")
+        return self
+
+    def __exit__(self, *what: object) -> None:
+        self.log.append("end")
+
+    def open(self, engine: Engine, *what: object) -> None:
+        """Load."""
+        del what
+        if engine.variant == "dies":
+            raise RuntimeCrashed("dead")
+        if engine.variant == "refuses":
+            raise RuntimeRefused("no")
+
+    def warm_up(self, engine: Engine) -> list[tuple[float, float]]:
+        """Call once."""
+        return [(float(engine.variant), float(engine.variant))]
+
+    def calls(self, engine: Engine, seconds: float) -> list[tuple[float, float]]:
+        """Call once."""
+        self.log.append(engine.name)
+        return [(float(engine.variant), float(engine.variant) - seconds)]
+
+    def outputs(self, engine: Engine) -> list[np.ndarray]:
+        """Return the same whatever the engine."""
+        del engine
+        return [np.zeros(3, np.int8)]
+
+
+def engine(name: str, variant: str) -> Engine:
+    return Engine(name, "fake", variant, 1, 1)
+
+
+def test_engines_take_turns_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "Process", FakeProcess)
+    monkeypatch.setattr(FakeProcess, "log", [])
+    (model,) = models_at_hand(["digits_int8"])
+    engines = [engine(OURS, "0.25"), engine("a", "dies"), engine("b", "refuses"), engine(REFERENCE, "0.5")]
+    case = speed.measure(model, 1, 1, engines, QUICK)
+    turns = [OURS, REFERENCE, REFERENCE, OURS, OURS, REFERENCE]
+    assert FakeProcess.log == ["start", "start", *turns, "end", "end"]
+    assert case.failures == {"a": "dead", "b": "no"}
+    assert {name: timing.calls for name, timing in case.timings.items()} == {OURS: 3, REFERENCE: 3}
+    assert case.timings[OURS].minimum == 0.25 - QUICK.turn
+    assert case.equal is True
+
+
+def test_a_slow_engine_has_the_fewest_calls_and_its_warm_up_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "Process", FakeProcess)
+    (model,) = models_at_hand(["digits_int8"])
+    effort = dataclasses.replace(QUICK, budget=0.0)
+    case = speed.measure(model, 1, 1, [engine("quick", "0.1"), engine("slow", str(2 * SLOW))], effort)
+    assert {name: timing.calls for name, timing in case.timings.items()} == {"quick": FEWEST, "slow": FEWEST}
+
+
+# --- Going on -----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_goes_on_with_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "describe", lambda: {"commit": "abc"})
+    monkeypatch.setattr(runs, "measure", lambda model, batch, threads, *_: Case(model.name, batch, threads))
+    asked = runs.Asked(models_at_hand(["digits_int8"]), [1, 32], [1, 2], QUICK)
+    kept: list[Results] = []
+    whole = runs.run(["speed"], asked, None, kept.append)
+    assert [(case.batch, case.threads) for case in whole.cases] == [(1, 1), (1, 2), (32, 1), (32, 2)]
+    assert [len(results.cases) for results in kept] == [1, 2, 3, 4]
+    partial = dataclasses.replace(whole, cases=whole.cases[1:3])
+    assert sorted(runs.run(["speed"], asked, partial, kept.append).cases, key=repr) == sorted(whole.cases, key=repr)
+    assert len(kept) == 6
+
+
+def test_a_run_does_not_go_on_at_another_commit() -> None:
+    known = Results({"commit": "long ago"})
+    asked = runs.Asked([], [1], [1], QUICK)
+    with pytest.raises(InputError, match="commit long ago"):
+        runs.run(["speed"], asked, known, lambda _: None)
+
+
+def test_other_profiles_are_measured_once_or_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(runs, "measure", lambda *what: seen.append(len(what[3])) or Case("kws", what[1], what[2]))
+    for all_profiles in (False, True):
+        asked = runs.Asked(models_at_hand(["digits_int8"]), [1, 32], [1], QUICK, all_profiles=all_profiles)
+        runs.run(["speed"], asked, None, lambda _: None)
+    most = max(seen)
+    assert seen == [most, most - 6, most, most]
 
 
 def test_full_runs_measure_more_than_quick_ones() -> None:
