@@ -11,8 +11,8 @@ Source: ``tflite/kernels/internal/common.cc`` (MultiplyByQuantizedMultiplier), g
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
@@ -57,7 +57,17 @@ class RealForm:
 
 
 class Regime(abc.ABC):
-    """How an accumulator is multiplied by a real number and rounded to an integer."""
+    """How an accumulator is multiplied by a real number and rounded to an integer.
+
+    Attributes
+    ----------
+    upper_end_first
+        Whether the upper end of an activation is applied before the zero point is added, and only the lower one after.
+        It makes a difference where the addition wraps around.
+
+    """
+
+    upper_end_first: ClassVar[bool] = False
 
     @abc.abstractmethod
     def encode(self, real_multiplier: Float64Array) -> Factor:
@@ -243,8 +253,11 @@ class Float32HalfEven(Regime):
     """A float32 product of the accumulator rounded to float32, rounded half to even: XNNPACK on x86-64.
 
     A product far above every code stays there. One below 32 bits becomes the lowest integer, to which a negative zero
-    point is added in 32 bits: the result is the highest code.
+    point is added in 32 bits: the result is the highest code, also where a fused activation ends lower, since its upper
+    end was applied to the product.
     """
+
+    upper_end_first: ClassVar[bool] = True
 
     def encode(self, real_multiplier: Float64Array) -> Float32Array:
         """Round the real multiplier to float32."""
@@ -319,6 +332,10 @@ class Requantize:
         note("real multiplier", self.real_multiplier)
         self.regime.explain(self.real_multiplier, self.factor, note)
         scaled = self.regime.apply(accumulator, self.factor, note)
+        if self.regime.upper_end_first and (scaled < DType.INT32.min - self.zero_point).any():
+            last = np.asarray(self.activation.max - self.zero_point)
+            scaled = note("upper end", np.minimum(scaled, last), "min(scaled, last)", scaled=scaled, last=last)
+            return to_codes(scaled, self.zero_point, replace(self.activation, max=self.dtype.max), self.dtype, note)
         return to_codes(scaled, self.zero_point, self.activation, self.dtype, note)
 
 

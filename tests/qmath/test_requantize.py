@@ -153,6 +153,14 @@ def test_adding_a_negative_zero_point_to_the_lowest_int32_wraps(zero_point, code
     assert requantize(np.array([-(2**31), 2**31 - 1])).tolist() == [code, 127]
 
 
+@pytest.mark.parametrize(("zero_point", "codes"), [(-3, [127, -2, -4, -3]), (3, [2, 4, 2, 3])])
+def test_the_upper_end_of_an_activation_holds_before_the_addition_that_wraps(zero_point, codes):
+    """RELU_N1_TO_1, as XNNPACK gave it for a FULLY_CONNECTED and a CONV_2D."""
+    ends = ActivationRange(zero_point - 1, zero_point + 1)
+    requantize = rq.Requantize(rq.FLOAT32_HALF_EVEN, np.float64(2.0), zero_point, ends, DType.INT8)
+    assert requantize(np.array([-(2**31), 2**31 - 1, -50, 0])).tolist() == codes
+
+
 @pytest.mark.parametrize("regime", [*[param.values[0] for param in FIXED], rq.REDUCED_64], ids=type)
 def test_the_real_form_is_the_regime(regime):
     @given(PAIRS)
