@@ -74,6 +74,10 @@ class Result:
         """Whether something was compared and nothing differed."""
         return self.elements > 0 and self.mismatches == 0 and self.refused_by_one == 0
 
+    def suffices(self, elements: int) -> bool:
+        """Whether a run that is taken up again need not look at the cell."""
+        return self.not_run or (self.clean and self.elements >= elements)
+
     @property
     def not_run(self) -> bool:
         """Whether the runtime refused every case, or died of it."""
@@ -198,7 +202,7 @@ def sweep(
 ) -> Iterator[Result]:
     """Yield the result of each cell, those recorded before first."""
     done = _recorded(record)
-    kept = [name for name in names if name in done and done[name].clean and done[name].elements >= elements]
+    kept = [name for name in names if name in done and done[name].suffices(elements)]
     yield from (done[name] for name in kept)
     todo = [name for name in names if name not in kept]
     with ProcessPoolExecutor(jobs) as pool:

@@ -71,8 +71,9 @@ def test_a_record_is_taken_up_and_loses_nothing(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(sweep, "ProcessPoolExecutor", ThreadPoolExecutor)
     monkeypatch.setattr(sweep, "sweep_cell", lambda cell, *_: asked.append(cell) or Result(cell, "now", 1, 10))
     before = {"A": Result("A", "before", 1, 10), "B": Result("B", "before", 1, 9), "C": Result("C", "before", 1, 10, 1)}
+    before["D"] = Result("D", "before", cases=3, runtime_died=3)
     sweep._write(path, before)
-    found = {result.cell: result.runtime for result in sweep.sweep(["A", "B"], 10, "r", "r", 1, path)}
-    assert found == {"A": "before", "B": "now"}
+    found = {result.cell: result.runtime for result in sweep.sweep(["A", "B", "D"], 10, "r", "r", 1, path)}
+    assert found == {"A": "before", "B": "now", "D": "before"}
     assert asked == ["B"]
     assert sweep._recorded(path)["C"] == before["C"]
