@@ -46,7 +46,7 @@ class Effort:
     points: int
 
 
-FULL = Effort(rounds=15, turn=0.08, budget=1.2, processes=3, points=7)
+FULL = Effort(rounds=12, turn=0.06, budget=0.8, processes=3, points=7)
 QUICK = Effort(rounds=3, turn=0.02, budget=0.1, processes=1, points=2)
 #: Rounds that there are, however slow the engines; of an engine that takes a second a call, the warm-up counts as one.
 FEWEST, SLOW = 2, 1.0

@@ -40,6 +40,7 @@ from kernels.engine.contract import (
 from kernels.engine.convolution import too_large_for_xnnpack
 from kernels.engine.delegate import fused_activation
 from kernels.engine.elementwise import FINITE
+from kernels.engine.float_convolution import BiasAndClamp
 from kernels.engine.float_sums import matmul_in_order
 from kernels.engine.registry import Kernel
 from kernels.engine.rows import Rows
@@ -88,10 +89,15 @@ class FloatFullyConnected(Prepared):
             return partial(self.evaluate, note=silent)
         matrix = np.ascontiguousarray(constants[1].T)
         multiply = matmul_in_order if self.in_order else np.matmul
+        finish = BiasAndClamp(constants, self.activation, finite=self.finite)
 
         def run(inputs: Inputs) -> Outputs:
             x = given(inputs, 0)
-            return (_finished(multiply(self.rows.of(x), matrix), x, _float_bias(inputs), self),)
+            rows = self.rows.of(x)
+            out = np.empty((len(rows), len(matrix[0])), np.float32)
+            multiply(rows, matrix, out)
+            finish(out, inputs, out)
+            return (out.reshape(self.rows.output_shape(x.shape)) if self.rows.keep_num_dims else out,)
 
         return run
 
@@ -104,12 +110,7 @@ def float_fully_connected(
     x: Float32Array, matrix: Float32Array, bias: Float32Array | None, fc: FloatFullyConnected, note: Note = silent
 ) -> Array:
     """Multiply rows with a matrix (depth, units) in float32: add products in order, then the bias, then clamp."""
-    return _finished(note("sum", matmul_in_order(fc.rows.of(x), matrix)), x, bias, fc, note)
-
-
-def _finished(
-    sums: Float32Array, x: Float32Array, bias: Float32Array | None, fc: FloatFullyConnected, note: Note = silent
-) -> Array:
+    sums = note("sum", matmul_in_order(fc.rows.of(x), matrix))
     if bias is not None:
         total = sums + bias.reshape(-1)
         sums = note("bias added", total, "float32(sum + bias)", sum=sums, bias=bias.reshape(-1))

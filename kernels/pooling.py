@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.engine import delegate, micro
-from kernels.engine.activation import Activation, clamp_float, quantized_range
+from kernels.engine.activation import Activation, clamp_float, float_range, quantized_range
 from kernels.engine.contract import (
     choice,
     expect,
@@ -34,11 +34,15 @@ from kernels.engine.contract import (
     unsupported,
 )
 from kernels.engine.elementwise import FINITE
+from kernels.engine.float_sums import einsum_adds_in_order
 from kernels.engine.geometry import Padding, Span, Window, padded, patches, span
 from kernels.engine.movement import Movement
+from kernels.engine.plans import DepthwisePlan, Scratch
 from kernels.engine.registry import Kernel
 from kernels.engine.taps import Fold, Products, Reads, indices
+from kernels.engine.threads import per_thread
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
+from kernels.engine.ufuncs import clip
 from kernels.profiles import LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
 from qmath.fixed_point import wrap_int32
 from qmath.rounding import divide_half_away
@@ -217,6 +221,30 @@ class FloatPool2D(Prepared):
         """Pool, then clamp."""
         pooled = note("pooled", self.pool(given(inputs, 0), self.window))
         return (clamp_float(pooled.copy(), self.activation, finite=self.finite),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Sum an average as a depthwise convolution with ones, in the same order; other pools are as defined."""
+        definition = Prepared.compile(self, constants)
+        if self.pool is not float_average_pool_2d or not einsum_adds_in_order():
+            return definition
+        low, high = float_range(self.activation, finite=self.finite)
+        counts = counts_inside(self.window).astype(np.float32)
+
+        def planner(shape: tuple[int, ...], scratch: Scratch) -> DepthwisePlan:
+            ones = np.ones((self.window.height.kernel, self.window.width.kernel, shape[3]), np.float32)
+            return DepthwisePlan(shape, ones, self.window, 0, scratch, in_order=True)
+
+        plan = per_thread(planner)
+
+        def run(inputs: Inputs) -> Outputs:
+            x = given(inputs, 0)
+            if x.shape[3] == 1:  # a single channel would be summed along the innermost loop, in pairs
+                return definition(inputs)
+            average = np.divide(plan(x.shape)(x), counts)
+            clip(average, low, high, average)
+            return (average,)
+
+        return run
 
 
 def float_average_pool_2d(x: Float32Array, window: Window) -> Float32Array:

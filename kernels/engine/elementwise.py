@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from kernels.engine import compile as fast
-from kernels.engine.activation import Activation
+from kernels.engine.activation import Activation, float_range
 from kernels.engine.contract import checked_shape, expect, input_tensor, quant_of
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
+from kernels.engine.ufuncs import clip
 from kernels.profiles import LITERT_REFERENCE, XNNPACK, Rules
 from qmath.errors import ModelError
 from qmath.fixed_point import wrap_int32
@@ -160,6 +161,24 @@ class PlainBinary(Prepared):
             result = np.asarray(self.function(x1, x2))
             note("result", result, plain_rule(self.function, result.dtype), x1=x1, x2=x2)
         return (result if self.activation is None else clamp_plain(result, self.activation, finite=self.finite),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Apply the function and clamp float32 results where they are."""
+        definition = Prepared.compile(self, constants)
+        activation = self.activation
+        if activation is None:
+            return definition
+        low, high = float_range(activation, finite=self.finite)
+
+        def run(inputs: Inputs) -> Outputs:
+            x1, x2 = given(inputs, 0), given(inputs, 1)
+            if x1.dtype != np.float32:
+                return definition(inputs)
+            result = np.asarray(self.function(x1, x2))
+            clip(result, low, high, result)
+            return (result,)
+
+        return run
 
 
 #: Whether elementwise ops on floats clamp to finite numbers.

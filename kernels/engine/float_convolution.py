@@ -1,4 +1,4 @@
-"""Fast forms of float32 convolutions: a planned sum, and the bias and the clamp in long runs of memory.
+"""Fast forms of float32 convolutions: sums in blocks, and the bias and the clamp in long runs of memory.
 
 They give what the definitions give: to the last bit where products are added in the runtime's order, and otherwise up
 to the last bits, as BLAS and the runtime's own optimized kernels differ.
@@ -19,7 +19,7 @@ from kernels.engine.activation import Activation, float_range
 from kernels.engine.convolution import optional_array
 from kernels.engine.float_sums import matmul_in_order
 from kernels.engine.geometry import Window, reachable
-from kernels.engine.plans import ConvolutionPlan, DepthwisePlan, Multiply, Plan, Scratch
+from kernels.engine.plans import ConvolutionPlan, DepthwisePlan, Multiply, Scratch
 from kernels.engine.runs import rows_in_run
 from kernels.engine.threads import MOST_PLANS, THREAD, Team
 from kernels.engine.types import Inputs, Outputs, Runner, given
@@ -32,8 +32,12 @@ BIAS = 2
 BLOCK = 3 << 16
 #: Products, and passes over elements, that are worth handing half of to another thread; and passes an element takes.
 WORTH_SHARING, PASSES = 1 << 24, 20
+#: From a block of the input to its sums, which the next block may overwrite.
+Sum: TypeAlias = Callable[[Array], Array]
 #: Which part of the input is read, which of the output is written, and what sums it.
-Block: TypeAlias = tuple[tuple[slice, slice], tuple[slice, slice], Plan]
+Block: TypeAlias = tuple[tuple[slice, slice], tuple[slice, slice], Sum]
+#: ``finish(sums, inputs, out)`` writes what becomes of sums to ``out``, which may be the same memory.
+Finish: TypeAlias = Callable[[Array, Inputs, Array], object]
 
 
 class BiasAndClamp:
@@ -44,12 +48,14 @@ class BiasAndClamp:
     constants
         Of the op, an entry an input slot.
     activation
-        What to clamp to; without one, to the finite numbers.
+        What to clamp to.
+    finite
+        Whether infinities are clamped even without an activation.
 
     """
 
-    def __init__(self, constants: Inputs, activation: Activation) -> None:
-        self._low, self._high = float_range(activation)
+    def __init__(self, constants: Inputs, activation: Activation, *, finite: bool = True) -> None:
+        self._low, self._high = float_range(activation, finite=finite)
         self._constant = optional_array(constants, BIAS)
         #: The constant bias repeated, by the number of elements that it is added to.
         self._runs: dict[int, Array] = {}
@@ -98,8 +104,8 @@ class InBlocks:
         window: Window,
         channels: int,
         products: int,
-        planner: Callable[[tuple[int, ...], Window, Scratch], Plan],
-        finish: BiasAndClamp,
+        planner: Callable[[tuple[int, ...], Window, Scratch], Sum],
+        finish: Finish,
     ) -> None:
         self._window = window
         self._image = window.height.output, window.width.output, channels
@@ -138,7 +144,7 @@ class InBlocks:
         memory = team.scratch if team is not None and shared else (THREAD.scratch,)
         parts = self._parts(shape[0], len(memory))
         ends = np.linspace(0, len(parts), len(memory) + 1).astype(int).tolist()
-        plans: dict[tuple[int, tuple[int, ...], Window], Plan] = {}
+        plans: dict[tuple[int, tuple[int, ...], Window], Sum] = {}
 
         def block(images: slice, rows: slice, thread: int) -> Block:
             read, window = slice(0, shape[1]), self._window
@@ -186,29 +192,25 @@ def convolution(constants: Inputs, window: Window, groups: int, activation: Acti
     matrices = [np.ascontiguousarray(block.T) for block in np.split(filter_.reshape(len(filter_), -1), groups)]
     multiply = matmul_in_order if in_order else np.matmul
 
-    def planner(shape: tuple[int, ...], part: Window, scratch: Scratch) -> Plan:
+    def planner(shape: tuple[int, ...], part: Window, scratch: Scratch) -> Sum:
         if part.is_pointwise and groups == 1:
-            return Pointwise(shape, matrices[0], multiply, scratch)
+            return _pointwise(shape, matrices[0], multiply, scratch)
         return ConvolutionPlan(shape, matrices, part, 0, scratch, multiply)
 
     finish = BiasAndClamp(constants, activation)
     return InBlocks(window, len(filter_), len(matrices[0]), planner, finish)
 
 
-class Pointwise(Plan):
-    """The product of each pixel's channels with a matrix: no window needs laying out."""
+def _pointwise(shape: tuple[int, ...], matrix: Array, multiply: Multiply, scratch: Scratch) -> Sum:
+    """Return the product of each pixel's channels with a matrix: no window needs laying out."""
+    sums = scratch.take("sums", (*shape[:3], matrix.shape[1]), np.float32)
+    pixels = sums.reshape(math.prod(shape[:3]), matrix.shape[1])
 
-    def __init__(self, shape: tuple[int, ...], matrix: Array, multiply: Multiply, scratch: Scratch) -> None:
-        self.sums = scratch.take("sums", (*shape[:3], matrix.shape[1]), np.float32)
-        self._pixels = math.prod(shape[:3])
-        self._matrix = matrix
-        self._multiply = multiply
+    def run(x: Array) -> Array:
+        multiply(x.reshape(len(pixels), len(matrix)), matrix, pixels)
+        return sums
 
-    def __call__(self, x: Array) -> Array:
-        """Multiply."""
-        rows = x.reshape(self._pixels, len(self._matrix))
-        self._multiply(rows, self._matrix, self.sums.reshape(self._pixels, -1))
-        return self.sums
+    return run
 
 
 def depthwise_convolution(constants: Inputs, window: Window, activation: Activation, *, in_order: bool) -> Runner:
@@ -216,7 +218,7 @@ def depthwise_convolution(constants: Inputs, window: Window, activation: Activat
     window, taps = reachable(window)
     filter_ = given(constants, 1)[0][taps]
 
-    def planner(shape: tuple[int, ...], part: Window, scratch: Scratch) -> Plan:
+    def planner(shape: tuple[int, ...], part: Window, scratch: Scratch) -> Sum:
         return DepthwisePlan(shape, filter_, part, 0, scratch, in_order=in_order)
 
     return InBlocks(

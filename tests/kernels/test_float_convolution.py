@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kernels.conv import FloatConv2D
@@ -18,9 +18,10 @@ from kernels.engine.rows import Rows
 from kernels.engine.threads import Team, working_as
 from kernels.engine.types import Prepared
 from kernels.fully_connected import FloatFullyConnected
+from kernels.pooling import FloatPool2D, float_average_pool_2d
 from qmath.stages import silent
 from tests.kernels.sweeps import examples
-from tests.kernels.test_windows import SEEDS, WINDOWS
+from tests.kernels.test_windows import SEEDS, WINDOWS, spans
 
 CLAMPS = st.sampled_from([Activation.NONE, Activation.RELU, Activation.RELU6])
 POINTWISE = Window(span(7, 1, 1, Padding.SAME), span(5, 1, 1, Padding.SAME))
@@ -81,6 +82,18 @@ def test_fully_connected(rows: int) -> None:
     rng = np.random.default_rng(0)
     op = FloatFullyConnected(Rows(40, 7, keep_num_dims=False), Activation.RELU, finite=True)
     assert_forms_agree(op, floats(rng, rows, 40), floats(rng, 7, 40), floats(rng, 7))
+
+
+@examples(60)
+@given(window=st.builds(Window, spans((1,)), spans((1,))), channels=st.integers(1, 3), clamp=CLAMPS, seed=SEEDS)
+def test_averages_are_added_in_order(window: Window, channels: int, clamp: Activation, seed: int) -> None:
+    assume(all(along.before < along.kernel and along.after < along.kernel for along in (window.height, window.width)))
+    pool = FloatPool2D(window, float_average_pool_2d, clamp, finite=True)
+    x = floats(np.random.default_rng(seed), 2, window.height.size, window.width.size, channels)
+    run = pool.compile([None])
+    for image in (x[::-1], x):
+        (expected,), (found,) = pool.evaluate([image], silent), run([image])
+        assert np.array_equal(found, expected)
 
 
 def test_infinities_become_finite_and_nan_stays() -> None:
