@@ -31,6 +31,7 @@ from kernels.engine.contract import (
     zero_point_of,
 )
 from kernels.engine.float_sums import matmul_in_order
+from kernels.engine.pairs import Lanes, Pairs, find_pairs, wrapped
 from kernels.engine.registry import Kernel
 from kernels.engine.sides import Sides
 from kernels.engine.steps import quick_form
@@ -43,7 +44,7 @@ from qmath.multiplier import float32_scale_ratio, scale_ratio
 from qmath.requantize import DOUBLE_ROUNDING, FLOAT32_HALF_EVEN, REDUCED_64, Regime, Requantize
 from qmath.requantize_vector import FLOAT32_HALF_EVEN_SATURATING
 from qmath.stages import Note, silent
-from qmath.types import ActivationRange, Array, DType
+from qmath.types import ActivationRange, Array, DType, Int64Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Arithmetic:
     narrow: Regime
     wide: Regime
     float32_scale: bool = False
+    lanes: Lanes | None = None
 
 
 ARITHMETIC: Rules[Arithmetic] = Rules(
@@ -69,7 +71,7 @@ ARITHMETIC: Rules[Arithmetic] = Rules(
     {
         LITERT_REFERENCE: Arithmetic(DOUBLE_ROUNDING, REDUCED_64),
         XNNPACK: Arithmetic(FLOAT32_HALF_EVEN, REDUCED_64, float32_scale=True),
-        XNNPACK_ARM64: Arithmetic(FLOAT32_HALF_EVEN_SATURATING, REDUCED_64, float32_scale=True),
+        XNNPACK_ARM64: Arithmetic(FLOAT32_HALF_EVEN_SATURATING, REDUCED_64, float32_scale=True, lanes=Lanes.OPEN),
     },
 )
 
@@ -137,6 +139,30 @@ class BatchMatMul(Prepared):
         return real
 
 
+@dataclass(frozen=True, slots=True)
+class PairedBatchMatMul(BatchMatMul):
+    """A BATCH_MATMUL whose products may join 16-bit lanes that wrap around."""
+
+    pairs: Pairs
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`batch_matmul`, with sums that lose pairs of lowest codes."""
+        left, right = self.sides.of(given(inputs, 0), given(inputs, 1))
+        columns = self.pairs.of_weights(right.swapaxes(-1, -2)).swapaxes(-1, -2)
+        total = accumulate(left, right, self, note)
+        return (self.requantize(wrapped(total, self.pairs.of_inputs(left) @ columns, note), note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Take the quick form where no element of the right side is the lowest code."""
+        quick = BatchMatMul.compile(self, constants)
+
+        def run(inputs: Inputs) -> Outputs:
+            is_safe = not (given(inputs, 1) == self.pairs.lowest).any()
+            return quick(inputs) if is_safe else self.evaluate(inputs, silent)
+
+        return run
+
+
 def _span(codes: DType, zero_point: int) -> int:
     return max(codes.max - zero_point, zero_point - codes.min)
 
@@ -167,12 +193,15 @@ def batch_matmul(left: Array, right: Array, op: BatchMatMul, note: Note = silent
     3. Requantize by the regime.
 
     """
-    left, right = op.sides.of(left, right)
+    return op.requantize(accumulate(*op.sides.of(left, right), op, note), note)
+
+
+def accumulate(left: Array, right: Array, op: BatchMatMul, note: Note = silent) -> Int64Array:
+    """Multiply matrices of what codes stand for, in steps; as the accumulator holds it."""
     real = [side.astype(np.int64) - zero for side, zero in zip((left, right), op.zero_points, strict=True)]
     sums = note("sum", exact.matmul(*real))
     accumulator = wrap_int32(sums) if op.accumulator is DType.INT32 else sums
-    note("accumulator", accumulator, "wrap(sum)" if op.accumulator is DType.INT32 else "sum", sum=sums)
-    return op.requantize(accumulator, note)
+    return note("accumulator", accumulator, "wrap(sum)" if op.accumulator is DType.INT32 else "sum", sum=sums)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,13 +301,10 @@ def _prepare_integer(
     real_multiplier = float32_scale_ratio(*scales) if narrow_scale else scale_ratio(*scales, float32_product=True)
     regime = arithmetic.wide if wide else arithmetic.narrow
     activation = ActivationRange(y.dtype.min, y.dtype.max)
-    return BatchMatMul(
-        sides,
-        zero_points,
-        (left.dtype, right.dtype),
-        DType.INT64 if wide else DType.INT32,
-        Requantize(regime, real_multiplier, zero_point_of(y), activation, y.dtype),
-    )
+    requantize = Requantize(regime, real_multiplier, zero_point_of(y), activation, y.dtype)
+    product = sides, zero_points, (left.dtype, right.dtype), DType.INT64 if wide else DType.INT32, requantize
+    pairs = find_pairs(arithmetic.lanes, left, right, lambda right: sides.right(right).swapaxes(-1, -2))
+    return BatchMatMul(*product) if pairs is None else PairedBatchMatMul(*product, pairs)
 
 
 def _left_by_delegate(op: OpView) -> str | None:

@@ -10,6 +10,7 @@ Source: ``tflite/kernels/conv.cc``, ``tflite/kernels/internal/reference/integer_
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -52,8 +53,9 @@ from kernels.engine.convolution import (
     with_bias,
 )
 from kernels.engine.float_convolution import convolution
-from kernels.engine.geometry import Padding, Window, padded, reachable, span
+from kernels.engine.geometry import Padding, Window, padded, patches, reachable, span
 from kernels.engine.linear import convolve, convolve_in_order
+from kernels.engine.pairs import Lanes, Pairs, find_pairs, wrapped
 from kernels.engine.registry import Kernel
 from kernels.engine.taps import Products, Reads, of_convolution
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
@@ -72,8 +74,8 @@ from qmath.requantize import DOUBLE_ROUNDING, DOUBLE_ROUNDING_HALF_UP, FLOAT32_H
 from qmath.requantize_vector import (
     FLOAT32_HALF_EVEN_SATURATING,
     FLOOR_THEN_HALF_UP,
+    FLOOR_THEN_HALF_UP_SATURATING,
     REDUCED_64_CUT_EARLY,
-    SINGLE_ROUNDING_FLOAT32,
 )
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Int64Array
@@ -89,6 +91,7 @@ ARITHMETIC: Rules[Arithmetic] = Rules(
             {DType.INT32: FLOOR_THEN_HALF_UP, DType.INT64: REDUCED_64},
             of_groups=DOUBLE_ROUNDING,
             of_one_window=DOUBLE_ROUNDING_HALF_UP,
+            lanes=Lanes.FILLED,
         ),
         XNNPACK: Arithmetic({DType.INT32: FLOAT32_HALF_EVEN}, float32_scale=True),
         TFLM: Arithmetic(
@@ -100,7 +103,10 @@ ARITHMETIC: Rules[Arithmetic] = Rules(
             without_bias={DType.INT8: DType.INT32, DType.INT16: DType.INT32},
         ),
         XNNPACK_ARM64: Arithmetic(
-            {DType.INT32: FLOAT32_HALF_EVEN_SATURATING}, float32_scale=True, of_uint8=SINGLE_ROUNDING_FLOAT32
+            {DType.INT32: FLOAT32_HALF_EVEN_SATURATING},
+            float32_scale=True,
+            of_uint8=FLOOR_THEN_HALF_UP_SATURATING,
+            lanes=Lanes.OPEN,
         ),
     },
 )
@@ -215,6 +221,38 @@ def accumulate(x: Array, filter_: Array, bias: Array | None, conv: Conv2D, note:
 
 
 @dataclass(frozen=True, slots=True)
+class PairedConv2D(Conv2D):
+    """A CONV_2D whose products may join 16-bit lanes that wrap around."""
+
+    pairs: Pairs
+    lanes: Lanes
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`conv_2d`, with sums that lose pairs of lowest codes.
+
+        Quirk: On Arm cores without a dot product, two products of -128 and -128 (0 and 0 for uint8) that meet in a
+        16-bit lane wrap around: CONV_2D, FULLY_CONNECTED and their kin are then off by ``2**16`` a pair.
+        """
+        x, filter_ = given(inputs, 0), given(inputs, 1)
+        accumulator = accumulate(x, filter_, optional_array(inputs, 2), self, note)
+        return (self.requantize(wrapped(accumulator, self.count(x, filter_), note), note),)
+
+    def count(self, x: Array, filter_: Array) -> Int64Array:
+        """Return how many pairs each output loses: windows are one row, or a row each tap and group."""
+        codes = padded(x, self.window, self.input_zero_point)
+        if self.lanes is Lanes.FILLED:
+            windows = patches(codes, self.window)
+            rows = windows.reshape(*windows.shape[:3], -1)
+            return self.pairs.of_inputs(rows) @ self.pairs.of_weights(filter_.reshape(len(filter_), -1)).T
+        groups = self.pairs.of_inputs(codes.reshape(*codes.shape[:3], self.groups, -1))
+        return convolve(groups.reshape(*codes.shape[:3], -1), self.pairs.of_weights(filter_), self.window, self.groups)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Keep to the definition."""
+        return Prepared.compile(self, constants)
+
+
+@dataclass(frozen=True, slots=True)
 class FloatConv2D(Prepared):
     """A prepared float32 CONV_2D."""
 
@@ -312,8 +350,17 @@ def _prepare_integer(
     windows = x.shape[0] * window.height.output * window.width.output
     work = Work(windows, math.prod(filter_.shape[1:]), groups)
     requantize = requantize_of(operands, accumulator, activation, arithmetic, work)
-    has_bias = operands.bias is not None
-    return Conv2D(window, groups, x.dtype, zero_point_of(x), zero_point_of(filter_), has_bias, accumulator, requantize)
+    filter_zero_point, has_bias = zero_point_of(filter_), operands.bias is not None
+    conv = window, groups, x.dtype, zero_point_of(x), filter_zero_point, has_bias, accumulator, requantize
+    lanes = arithmetic.lanes
+    if lanes is Lanes.FILLED and requantize.regime in {arithmetic.of_groups, arithmetic.of_one_window}:
+        lanes = None
+    pairs = find_pairs(lanes, x, filter_, _rows_of_filter(lanes), filter_zero_point)
+    return Conv2D(*conv) if pairs is None or lanes is None else PairedConv2D(*conv, pairs, lanes)
+
+
+def _rows_of_filter(lanes: Lanes | None) -> Callable[[Array], Array]:
+    return (lambda filter_: filter_.reshape(len(filter_), -1)) if lanes is Lanes.FILLED else (lambda filter_: filter_)
 
 
 def _operands(op: OpView) -> Operands:

@@ -10,6 +10,7 @@ Source: ``tflite/kernels/depthwise_conv.cc``, ``tflite/kernels/internal/referenc
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -50,8 +51,9 @@ from kernels.engine.convolution import (
 )
 from kernels.engine.float_convolution import depthwise_convolution
 from kernels.engine.float_sums import einsum_adds_in_order
-from kernels.engine.geometry import Padding, Window, padded, reachable, span
+from kernels.engine.geometry import Padding, Window, padded, patches, reachable, span
 from kernels.engine.linear import depthwise_convolve
+from kernels.engine.pairs import Lanes, wrapped
 from kernels.engine.registry import Kernel
 from kernels.engine.taps import Products, Reads, of_depthwise
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
@@ -66,7 +68,7 @@ from kernels.profiles import (
     Rules,
 )
 from qmath.requantize import DOUBLE_ROUNDING, DOUBLE_ROUNDING_HALF_UP, REDUCED_64, Requantize
-from qmath.requantize_vector import FLOAT32_HALF_EVEN_SATURATING, HALF_UP_IN_BLOCKS_OF_8, SINGLE_ROUNDING_FLOAT32
+from qmath.requantize_vector import FLOAT32_HALF_EVEN_SATURATING, FLOOR_THEN_HALF_UP_FLOAT32, HALF_UP_IN_BLOCKS_OF_8
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Int64Array
 
@@ -84,7 +86,10 @@ ARITHMETIC: Rules[Arithmetic] = Rules(
         ),
         XNNPACK: Arithmetic({DType.INT32: FLOAT32_HALF_EVEN_SATURATING}, float32_scale=True),
         XNNPACK_ARM64: Arithmetic(
-            {DType.INT32: FLOAT32_HALF_EVEN_SATURATING}, float32_scale=True, of_uint8=SINGLE_ROUNDING_FLOAT32
+            {DType.INT32: FLOAT32_HALF_EVEN_SATURATING},
+            float32_scale=True,
+            of_uint8=FLOOR_THEN_HALF_UP_FLOAT32,
+            lanes=Lanes.OPEN,
         ),
     },
 )
@@ -97,6 +102,8 @@ BIAS_TYPES = {
 }
 #: The input slot of the bias, which may be missing.
 BIAS = 2
+#: Up to so many taps XNNPACK's kernel on Arm adds products in 16 bits.
+TAPS_IN_LANES = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +204,34 @@ def accumulate(x: Array, filter_: Array, bias: Array | None, conv: DepthwiseConv
 
 
 @dataclass(frozen=True, slots=True)
+class PairedDepthwiseConv2D(DepthwiseConv2D):
+    """A DEPTHWISE_CONV_2D whose products join 16-bit lanes two by two, column by column of the filter."""
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`depthwise_conv_2d`, with sums that lose pairs of lowest codes.
+
+        Quirk: On Arm, XNNPACK's DEPTHWISE_CONV_2D of int8 with filters of up to 25 taps adds products two by two in 16
+        bits, so that twice -128 times -128 wraps around.
+        """
+        x, filter_ = given(inputs, 0), given(inputs, 1)
+        accumulator = accumulate(x, filter_, optional_array(inputs, BIAS), self, note)
+        windows = patches(padded(x, self.window, self.input_zero_point), self.window) == self.codes.min
+        joined = _in_columns(windows & (filter_[0] == self.codes.min))
+        both = joined[..., :-1:2, :] & joined[..., 1::2, :]
+        return (self.requantize(wrapped(accumulator, both.sum(axis=-2), note), note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Keep to the definition."""
+        return Prepared.compile(self, constants)
+
+
+def _in_columns(taps: Array) -> Array:
+    """Lay taps (..., height, width, channels) out as (..., taps, channels), column by column."""
+    *outer, high, wide, channels = taps.shape
+    return taps.swapaxes(-2, -3).reshape(*outer, high * wide, channels)
+
+
+@dataclass(frozen=True, slots=True)
 class FloatDepthwiseConv2D(Prepared):
     """A prepared float32 DEPTHWISE_CONV_2D."""
 
@@ -287,7 +322,18 @@ def _prepare_integer(
     work = Work(plain_3x3=_is_plain_3x3(window, operands))
     requantize = requantize_of(operands, accumulator, activation, arithmetic, work)
     filter_zero_point = zero_point_of(operands.filter) if is_uint8 else 0
-    return DepthwiseConv2D(window, x.dtype, zero_point_of(x), filter_zero_point, accumulator, requantize)
+    form = PairedDepthwiseConv2D if arithmetic.lanes and _joins_lanes(operands) else DepthwiseConv2D
+    return form(window, x.dtype, zero_point_of(x), filter_zero_point, accumulator, requantize)
+
+
+def _joins_lanes(operands: Operands) -> bool:
+    """Whether XNNPACK's kernel on Arm adds taps two by two in 16 bits, and the filter has two lowest codes for that."""
+    filter_ = operands.filter
+    taps = math.prod(filter_.shape[:3])
+    joins = operands.types == (DType.INT8, DType.INT8) and operands.channels == operands.x.shape[3]
+    if not joins or taps > TAPS_IN_LANES:
+        return False
+    return filter_.data is None or bool(((filter_.data == DType.INT8.min).sum(axis=(0, 1, 2)) > 1).any())
 
 
 def _is_plain_3x3(window: Window, operands: Operands) -> bool:

@@ -7,8 +7,9 @@ Source: ``tflite/kernels/fully_connected.cc``, ``tflite/kernels/internal/referen
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from kernels.engine.contract import (
     zero_point_of,
 )
 from kernels.engine.convolution import fits, with_bias
+from kernels.engine.pairs import Lanes, Pairs, find_pairs, wrapped
 from kernels.engine.requantized import Reshaped
 from kernels.engine.rows import Rows
 from kernels.engine.taps import Products, Reads
@@ -54,7 +56,7 @@ from qmath.requantize import (
     Regime,
     Requantize,
 )
-from qmath.requantize_vector import FLOAT32_HALF_EVEN_SATURATING, FLOOR_THEN_HALF_UP, SINGLE_ROUNDING_FLOAT32
+from qmath.requantize_vector import FLOAT32_HALF_EVEN_SATURATING, FLOOR_THEN_HALF_UP, FLOOR_THEN_HALF_UP_SATURATING
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Float64Array, Int64Array
 
@@ -89,6 +91,8 @@ class Arithmetic:
     of_uint8, of_one_row
         The regime of 32-bit accumulators for uint8 activations, and for a single row of at least 8 elements with at
         least 4 units; None where it is no other.
+    lanes
+        How products join 16-bit lanes; None if they do not. Not with ``of_one_row``.
     bits_of_int4
         Bits of the accumulator, which wraps around, for int4 weights: a kernel that reads them from the upper half of
         a byte sums 16 times as much.
@@ -103,6 +107,7 @@ class Arithmetic:
     float32_scale: bool = False
     of_uint8: Regime | None = None
     of_one_row: Regime | None = None
+    lanes: Lanes | None = None
     bits_of_int4: int = 32
 
     def regime(self, x: TensorView, rows: Rows, accumulator: DType, weights_zero_point: int) -> Regime:
@@ -130,6 +135,7 @@ ARITHMETIC: Rules[Arithmetic] = Rules(
             float32_product=True,
             unset_is_int32=True,
             of_one_row=DOUBLE_ROUNDING_HALF_UP,
+            lanes=Lanes.FILLED,
         ),
         XNNPACK: Arithmetic(
             FLOAT32_HALF_EVEN, FLOAT64_HALF_AWAY, float32_product=False, float32_scale=True, bits_of_int4=28
@@ -139,7 +145,8 @@ ARITHMETIC: Rules[Arithmetic] = Rules(
             FLOAT64_HALF_AWAY,
             float32_product=False,
             float32_scale=True,
-            of_uint8=SINGLE_ROUNDING_FLOAT32,
+            of_uint8=FLOOR_THEN_HALF_UP_SATURATING,
+            lanes=Lanes.OPEN,
             bits_of_int4=28,
         ),
         TFLM: Arithmetic(DOUBLE_ROUNDING, REDUCED_64, float32_product=True, bias_decides=True),
@@ -225,6 +232,25 @@ class FullyConnected(Prepared):
         return self.bits == 32 or bool((reach.lowest + offset >= -end).all() and (reach.highest + offset < end).all())
 
 
+@dataclass(frozen=True, slots=True)
+class PairedFullyConnected(FullyConnected):
+    """A FULLY_CONNECTED whose products may join 16-bit lanes that wrap around."""
+
+    pairs: Pairs = field(kw_only=True)
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`fully_connected`, with sums that lose pairs of lowest codes."""
+        x, weights = given(inputs, 0), given(inputs, 1)
+        rows = self.rows.of(x)
+        accumulator = accumulate(rows, weights, None if self.bias is None else given(inputs, BIAS), self, note)
+        pairs = self.pairs.of_inputs(rows) @ self.pairs.of_weights(weights).T
+        return (self.requantize(wrapped(accumulator, pairs, note), note).reshape(self.rows.output_shape(x.shape)),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Keep to the definition."""
+        return Prepared.compile(self, constants)
+
+
 def fully_connected(x: Array, weights: Array, bias: Array | None, fc: FullyConnected, note: Note = silent) -> Array:
     """Multiply rows of codes with a matrix of codes.
 
@@ -287,6 +313,10 @@ def bias_of(bias: Array | None, fc: FullyConnected) -> Int64Array:
     return words[: fc.rows.units].astype(np.int64)
 
 
+def _fields(fc: FullyConnected) -> dict[str, Any]:
+    return {entry.name: getattr(fc, entry.name) for entry in fields(fc)}
+
+
 def prepare_integer(
     op: OpView, rows: Rows, activation: Activation, profile: Profile, *, stored: bool = False
 ) -> FullyConnected:
@@ -318,7 +348,7 @@ def prepare_integer(
     bounds = quantized_range(activation, y, XNNPACK if arithmetic.float32_scale else None)
     if x.dtype is DType.INT16:
         expect(zero_point_of(x) == zero_point_of(y) == 0, "zero points 0 of int16 tensors, found others")
-    return FullyConnected(
+    fc = FullyConnected(
         rows,
         x.dtype,
         zero_point_of(x),
@@ -328,6 +358,9 @@ def prepare_integer(
         Requantize(regime, real_multiplier, zero_point_of(y), bounds, y.dtype),
         arithmetic.bits_of_int4 if weights.dtype is DType.INT4 and accumulator is DType.INT32 else 32,
     )
+    lanes = arithmetic.lanes if regime is arithmetic.narrow else None
+    pairs = find_pairs(lanes, x, weights, np.asarray, weights_zero_point)
+    return fc if pairs is None else PairedFullyConnected(**_fields(fc), pairs=pairs)
 
 
 def _widths(

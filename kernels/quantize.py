@@ -28,8 +28,17 @@ from kernels.engine.elementwise import expect_zero_points_of_zero, float32_scale
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.engine.vector import InBlocksUnary
-from kernels.profiles import LITERT_OPTIMIZED, LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
-from kernels.quantize_conversion import Conversion, to_far_codes, to_int32_arm, to_int32_x86
+from kernels.profiles import (
+    LITERT_OPTIMIZED,
+    LITERT_OPTIMIZED_ARM64,
+    LITERT_REFERENCE,
+    TFLM,
+    XNNPACK,
+    XNNPACK_ARM64,
+    Profile,
+    Rules,
+)
+from kernels.quantize_conversion import Conversion, to_far_codes, to_far_codes_arm, to_int32_arm, to_int32_x86
 from qmath.affine import along_quantized_dimension
 from qmath.multiplier import scale_ratio
 from qmath.requantize import DOUBLE_ROUNDING, DOUBLE_ROUNDING_HALF_UP, Regime, Requantize, to_codes
@@ -105,7 +114,13 @@ STEPS: Rules[Steps | VectorSteps] = Rules(
 )
 #: How steps that do not fit int32 are converted.
 CONVERSION: Rules[Conversion] = Rules(
-    "QUANTIZE", {LITERT_REFERENCE: to_int32_x86, LITERT_OPTIMIZED_ARM64: to_int32_arm, XNNPACK: to_far_codes}
+    "QUANTIZE",
+    {
+        LITERT_REFERENCE: to_int32_x86,
+        LITERT_OPTIMIZED_ARM64: to_int32_arm,
+        XNNPACK: to_far_codes,
+        XNNPACK_ARM64: to_far_codes_arm,
+    },
 )
 #: The regime of codes to codes, and the one of vector code for whole blocks of 16 elements of 8 bits.
 REGIME: Rules[Regime] = Rules("QUANTIZE", {LITERT_REFERENCE: DOUBLE_ROUNDING, XNNPACK: EIGHT_BIT_MULTIPLIER})

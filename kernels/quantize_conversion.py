@@ -25,7 +25,7 @@ def to_int32_x86(steps: Float32Array) -> Int64Array:
 
 @ruled("clamp(steps, -2**31, 2**31 - 1)")
 def to_int32_arm(steps: Float32Array) -> Int64Array:
-    """Convert as Arm does: what does not fit saturates."""
+    """Convert as Arm does: what does not fit saturates, NaN becomes 0."""
     return float_to_int32_saturating(steps)
 
 
@@ -33,3 +33,9 @@ def to_int32_arm(steps: Float32Array) -> Int64Array:
 def to_far_codes(steps: Float32Array) -> Int64Array:
     """Keep what lies beyond every code there; NaN is beyond the highest."""
     return np.nan_to_num(np.clip(steps, -(2.0**30), 2.0**30), nan=2.0**30).astype(np.int64)
+
+
+@ruled("clamp(steps, -2**30, 2**30)")
+def to_far_codes_arm(steps: Float32Array) -> Int64Array:
+    """Keep what lies beyond every code there; NaN becomes 0."""
+    return np.nan_to_num(np.clip(steps, -(2.0**30), 2.0**30), nan=0.0).astype(np.int64)

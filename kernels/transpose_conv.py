@@ -49,6 +49,7 @@ from kernels.engine.convolution import (
 )
 from kernels.engine.geometry import Padding
 from kernels.engine.linear import transpose_convolve, transpose_convolve_in_order
+from kernels.engine.pairs import Lanes, Pairs, find_pairs, wrapped
 from kernels.engine.registry import Kernel
 from kernels.engine.spreading import Spreading, spreading_of
 from kernels.engine.taps import Products, Reads, grid, under_spreading
@@ -56,6 +57,7 @@ from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, give
 from kernels.profiles import (
     CMSIS_NN,
     LITERT_OPTIMIZED,
+    LITERT_OPTIMIZED_ARM64,
     LITERT_REFERENCE,
     TFLM,
     XNNPACK,
@@ -65,7 +67,7 @@ from kernels.profiles import (
 )
 from kernels.transpose_conv_hybrid import prepare_hybrid
 from qmath.requantize import DOUBLE_ROUNDING, DOUBLE_ROUNDING_HALF_UP, FLOAT32_HALF_EVEN, REDUCED_64, Requantize
-from qmath.requantize_vector import FLOAT32_HALF_EVEN_SATURATING, HALF_UP_IN_BLOCKS_OF_8, SINGLE_ROUNDING_FLOAT32
+from qmath.requantize_vector import FLOAT32_HALF_EVEN_SATURATING, FLOOR_THEN_HALF_UP_SATURATING, HALF_UP_IN_BLOCKS_OF_8
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Int64Array
 
@@ -76,9 +78,17 @@ ARITHMETIC: Rules[Arithmetic] = Rules(
         LITERT_OPTIMIZED: Arithmetic(
             {DType.INT32: HALF_UP_IN_BLOCKS_OF_8, DType.INT64: REDUCED_64}, of_uint8=DOUBLE_ROUNDING_HALF_UP
         ),
+        LITERT_OPTIMIZED_ARM64: Arithmetic(
+            {DType.INT32: HALF_UP_IN_BLOCKS_OF_8, DType.INT64: REDUCED_64},
+            of_uint8=DOUBLE_ROUNDING_HALF_UP,
+            lanes=Lanes.FILLED,
+        ),
         XNNPACK: Arithmetic({DType.INT32: FLOAT32_HALF_EVEN}, float32_scale=True),
         XNNPACK_ARM64: Arithmetic(
-            {DType.INT32: FLOAT32_HALF_EVEN_SATURATING}, float32_scale=True, of_uint8=SINGLE_ROUNDING_FLOAT32
+            {DType.INT32: FLOAT32_HALF_EVEN_SATURATING},
+            float32_scale=True,
+            of_uint8=FLOOR_THEN_HALF_UP_SATURATING,
+            lanes=Lanes.OPEN,
         ),
         CMSIS_NN: Arithmetic({DType.INT32: DOUBLE_ROUNDING, DType.INT64: REDUCED_64}, ignores_activation=True),
     },
@@ -209,6 +219,25 @@ def accumulate(
 
 
 @dataclass(frozen=True, slots=True)
+class PairedTransposeConv(TransposeConv):
+    """A TRANSPOSE_CONV whose products may join 16-bit lanes that wrap around: those of a pixel and a tap are a row."""
+
+    pairs: Pairs
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Evaluate :func:`transpose_conv`, with sums that lose pairs of lowest codes."""
+        shape, filter_, x = (given(inputs, slot) for slot in (SHAPE, FILTER, DATA))
+        accumulator = accumulate(shape, filter_, x, optional_array(inputs, BIAS), self, note)
+        rows = self.pairs.of_inputs(x), self.pairs.of_weights(filter_)
+        pairs = transpose_convolve(*rows, self.spreading.window(shape))
+        return (self.requantize(wrapped(accumulator, pairs, note), note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Keep to the definition."""
+        return Prepared.compile(self, constants)
+
+
+@dataclass(frozen=True, slots=True)
 class FloatTransposeConv(Prepared):
     """A prepared float32 TRANSPOSE_CONV."""
 
@@ -269,7 +298,9 @@ def _prepare_integer(
     accumulator = accumulator_of(op, operands)
     requantize = requantize_of(operands, accumulator, activation, arithmetic)
     filter_zero_point = zero_point_of(operands.filter) if is_uint8 else 0
-    return TransposeConv(spreading, x.dtype, zero_point_of(x), filter_zero_point, has_bias, accumulator, requantize)
+    conv = spreading, x.dtype, zero_point_of(x), filter_zero_point, has_bias, accumulator, requantize
+    pairs = find_pairs(arithmetic.lanes, x, operands.filter, np.asarray, filter_zero_point)
+    return TransposeConv(*conv) if pairs is None else PairedTransposeConv(*conv, pairs)
 
 
 def _operands(op: OpView) -> Operands:

@@ -51,13 +51,16 @@ class FloorThenHalfUp(FixedPointRegime):
         fixed = fixed_point(factor)
         right = np.maximum(1, -fixed.shift)
         left = fixed.shift + right
-        shifted = wrap_int32(np.asarray(accumulator, np.int64) << left)
-        note("shifted left", shifted, "wrap(accumulator * 2**left)", accumulator=accumulator, left=left)
+        shifted = self._shift_left(np.asarray(accumulator, np.int64), left, note)
         product = (shifted * fixed.multiplier) >> 31
         rule = "floor(shifted * multiplier / 2**31)"
         note("high multiply", product, rule, shifted=shifted, multiplier=fixed.multiplier)
         rounded = shift_right_half_up(product, right)
         return note("shifted right", rounded, "half_up(product / 2**right)", product=product, right=right)
+
+    def _shift_left(self, accumulator: Int64Array, left: Array, note: Note) -> Int64Array:
+        shifted = wrap_int32(accumulator << left)
+        return note("shifted left", shifted, "wrap(accumulator * 2**left)", accumulator=accumulator, left=left)
 
     def limit(self, factor: Factor) -> Float64Array:
         """Keep the accumulator, shifted left, within 32 bits."""
@@ -69,6 +72,25 @@ class FloorThenHalfUp(FixedPointRegime):
         """One rounding, half up."""
         fixed = fixed_point(factor)
         return RealForm(real_value(fixed), np.full(fixed.shift.shape, 0.5), np.zeros(fixed.shift.shape))
+
+
+@dataclass(frozen=True, slots=True)
+class FloorThenHalfUpFloat32(FloorThenHalfUp):
+    """The same with a multiplier of 24 bits: depthwise convolution of uint8 by XNNPACK on Arm."""
+
+    def encode(self, real_multiplier: Float64Array) -> FixedPointMultiplier:
+        """Round the real multiplier to float32, then encode it without loss."""
+        return FixedPointRegime.encode(self, np.asarray(real_multiplier, np.float32).astype(np.float64))
+
+
+@dataclass(frozen=True, slots=True)
+class FloorThenHalfUpSaturating(FloorThenHalfUpFloat32):
+    """The same where shifting left saturates: matrix products of uint8 by XNNPACK on Arm."""
+
+    def _shift_left(self, accumulator: Int64Array, left: Array, note: Note) -> Int64Array:
+        shifted = saturate(accumulator << left)
+        rule = "clamp(accumulator * 2**left, -2**31, 2**31 - 1)"
+        return note("shifted left", shifted, rule, accumulator=accumulator, left=left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +273,8 @@ HALF_UP_THEN_FLOOR = HalfUpThenFloor()
 REDUCED_64_CUT_EARLY = Reduced64CutEarly()
 EIGHT_BIT_MULTIPLIER = EightBitMultiplier()
 FLOOR_THEN_HALF_UP = FloorThenHalfUp()
+FLOOR_THEN_HALF_UP_FLOAT32 = FloorThenHalfUpFloat32()
+FLOOR_THEN_HALF_UP_SATURATING = FloorThenHalfUpSaturating()
 SINGLE_ROUNDING_FLOAT32 = SingleRoundingFloat32()
 FLOAT32_HALF_EVEN_SATURATING = Float32HalfEvenSaturating()
 #: Depthwise and transposed convolution in LiteRT's optimized kernels.

@@ -14,6 +14,7 @@ from kernels.engine.activation import Activation, float_range, quantized_range
 from kernels.engine.contract import expect, expect_dtype, option, quant_of, scale_of, zero_point_of
 from kernels.engine.elementwise import expect_zero_points_in_range
 from kernels.engine.exact import Reach
+from kernels.engine.pairs import Lanes
 from kernels.engine.types import Inputs, OpView, TensorView
 from kernels.profiles import XNNPACK
 from qmath.errors import UnsupportedError
@@ -74,6 +75,9 @@ class Arithmetic:
         that, or treats it as with a bias.
     ignores_activation
         Whether the fused activation is ignored.
+    lanes
+        How products join 16-bit lanes; None if they do not. Not in grouped convolutions of LiteRT, nor with
+        ``of_one_window``.
 
     """
 
@@ -86,6 +90,7 @@ class Arithmetic:
     of_one_window: Regime | None = None
     without_bias: Mapping[DType, DType] | None = None
     ignores_activation: bool = False
+    lanes: Lanes | None = None
 
     def regime(self, operands: Operands, accumulator: DType, work: Work) -> Regime:
         """Return the regime for an op."""

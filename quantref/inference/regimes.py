@@ -88,6 +88,8 @@ def _product(accumulator: Array, factor: Factor) -> tuple[Int64Array, Int64Array
 CANDIDATES: Mapping[Regime, str] = {
     **KNOWN,
     requantize_vector.FLOOR_THEN_HALF_UP: "fixed point: cut off, then ties up",
+    requantize_vector.FLOOR_THEN_HALF_UP_FLOAT32: "fixed point with a multiplier of 24 bits: cut off, then ties up",
+    requantize_vector.FLOOR_THEN_HALF_UP_SATURATING: "the same, saturating before it is multiplied",
     requantize_vector.SINGLE_ROUNDING_FLOAT32: "fixed point with a multiplier of 24 bits, rounds once: ties up",
     requantize_vector.EIGHT_BIT_MULTIPLIER: "a multiplier in steps of 1/256, rounds once: ties up",
     SingleRoundingHalfAway(): "fixed point, rounds once: ties away from zero",

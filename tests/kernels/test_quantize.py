@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fbs
+from kernels.profiles import XNNPACK, XNNPACK_ARM64
 from qmath import affine
 from qmath.errors import ModelError, UnsupportedError
 from qmath.types import DType, QuantParams
@@ -103,6 +104,13 @@ def test_one_scale_for_each_channel():
 def test_beyond_int32_the_zero_point_decides(zero_point, expected):
     x = [1e10, -1e10, np.inf, -np.inf, np.nan]
     assert evaluate("QUANTIZE", x, DType.FLOAT32, DType.INT8, None, params(1.0, zero_point)) == [expected] * 5
+
+
+def test_nan_is_zero_in_xnnpack_on_arm_alone():
+    x = np.array([np.nan, np.inf, 2.0], np.float32)
+    model = one_input("QUANTIZE", x, DType.FLOAT32, DType.INT8, {}, params(1.0, 5))
+    found = {profile: run_forms(model, {"x": x}, profile)[0][0].tolist() for profile in (XNNPACK, XNNPACK_ARM64)}
+    assert found == {XNNPACK: [127, 127, 7], XNNPACK_ARM64: [5, 127, 7]}
 
 
 def test_float16_widens():
