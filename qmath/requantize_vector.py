@@ -164,8 +164,8 @@ class EightBitMultiplier(Regime):
     """A multiplier in steps of 1/256, one rounding, ties up: XNNPACK's conversions between 8-bit scales."""
 
     def encode(self, real_multiplier: Float64Array) -> FixedPointMultiplier:
-        """Round 256 times the real multiplier, half to even."""
-        multiplier = np.rint(256 * np.asarray(real_multiplier, np.float64)).astype(np.int64)
+        """Round 256 times the real multiplier, a float32 number, half to even."""
+        multiplier = np.rint(256 * np.asarray(real_multiplier, np.float32)).astype(np.int64)
         return FixedPointMultiplier(multiplier, np.full(multiplier.shape, 31 - 8, np.int64))
 
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
@@ -178,7 +178,8 @@ class EightBitMultiplier(Regime):
     def explain(self, real_multiplier: Float64Array, factor: Factor, note: Note) -> None:
         """Name the multiplier."""
         multiplier = fixed_point(factor).multiplier
-        note("multiplier", multiplier, "half_even(256 * real_multiplier)", real_multiplier=real_multiplier)
+        rule = "half_even(256 * float32(real_multiplier))"
+        note("multiplier", multiplier, rule, real_multiplier=real_multiplier)
 
     def limit(self, factor: Factor) -> Float64Array:
         """Keep the product exact."""

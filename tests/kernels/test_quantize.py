@@ -113,6 +113,13 @@ def test_nan_is_zero_in_xnnpack_on_arm_alone():
     assert found == {XNNPACK: [127, 127, 7], XNNPACK_ARM64: [5, 127, 7]}
 
 
+def test_xnnpack_takes_its_multiplier_of_eight_bits_from_a_float32_quotient():
+    # 256 * 0.0625 / float32(32 / 3) is 1.49999995, in float32 1.5, which becomes 2.
+    scales = params(0.0625, -128), params(32 / 3, -2)
+    model = one_input("QUANTIZE", np.array([-64], np.int8), DType.INT8, DType.INT8, *scales)
+    assert run_forms(model, {"x": np.array([-64], np.int8)}, XNNPACK)[0][0].tolist() == [-1]
+
+
 def test_float16_widens():
     assert evaluate("DEQUANTIZE", [0.1, 65504], DType.FLOAT16, DType.FLOAT32) == [0.0999755859375, 65504.0]
 
