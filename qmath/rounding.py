@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qmath.errors import InputError
-from qmath.types import Array, Float32Array, Int64Array
+from qmath.types import Array, Float32Array, Float64Array, Int64Array
 
 Float = TypeVar("Float", bound=np.floating[Any])
 
@@ -117,12 +117,19 @@ def float_to_int32_saturating(x: npt.NDArray[Float]) -> Int64Array:
     return np.where(np.isnan(wide), 0, saturated).astype(np.int64)
 
 
+#: Elements of a float64 block that stay in the inner caches while several steps go over them.
+_BLOCK = 1 << 14
+#: Bits of a float64 that a float32 has no room for, and what they are halfway between two float32 numbers.
+_DROPPED, _HALFWAY = (1 << 29) - 1, 1 << 28
+
+
 def fused_multiply_add(a: Array, b: Array, c: Array) -> Float32Array:
     """Return ``a * b + c`` of float32 numbers, rounded once to float32, as a fused instruction does.
 
-    The product is exact in float64. The sum is rounded there to odd: if it is not exact, and its last bit is even, it
-    moves to its neighbour on the side of the exact sum. Rounding that to float32 gives the exact sum, rounded once;
-    rounding to nearest both times would not.
+    The product is exact in float64; the sum is rounded there, and then again to float32. Only where the rounded sum
+    lies halfway between two float32 numbers, or is too small for a normal one, does the second rounding depend on what
+    the first one took away. There the sum is rounded to odd instead: if it is not exact, and its last bit is even, it
+    moves to its neighbour on the side of the exact sum; rounding that gives the exact sum, rounded once.
 
     Parameters
     ----------
@@ -130,16 +137,40 @@ def fused_multiply_add(a: Array, b: Array, c: Array) -> Float32Array:
         float32, shapes that broadcast.
 
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        product = np.asarray(a, np.float64) * np.asarray(b, np.float64)
-        addend = np.asarray(c, np.float64)
-        total = np.asarray(product + addend)
-        # What the sum lost (Knuth's two-sum).
-        virtual = total - product
-        error = (product - (total - virtual)) + (addend - virtual)
-        inexact = (error != 0) & np.isfinite(error) & (total.view(np.int64) & 1 == 0)
-        odd = np.where(inexact, np.nextafter(total, np.copysign(np.inf, error)), total)
-        return odd.astype(np.float32)
+    a, b, c = (np.asarray(term, np.float32) for term in (a, b, c))
+    shape = np.broadcast_shapes(a.shape, b.shape, c.shape)
+    out = np.empty(shape, np.float32)
+    last = shape[-1] if shape else 1
+    if out.size <= _BLOCK or a.shape != shape or max(b.size, c.size) > last or not a.flags.c_contiguous:
+        out[...] = _fused_multiply_add(a, b, c)
+        return out
+    rows, results, step = a.reshape(-1, last), out.reshape(-1, last), max(1, _BLOCK // last)
+    factor, addend = b.reshape(-1), c.reshape(-1)
+    for start in range(0, len(rows), step):
+        results[start : start + step] = _fused_multiply_add(rows[start : start + step], factor, addend)
+    return out
+
+
+def _fused_multiply_add(a: Array, b: Array, c: Array) -> Float32Array:
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        product = np.asarray(np.multiply(a, b, dtype=np.float64))
+        total = np.asarray(product + c.astype(np.float64))
+        rounded = total.astype(np.float32)
+        doubtful = (total.view(np.int64) & _DROPPED) == _HALFWAY
+        doubtful |= np.abs(rounded) <= np.finfo(np.float32).smallest_normal
+        if doubtful.any():
+            addend = np.broadcast_to(c, total.shape)[doubtful].astype(np.float64)
+            product = np.broadcast_to(product, total.shape)[doubtful]
+            rounded[doubtful] = _rounded_to_odd(product, addend, total[doubtful]).astype(np.float32)
+    return rounded
+
+
+def _rounded_to_odd(product: Float64Array, addend: Float64Array, total: Float64Array) -> Float64Array:
+    """Return ``product + addend``, whose nearest float64 is ``total``, rounded to odd."""
+    virtual = total - product
+    error = (product - (total - virtual)) + (addend - virtual)  # what the sum lost (Knuth's two-sum)
+    inexact = (error != 0) & np.isfinite(error) & (total.view(np.int64) & 1 == 0)
+    return np.where(inexact, np.nextafter(total, np.copysign(np.inf, error)), total)
 
 
 def as_int64(x: npt.ArrayLike) -> Int64Array:

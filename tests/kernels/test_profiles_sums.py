@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import fbs
@@ -81,17 +81,31 @@ def test_explanations_are_calculated_again(cell: str, profile: Profile) -> None:
     assert explained(cell, all_cells()[cell], profile) == 1
 
 
-def float32s() -> st.SearchStrategy[float]:
-    return st.floats(-(2.0**40), 2.0**40, width=32, allow_subnormal=False)
+def float32s(exponents: int) -> st.SearchStrategy[float]:
+    return st.floats(-(2.0**exponents), 2.0**exponents, width=32)
 
 
-@given(float32s(), float32s(), float32s())
-@settings(max_examples=200, deadline=None, derandomize=True)
+@given(*[st.one_of(float32s(40), float32s(-60), float32s(-100))] * 3)
+@settings(max_examples=300, deadline=None, derandomize=True)
+@example(2.0**-75, 2.0**-75, 2.0**-126 - 2.0**-149)  # halfway between the largest subnormal and the smallest normal
+@example(2.0**-75, -(2.0**-76), 2.0**-126)
 def test_fused_multiply_add_rounds_once(a: float, b: float, c: float) -> None:
     found = float(fused_multiply_add(*(np.array([value], np.float32) for value in (a, b, c)))[0])
     exact = Fraction(a) * Fraction(b) + Fraction(c)
     neighbours = [float(np.nextafter(np.float32(found), np.float32(end))) for end in (-np.inf, np.inf)]
     assert all(abs(Fraction(found) - exact) <= abs(Fraction(other) - exact) for other in neighbours)
+
+
+@pytest.mark.parametrize("wide", [(), (1,), (300,), (200, 300)])
+def test_fused_multiply_add_of_large_arrays_is_that_of_their_rows(wide: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(200, 300)).astype(np.float32)
+    b, c = (rng.integers(-8, 9, wide).astype(np.float32) * np.float32(2.0**-24) for _ in range(2))
+    c = c + np.float32(1)
+    found = fused_multiply_add(a, b, c)
+    of_rows = zip(a, *(np.broadcast_to(term, a.shape) for term in (b, c)), strict=True)
+    assert np.array_equal(found, np.stack([fused_multiply_add(*row) for row in of_rows]))
+    assert found.dtype == np.float32
 
 
 def test_fused_multiply_add_where_rounding_twice_is_wrong() -> None:
