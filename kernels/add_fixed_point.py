@@ -6,6 +6,7 @@ Source: ``XNNPACK/src/microparams-init.c`` (xnn_init_qs8_add_minmax_scalar_param
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +15,7 @@ import numpy as np
 from kernels.engine import elementwise
 from kernels.engine.contract import input_tensor, output_tensor, zero_point_of
 from kernels.engine.elementwise import float32_scale, less_zero_point
+from kernels.engine.planes import PlaneSum
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from qmath.fixed_point import wrap_int32
 from qmath.requantize import to_codes
@@ -57,7 +59,10 @@ class FixedPointAdd(Prepared):
 
     def compile(self, constants: Inputs) -> Runner:
         """Tabulate all pairs of codes."""
-        return elementwise.binary(partial(fixed_point_sum, op=self), self.dtype, self.dtype, constants)
+        definition = partial(fixed_point_sum, op=self)
+        by_table = elementwise.binary(definition, self.dtype, self.dtype, constants)
+        first, second = (math.ldexp(multiplier, -self.shift) for multiplier in self.multipliers)
+        return PlaneSum(by_table, definition, self.dtype, (first, second))
 
 
 def fixed_point_sum(x1: Array, x2: Array, op: FixedPointAdd, note: Note = silent) -> Array:

@@ -224,7 +224,7 @@ class FullyConnected(Prepared):
             (codes,) = run_rows((self.rows.of(x), *inputs[1:]))
             return (codes.reshape(self.rows.output_shape(x.shape)),)
 
-        return Reshaped(run_rows, run)
+        return Reshaped(run_rows, run, self.rows.shape_of)
 
     def _fits_bits(self, reach: exact.Reach, offset: Int64Array) -> bool:
         """Whether no input can make ``raw sum + offset`` wrap around early."""

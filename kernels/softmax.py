@@ -54,6 +54,8 @@ DIFFERENCE_BITS = 5
 SUM_BITS = 12
 #: Sums of powers from which on the definition decides: it refuses 512 or more.
 MOST_OF_SUM = 1 << (31 - SUM_BITS + 9)
+#: No fewer terms make such a sum.
+TERMS_OF_MOST = 512
 #: What fixed point errs by at most, relative to a share. The last of Newton's steps leaves less than 2**-27 of the
 #: reciprocal: it rounds three products, in units of 2**-29 and, before a shift, 2**-27. This is eight times as much.
 SHARE_ERROR = 2.0**-24
@@ -120,28 +122,32 @@ class FixedPointSoftmax(Prepared):
         """Tabulate steps 2 and 3, and divide in float64; rows with a share too close to a tie take the definition.
 
         Fixed point errs by less than ``SHARE_ERROR`` of a share and one unit of the product, of which a code has
-        ``2**(31 - bits)`` or more. Where the share in real numbers is farther than that from a tie, the definition
-        rounds it to the same code.
+        ``2**(31 - bits)`` or more. Where the share in real numbers, less and more by that, rounds to the same code, so
+        does the definition.
         """
         del constants
         table = cache(self._tables)
-        low, high = self.dtype.min, self.dtype.max
-        one, unit = np.float64(1 << (31 - SUM_BITS)), 2.0 ** (self.dtype.bits - 31)
+        low, high = float(self.dtype.min), float(self.dtype.max)
+        one = np.float64(1 << (31 - SUM_BITS))
+        narrow, unit = self.dtype.bits == 8, 2.0 ** (self.dtype.bits - 31)
+        most = 2.0**self.dtype.bits * SHARE_ERROR + unit  # that a share, in codes, is off by
 
         def run(inputs: Inputs) -> Outputs:
             x = given(inputs, 0)
             if x.size == 0:
                 return self.evaluate(inputs, silent)
-            largest = np.maximum.reduce(x, axis=-1, keepdims=True)
-            difference = np.subtract(x, largest, dtype=np.int16)
+            difference = np.subtract(x, np.maximum.reduce(x, axis=-1, keepdims=True), dtype=np.intp)
             shares_of_one, terms = table()
             total = np.add.reduce(terms.take(difference), axis=-1, keepdims=True)
-            share = shares_of_one.take(difference) * (one / total)
-            code = np.floor(share + 0.5)
-            doubt = 0.5 - np.abs(share - code) <= share * SHARE_ERROR + unit
-            if doubt.any() or total.max() >= MOST_OF_SUM:
+            share = shares_of_one.take(difference)
+            share *= one / total
+            error = most if narrow else share * SHARE_ERROR + unit
+            share += low + 0.5 - error
+            code = np.floor(share)
+            share += 2 * error
+            doubt = np.floor(share, share) != code
+            if np.count_nonzero(doubt) or (x.shape[-1] >= TERMS_OF_MOST and total.max() >= MOST_OF_SUM):
                 return self.evaluate(inputs, silent)
-            code += low
             return (np.minimum(code, high, out=code).astype(self.dtype.storage),)
 
         return run
@@ -188,7 +194,7 @@ def fixed_point_softmax(x: Array, op: FixedPointSoftmax, note: Note = silent) ->
 
 def below_maximum(x: Array, note: Note = silent) -> Int64Array:
     """Return each code less the largest of its row (step 1 of :func:`fixed_point_softmax`)."""
-    largest = x.max(axis=-1, keepdims=True, initial=np.iinfo(x.dtype).min)
+    largest = note("largest of the row", x.max(axis=-1, keepdims=True, initial=np.iinfo(x.dtype).min))
     difference = np.asarray(x.astype(np.int64) - largest)
     return note("difference", difference, "x - largest", x=x, largest=largest)
 
@@ -305,13 +311,15 @@ def _normalized(powers: Int16Array, op: TableSoftmax, note: Note = silent) -> In
     """Divide powers by their sum (steps 3 to 5 of :func:`table_softmax`)."""
     wide = powers.astype(np.int64)
     total = note("sum of powers", wrap_int32(wide.sum(axis=-1, keepdims=True)))
-    headroom = note("headroom", count_leading_zeros(total & 0xFFFFFFFF))
+    bits = count_leading_zeros(total & 0xFFFFFFFF)
+    headroom = note("headroom", bits, "31 - floor_log2(total % 2**32) if total != 0 else 32", total=total)
     one_up_to_two = ((total << np.maximum(headroom - 1, 0)) + (1 << 13)) >> 14
     fraction = interpolate(saturate(one_up_to_two - (1 << 15) - (1 << 16), 16), reciprocal_table(op.precision.tables))
     note("reciprocal", fraction, "~ 32767 * 2**(31 - headroom) / total", headroom=headroom, total=total)
     right = np.maximum(31 - headroom, 0)
     share = shift_right_half_up(wide * fraction, right)
-    note("share", share, "half_up(power * reciprocal / 2**right)", power=wide, reciprocal=fraction, right=right)
+    rule = "half_up(power * reciprocal / 2**max(31 - headroom, 0))"
+    note("share", share, rule, power=wide, reciprocal=fraction, headroom=headroom)
     clamped = np.clip(wrap_int32(share), 0, DType.INT16.max)
     return note("clamped", clamped, "clamp(wrap(share), 0, 32767)", share=share).astype(np.int16)
 

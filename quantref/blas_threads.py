@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -15,17 +13,26 @@ def _libraries() -> tuple[Any, ...]:
     return tuple(threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers)
 
 
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Keep BLAS to one thread for a while; costs next to nothing where it is at one already.
+def one_blas_thread() -> OneBlasThread:
+    """Return a context that keeps BLAS to one thread; it costs next to nothing where BLAS is at one already.
 
     The setting belongs to the process, so other threads' products are kept to one thread too.
     """
-    changed = [(library, threads) for library in _libraries() if (threads := library.get_num_threads()) != 1]
-    for library, _ in changed:
-        library.set_num_threads(1)
-    try:
-        yield
-    finally:
-        for library, threads in changed:
+    return OneBlasThread()
+
+
+class OneBlasThread:
+    """A context: a class, because one made of a generator takes longer than a small model's op."""
+
+    __slots__ = ("_changed",)
+
+    def __enter__(self) -> None:
+        """Set every library that is not at one thread."""
+        self._changed = [(library, threads) for library in _libraries() if (threads := library.get_num_threads()) != 1]
+        for library, _ in self._changed:
+            library.set_num_threads(1)
+
+    def __exit__(self, *raised: object) -> None:
+        """Set them back."""
+        for library, threads in self._changed:
             library.set_num_threads(threads)

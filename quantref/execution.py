@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import fbs
-from kernels.engine import registry
+from kernels.engine import program, registry
 from kernels.engine.requantized import RequantizedSum, Reshaped
 from kernels.engine.threads import Team, working_as
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner
@@ -20,6 +20,10 @@ from qmath.errors import InputError, ModelError, QuantrefError, UnsupportedError
 from qmath.stages import Note, silent
 from qmath.types import Array, DType
 from quantref import control_flow
+from quantref.arena import Arena, MovedError, arena
+
+#: Runs after which a graph is laid out: by then its ops have the forms that they will keep.
+RUNS_UNTIL_LAID_OUT = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +139,40 @@ class Graph:
         self.session = session
         self.index = index
         self.subgraph = session.model.subgraphs[index]
-        self.values: list[Array | None] = [None] * len(self.subgraph.tensors)
+        self._values: list[Array | None] = [None] * len(self.subgraph.tensors)
+        #: Tensors whose codes lie in the arena, and nowhere else yet.
+        self._hidden: dict[int, Array] = {}
+        self._arena: Arena | None = None
+        self._runs_until_laid_out = RUNS_UNTIL_LAID_OUT if session.searches else -1
         self._steps: dict[int, Step] = {}
         self._done: set[int] = set()
         self._constants_loaded = False
         self._running = False
+
+    @property
+    def is_laid_out(self) -> bool:
+        """Whether it runs on fixed memory (:mod:`quantref.arena`)."""
+        return self._arena is not None
+
+    @property
+    def values(self) -> list[Array | None]:
+        """The tensors' values at hand, by index."""
+        for number in tuple(self._hidden):
+            self.value(number)
+        return self._values
+
+    def current(self, number: int) -> Array | None:
+        """Return the value of a tensor, or None if it has none yet."""
+        return self.value(number) if number in self._hidden else self._values[number]
+
+    def assign(self, number: int, value: Array) -> None:
+        """Give a tensor its value."""
+        self._hidden.pop(number, None)
+        self._values[number] = value
+
+    def show(self, number: int, home: Array) -> None:
+        """Give a tensor the codes that lie in the arena as its value."""
+        self._values[number] = home.astype(self.subgraph.tensors[number].dtype.storage)
 
     def load_constants(self) -> None:
         """Take constants from the file and set variable tensors to their initial state."""
@@ -147,7 +180,7 @@ class Graph:
             return
         for number, tensor in enumerate(self.subgraph.tensors):
             with located(f"subgraph {self.index}", f"tensor {number} ({tensor.name!r})"):
-                self.values[number] = tensor.data
+                self._values[number] = tensor.data
         self.reset_variables()
         self._constants_loaded = True
 
@@ -157,7 +190,7 @@ class Graph:
         for number, tensor in enumerate(self.subgraph.tensors):
             if tensor.is_variable and tensor.dtype.bits:
                 start = int(tensor.quant.zero_point[0]) if tensor.quant and tensor.dtype is DType.INT8 else 0
-                self.values[number] = np.full(tensor.shape, start, tensor.dtype.storage)
+                self.assign(number, np.full(tensor.shape, start, tensor.dtype.storage))
 
     def run(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
         """Run the subgraph on its inputs, in order, and return its outputs."""
@@ -165,7 +198,7 @@ class Graph:
             raise ModelError(f"expected subgraph {self.index} not to call itself")
         self.load_constants()
         for number, value in zip(self.subgraph.inputs, inputs, strict=True):
-            self.values[number] = value
+            self.assign(number, value)
         self._running = True
         try:
             self.run_steps()
@@ -180,20 +213,56 @@ class Graph:
         models spend most of their time between ops.
         """
         with np.errstate(all="ignore"), working_as(self.session.team):
-            for index in range(len(self.subgraph.operators)):
-                self._run_step(index)
+            start = self._run_arena()
+            for index in range(start, len(self.subgraph.operators)):
+                self.run_step(index)
+        if start == 0:
+            self._count_run()
 
     def time_steps(self) -> list[float]:
         """Run every op as :meth:`run_steps` does, and return the seconds that each took."""
         seconds = []
+        laid_out = self._arena
         with np.errstate(all="ignore"), working_as(self.session.team):
             for index in range(len(self.subgraph.operators)):
                 start = time.perf_counter()
-                self._run_step(index)
+                if laid_out is None:
+                    self.run_step(index)
+                else:
+                    program.run(laid_out.programs[index])
                 seconds.append(time.perf_counter() - start)
+        if laid_out is not None:
+            self._hidden = dict(laid_out.hidden)
         return seconds
 
-    def _run_step(self, index: int) -> None:
+    def _run_arena(self) -> int:
+        """Run the ops that are laid out, and return the first that has not run: 0 if there is no arena."""
+        laid_out = self._arena
+        if laid_out is None:
+            return 0
+        try:
+            program.run(laid_out.program)
+        except MovedError as moved:
+            self._hidden = dict(laid_out.hidden)
+            self._leave_arena()
+            return moved.op
+        self._hidden = laid_out.hidden.copy()
+        return len(self.subgraph.operators)
+
+    def _leave_arena(self) -> None:
+        for number in tuple(self._hidden):
+            self.value(number)
+        self._arena = None
+        self._runs_until_laid_out = RUNS_UNTIL_LAID_OUT
+
+    def _count_run(self) -> None:
+        """Lay the graph out when it has run often enough, on the values that this run has left."""
+        self._runs_until_laid_out -= 1
+        if self._runs_until_laid_out == 0:
+            self._arena = arena(self, [self._steps.get(index) for index in range(len(self.subgraph.operators))])
+
+    def run_step(self, index: int) -> None:
+        """Run one op on the values at hand."""
         step = self._steps.get(index)
         if step is None or (step.kept and index not in self._done) or not self._fill_in(step):
             self.store(index, self.run_op(index, self.inputs_of(index)))
@@ -203,14 +272,14 @@ class Graph:
             except Exception:
                 with self._located(index):
                     raise
-            values = self.values
+            values = self._values
             for number, value in zip(step.outputs, results, strict=True):
                 if number >= 0:
                     values[number] = value
 
     def _fill_in(self, step: Step) -> bool:
         """Put the values at hand where the op reads them, and return whether they have the shapes it is bound to."""
-        values, arrays = self.values, step.arrays
+        values, arrays = self._values, step.arrays
         for slot, number, shape in step.changing:
             value = values[number]
             if value is None or value.shape != shape:
@@ -287,7 +356,10 @@ class Graph:
             It has none yet.
 
         """
-        value = self.values[number] if 0 <= number < len(self.values) else None
+        home = self._hidden.pop(number, None)
+        if home is not None:
+            self.show(number, home)
+        value = self._values[number] if 0 <= number < len(self._values) else None
         if value is None:
             raise InputError(f"tensor {number} of subgraph {self.index} has no value yet: invoke the interpreter first")
         return value
@@ -310,7 +382,7 @@ class Graph:
         return [None if number < 0 else self._present(number) for number in self.subgraph.operators[index].inputs]
 
     def _present(self, number: int) -> Array:
-        value = self.values[number]
+        value = self.current(number)
         if value is None:
             name = self.subgraph.tensors[number].name
             raise ModelError(f"expected tensor {number} ({name!r}) to be an input, a constant or an op's output")
@@ -322,7 +394,7 @@ class Graph:
         if step is not None and step.kept:
             self._done.add(index)
         for number, value in self.updated_by(index, outputs).items():
-            self.values[number] = value
+            self.assign(number, value)
 
     @contextmanager
     def _located(self, index: int) -> Iterator[None]:

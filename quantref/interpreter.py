@@ -138,9 +138,9 @@ class Interpreter:
                 tensor = graph.subgraph.tensors[index]
                 with located(f"input {index} ({tensor.name!r})"):
                     shape = checked_shape(self._shapes.get(index, tensor.shape))
-                    value = graph.values[index]
+                    value = graph.current(index)
                     if value is None or value.shape != shape:
-                        graph.values[index] = np.zeros(shape, tensor.dtype.storage)
+                        graph.assign(index, np.zeros(shape, tensor.dtype.storage))
         if not self._allocated or self._shapes:
             graph.reset_variables()
         self._allocated = True
@@ -188,13 +188,13 @@ class Interpreter:
         tensor = self._tensor(tensor_index)
         self._require_allocation()
         array = np.asarray(value)
-        expected = self.graph.values[tensor_index]
+        expected = self.graph.current(tensor_index)
         shape = tensor.shape if expected is None else expected.shape
         if array.dtype != tensor.dtype.storage:
             raise InputError(f"expected {tensor.dtype.storage} for tensor {tensor.name!r}, found {array.dtype}")
         if array.shape != shape:
             raise InputError(f"expected shape {shape} for tensor {tensor.name!r}, found {array.shape}")
-        self.graph.values[tensor_index] = array.copy()
+        self.graph.assign(tensor_index, array.copy())
 
     def get_tensor(self, tensor_index: int) -> Array:
         """Return a copy of any tensor's value: constants, and after :meth:`invoke` everything computed.
@@ -225,8 +225,12 @@ class Interpreter:
 
         """
         self._require_allocation()
-        with self.in_file(), one_blas_thread():
-            self.graph.run_steps()
+        try:
+            with one_blas_thread():
+                self.graph.run_steps()
+        except Exception:
+            with self.in_file():
+                raise
         self._stale_shapes = False
 
     def profile_ops(self, runs: int = 20) -> OpTimes:
@@ -310,7 +314,7 @@ class Interpreter:
 
     def _details(self, index: int) -> dict[str, Any]:
         tensor = self._tensor(index)
-        value = self.graph.values[index]
+        value = self.graph.current(index)
         shape = tensor.shape if value is None else value.shape
         params = tensor.quant
         scales = np.array([], np.float32) if params is None else params.scale

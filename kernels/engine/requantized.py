@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -159,7 +160,19 @@ class RequantizedSum:
         """Give back the memory that calls have bound."""
         self._bound.clear()
 
-    def lay_out(self, images: Array | Room, shape: tuple[int, ...], codes: Array, team: Team | None = None) -> Work:
+    def work(self, shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
+        """Return how many products an input takes, passes over elements counted as some."""
+        del shape
+        return math.prod(output_shape) * (self._sums.products + PRODUCTS_AN_ELEMENT)
+
+    def lay_out(
+        self,
+        images: Array | Room,
+        shape: tuple[int, ...],
+        codes: Array,
+        scratch: Scratch,
+        team: Team | None = None,
+    ) -> Work:
         """Bind the op to its input and output.
 
         Parameters
@@ -170,16 +183,18 @@ class RequantizedSum:
             Of the input.
         codes
             Where the output belongs: of its shape, in any type that holds its codes, with any strides.
+        scratch
+            Memory that nothing else uses while the work is done; threads have their own.
         team
             Who shares the work.
 
         """
         self._elements_per_image = math.prod(codes.shape[1:])
         cut, parts = self._parts(shape, team)
-        scratch = team.scratch if team is not None and cut is not Cut.WHOLE else (THREAD.scratch,)
+        memories = team.scratch if team is not None and cut is not Cut.WHOLE else (scratch,)
         shares = [
             [call for part in share for call in self._calls(part, images, shape, codes, memory)]
-            for share, memory in zip(parts, scratch, strict=True)
+            for share, memory in zip(parts, memories, strict=True)
         ]
         return Work(cut, shares)
 
@@ -193,7 +208,7 @@ class RequantizedSum:
     def _bind(self, shape: tuple[int, ...], dtype: np.dtype[Any], team: Team | None) -> _Bound:
         images = THREAD.scratch.take("images", shape, dtype)
         codes = THREAD.scratch.take("codes", self.output_shape(shape), self._requantize.dtype.storage)
-        bound = _Bound(images, codes, self.lay_out(images, shape, codes, team).calls(team))
+        bound = _Bound(images, codes, self.lay_out(images, shape, codes, THREAD.scratch, team).calls(team))
         if len(self._bound) >= MOST_PLANS:
             self._bound.clear()
         self._bound[get_ident(), team, shape] = bound
@@ -230,11 +245,9 @@ class RequantizedSum:
     def _parts(self, shape: tuple[int, ...], team: Team | None) -> tuple[Cut, list[list[Part]]]:
         """Cut the work into parts that suit the caches, for each thread."""
         images, elements = shape[0], self._elements_per_image
-        work = images * elements * (self._sums.products + PRODUCTS_AN_ELEMENT)
-        if team is not None and work >= WORTH_SHARING:
-            if images >= team.size:
-                ends = np.linspace(0, images, team.size + 1).astype(int).tolist()
-                return Cut.IMAGES, [self._images(first, last) for first, last in pairwise(ends)]
+        if team is not None and images >= team.size:
+            return Cut.IMAGES, [self._images(part.start, part.stop) for part in team.parts(images)]
+        if team is not None and images * elements * (self._sums.products + PRODUCTS_AN_ELEMENT) >= WORTH_SHARING:
             bands = self._bands(images, team)
             if bands:
                 return Cut.ROWS, bands
@@ -276,11 +289,14 @@ class Reshaped:
         Runs the op on inputs of the shape that it takes.
     run
         Runs it on any.
+    inner_shape
+        Which shape a shape is cut to, or None where elements are left over.
 
     """
 
     inner: Runner
     run: Runner
+    inner_shape: Callable[[tuple[int, ...]], tuple[int, ...] | None]
 
     def __call__(self, inputs: Inputs) -> Outputs:
         """Run the op."""

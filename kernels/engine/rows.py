@@ -36,6 +36,11 @@ class Rows:
         rows = x.size // self.depth
         return x.reshape(-1)[: rows * self.depth].reshape(rows, self.depth)
 
+    def shape_of(self, input_shape: tuple[int, ...]) -> tuple[int, int] | None:
+        """Return the shape of :meth:`of` for an input's, or None where something is dropped."""
+        rows, rest = divmod(math.prod(input_shape), self.depth) if self.depth else (0, 1)
+        return None if rest else (rows, self.depth)
+
     def products(self, input_shape: tuple[int, ...], index: tuple[int, ...]) -> tuple[int, Int64Array, Int64Array]:
         """Return the row of one output, where its elements are in the input, and where those of the weights are."""
         leading = self.output_shape(input_shape)[:-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,11 @@ class InputScaling:
     left_shift: int
     factor: FixedPointMultiplier
     regime: Regime
+
+    @property
+    def real_multiplier(self) -> float:
+        """What a step of the input becomes, but for rounding."""
+        return math.ldexp(float(self.factor.multiplier), int(self.factor.shift) - 31 + self.left_shift)
 
     def __call__(self, x: Array, note: Note = silent) -> Int64Array:
         """Scale codes; int32, wrapping."""

@@ -7,9 +7,9 @@ nothing but time. NumPy's loops and BLAS leave Python's lock to others while the
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from itertools import pairwise
 
 import numpy as np
 
@@ -34,6 +34,11 @@ class Team:
         #: Memory of each share of the work, whichever thread takes it.
         self.scratch = tuple(Scratch() for _ in range(size))
         self._pool = ThreadPoolExecutor(size - 1, thread_name_prefix="quantref")
+
+    def parts(self, count: int) -> list[slice]:
+        """Return which of so many images each thread works on."""
+        ends = np.linspace(0, count, self.size + 1).astype(int).tolist()
+        return [slice(first, last) for first, last in pairwise(ends)]
 
     def run(self, tasks: Sequence[Callable[[], None]]) -> None:
         """Run tasks, at most one a thread, and return when all have ended; the first error is raised then."""
@@ -82,11 +87,19 @@ def per_thread(planner: Callable[[tuple[int, ...], Scratch], Plan]) -> Callable[
     return plan
 
 
-@contextmanager
-def working_as(team: Team | None) -> Iterator[None]:
-    """Let ops that run on this thread share their work among a team."""
-    before, THREAD.team = THREAD.team, team
-    try:
-        yield
-    finally:
-        THREAD.team = before
+class working_as:  # noqa: N801 - used like a function
+    """A context in which ops that run on this thread share their work among a team, or among nobody."""
+
+    __slots__ = ("_before", "_team")
+
+    def __init__(self, team: Team | None) -> None:
+        self._team = team
+        self._before: Team | None = None
+
+    def __enter__(self) -> None:
+        """Join the team."""
+        self._before, THREAD.team = THREAD.team, self._team
+
+    def __exit__(self, *raised: object) -> None:
+        """Go back to the team of before."""
+        THREAD.team = self._before

@@ -1,0 +1,310 @@
+"""Fixed memory for the tensors of a graph that runs often, and its ops laid out on it as one list of calls.
+
+The codes of an activation are small integers, which a float holds as well as a byte does. So between ops that sum
+products, they stay in the type and in the place where the next op sums them, padding and all; nobody converts or moves
+them. Whoever asks for such a tensor gets its codes in their own type (:meth:`quantref.execution.Graph.value`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kernels.engine.planes import Plane, PlaneSum
+from kernels.engine.plans import Room, Scratch
+from kernels.engine.program import Program, run
+from kernels.engine.requantized import Cut, RequantizedSum, Reshaped, Work
+from qmath.types import Array
+
+if TYPE_CHECKING:
+    from kernels.engine.threads import Team
+    from quantref.execution import Graph, Step
+
+#: Ops that give the same elements another shape.
+VIEWS = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})
+#: Tensors above so many bytes as floats are kept in their own type: they would not stay in the caches anyway.
+RESIDENT = 1 << 22
+#: Products that are worth sharing the images of a batch among threads, for all ops between two that are not laid out.
+WORTH_SHARING = 1 << 22
+
+
+class MovedError(Exception):
+    """A tensor has come to another shape than the arena was made for.
+
+    Attributes
+    ----------
+    op
+        The op that was to read it: it and those that follow have not run.
+
+    """
+
+    def __init__(self, op: int) -> None:
+        super().__init__(f"op {op}")
+        self.op = op
+
+
+@dataclass(frozen=True, slots=True)
+class SumOp:
+    """An op that sums products and requantizes, with the shapes that its runner sees."""
+
+    index: int
+    runner: RequantizedSum
+    x: int
+    y: int
+    shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """Return the tensors that it reads."""
+        return (self.x,)
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneOp:
+    """An op that adds two tensors of one shape."""
+
+    index: int
+    plane: Plane
+    reads: tuple[int, int]
+    y: int
+
+
+@dataclass
+class Arena:
+    """See the module.
+
+    Attributes
+    ----------
+    programs
+        What each op of the graph does, in order, on one thread or, where threads share a single op, on several.
+    program
+        All of it.
+    homes
+        Where the codes of a tensor lie, in its shape.
+    hidden
+        Those that nobody has asked for by the end of a run.
+
+    """
+
+    programs: list[Program] = field(default_factory=list)
+    program: Program = field(default_factory=list)
+    homes: dict[int, Array] = field(default_factory=dict)
+    hidden: dict[int, Array] = field(default_factory=dict)
+
+
+def arena(graph: Graph, steps: list[Step | None]) -> Arena | None:
+    """Lay a graph out for the values that it has, or return None if none of its ops can be.
+
+    Parameters
+    ----------
+    graph
+        Has run.
+    steps
+        Its ops as they are prepared; None for those that run subgraphs.
+
+    """
+    found = Arena()
+    ops = {op.index: op for op in _laid_out(graph, steps)}
+    if not ops:
+        return None
+    roots = _roots(graph, steps, ops)
+    rooms = _settle(graph, ops, roots, found)
+    _lay_out(graph, ops, roots, rooms, found)
+    return found
+
+
+def _laid_out(graph: Graph, steps: list[Step | None]) -> Iterator[SumOp | PlaneOp]:
+    for index, (operator, step) in enumerate(zip(graph.subgraph.operators, steps, strict=True)):
+        if step is None or step.kept or step.prepared.updates or len(operator.outputs) != 1:
+            continue
+        shapes = [None if value is None else value.shape for value in step.arrays]
+        changing = {slot: number for slot, number, _ in step.changing}
+        y = operator.outputs[0]
+        if any(graph.subgraph.tensors[number].is_variable for number in (*changing.values(), y)):
+            continue
+        runner, shape = step.run, shapes[0]
+        if isinstance(runner, Reshaped) and shape is not None:
+            shape, runner = runner.inner_shape(shape), runner.inner
+        if isinstance(runner, RequantizedSum) and runner.settled and set(changing) == {0} and shape and 0 not in shape:
+            yield SumOp(index, runner, changing[0], y, shape, runner.output_shape(shape))
+        elif isinstance(runner, PlaneSum) and set(changing) == {0, 1} and shapes[0] == shapes[1] and runner.plane:
+            yield PlaneOp(index, runner.plane, (changing[0], changing[1]), y)
+
+
+def _roots(graph: Graph, steps: list[Step | None], ops: dict[int, SumOp | PlaneOp]) -> dict[int, int]:
+    """Return, for each tensor that an op of the arena makes, or that is such a tensor in another shape, whose codes."""
+    roots: dict[int, int] = {}
+    for index, (operator, step) in enumerate(zip(graph.subgraph.operators, steps, strict=True)):
+        if index in ops:
+            roots[ops[index].y] = ops[index].y
+        elif operator.name in VIEWS and step is not None and [slot for slot, _, _ in step.changing] == [0]:
+            x, y = operator.inputs[0], operator.outputs[0]
+            if x in roots and graph.value(y).size:
+                roots[y] = roots[x]
+    return roots
+
+
+def _settle(
+    graph: Graph, ops: dict[int, SumOp | PlaneOp], roots: dict[int, int], found: Arena
+) -> dict[tuple[int, int], Room]:
+    """Choose where each tensor lies, and return in which room an op finds what it reads (by op and tensor)."""
+    readers: dict[int, list[tuple[SumOp | PlaneOp, int]]] = defaultdict(list)
+    members: dict[int, list[int]] = defaultdict(list)
+    for number, root in roots.items():
+        members[root].append(number)
+        readers[root] += []
+    for op in ops.values():
+        for number in op.reads:
+            readers[roots.get(number, number)].append((op, number))
+    rooms: dict[tuple[int, int], Room] = {}
+    for root, reading in readers.items():
+        shapes = {number: graph.value(number).shape for number in members.get(root) or [root]}
+        room = _room(ops, root, reading, shapes)
+        if room is not None and room.inside is not None:
+            memory = room.inside
+        elif reading and math.prod(shapes[root]) * 4 <= RESIDENT:
+            memory = np.empty(shapes[root], np.float32)
+        else:
+            memory = np.empty(shapes[root], graph.subgraph.tensors[root].dtype.storage)
+        for number, shape in shapes.items():
+            found.homes[number] = memory.reshape(shape)
+        for op, number in reading:
+            if isinstance(op, SumOp) and room is not None and _serves(room, op):
+                rooms[op.index, number] = room
+    return rooms
+
+
+def _room(
+    ops: dict[int, SumOp | PlaneOp],
+    root: int,
+    reading: list[tuple[SumOp | PlaneOp, int]],
+    shapes: dict[int, tuple[int, ...]],
+) -> Room | None:
+    """Return the room of the reader that needs the most, if all others can do with it."""
+    made = [op for op in ops.values() if op.y == root and isinstance(op, SumOp)]
+    in_one_piece = len(shapes) > 1 or any(op.output_shape != shapes[root] for op in made)
+    best: Room | None = None
+    for op, number in reading:
+        if isinstance(op, PlaneOp):
+            continue
+        in_one_piece |= op.shape != shapes[number]
+        room = op.runner.room(op.shape)
+        if room is None or room.inside is None or room.array.nbytes > RESIDENT:
+            continue
+        if best is None or room.array.size > best.array.size:
+            best = room
+    if best is not None and best.inside is not None and in_one_piece and not best.inside.flags.c_contiguous:
+        return None
+    return best
+
+
+def _serves(room: Room, op: SumOp) -> bool:
+    """Whether an op can sum what lies in a room that may have been made for another."""
+    own = op.runner.room(op.shape)
+    return own is not None and own.array.shape == room.array.shape and own.array.dtype == room.array.dtype
+
+
+def _lay_out(
+    graph: Graph,
+    ops: dict[int, SumOp | PlaneOp],
+    roots: dict[int, int],
+    rooms: dict[tuple[int, int], Room],
+    found: Arena,
+) -> None:
+    team, scratch = graph.session.team, Scratch()
+    team = team if sum(_products(op, found) for op in ops.values()) >= WORTH_SHARING else None
+    loaded: set[int] = set()
+    shown: set[int] = set()
+    together = _Together(team, found.program)
+    for index, operator in enumerate(graph.subgraph.operators):
+        op = ops.get(index)
+        loads: Program = []
+        if op is None:
+            if operator.outputs and operator.outputs[0] in roots:
+                found.programs.append([])
+                continue
+            homed = [number for number in operator.inputs if number in found.homes and number in roots]
+            shown.update(homed)
+            alone: Program = [(graph.show, (number, found.homes[number])) for number in homed]
+            alone.append((graph.run_step, (index,)))
+            together.alone(alone)
+            found.programs.append(alone)
+            continue
+        for number in op.reads:
+            if number not in roots and number not in loaded:
+                loaded.add(number)
+                loads.append((partial(_load, graph), (index, number, found.homes[number])))
+        work = _work(op, rooms, found, team, scratch)
+        together.add(loads, work)
+        found.programs.append([*loads, *work.calls(team)])
+    together.end()
+    found.hidden = {number: home for number, home in found.homes.items() if number in roots and number not in shown}
+
+
+def _products(op: SumOp | PlaneOp, found: Arena) -> int:
+    if isinstance(op, SumOp):
+        return op.runner.work(op.shape, op.output_shape)
+    return found.homes[op.y].size
+
+
+def _work(
+    op: SumOp | PlaneOp, rooms: dict[tuple[int, int], Room], found: Arena, team: Team | None, scratch: Scratch
+) -> Work:
+    codes = found.homes[op.y]
+    if isinstance(op, SumOp):
+        room = rooms.get((op.index, op.x))
+        images = found.homes[op.x].reshape(op.shape) if room is None else room
+        return op.runner.lay_out(images, op.shape, codes.reshape(op.output_shape), scratch, team)
+    first, second = (found.homes[number] for number in op.reads)
+    if team is None or codes.ndim == 0 or len(codes) < team.size:
+        return Work(Cut.WHOLE, [op.plane.lay_out(first, second, codes, scratch)])
+    shares = [
+        op.plane.lay_out(first[images], second[images], codes[images], memory)
+        for images, memory in zip(team.parts(len(codes)), team.scratch, strict=True)
+    ]
+    return Work(Cut.IMAGES, shares)
+
+
+def _load(graph: Graph, op: int, number: int, home: Array) -> None:
+    """Bring in a tensor that the arena does not make."""
+    value = graph.value(number)
+    if value.shape != home.shape:
+        raise MovedError(op)
+    home[...] = value
+
+
+class _Together:
+    """Joins ops whose images are shared in the same way: a thread goes on with its own and waits for nobody."""
+
+    def __init__(self, team: Team | None, program: Program) -> None:
+        self._team = team
+        self._program = program
+        self._shares: list[Program] = []
+
+    def add(self, loads: Program, work: Work) -> None:
+        """Add an op."""
+        if self._team is None or work.cut is not Cut.IMAGES:
+            self.alone([*loads, *work.calls(self._team)])
+            return
+        self._program.extend(loads)  # before what waits to be flushed, which does not make what they bring in
+        self._shares = self._shares or [[] for _ in work.shares]
+        for mine, more in zip(self._shares, work.shares, strict=True):
+            mine.extend(more)
+
+    def alone(self, calls: Program) -> None:
+        """Add calls that the others must wait for."""
+        self.end()
+        self._program.extend(calls)
+
+    def end(self) -> None:
+        """Finish what has been joined."""
+        if self._shares and self._team is not None:
+            self._program.append((self._team.run, ([partial(run, share) for share in self._shares],)))
+        self._shares = []

@@ -1,0 +1,235 @@
+"""Graphs that run often are laid out on fixed memory; every tensor stays what the ops' definitions give."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fbs
+from qmath.types import DType
+from quantref import Interpreter
+from quantref.execution import RUNS_UNTIL_LAID_OUT
+from tests.quantref.small_models import two_layers
+
+RUNS = RUNS_UNTIL_LAID_OUT + 2
+
+
+class Network:
+    """Builds ops on int8 images one after the other, with weights that fill their range."""
+
+    def __init__(self, shape: tuple[int, ...], seed: int = 0) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.builder = fbs.Builder(description="network")
+        self.x = self.builder.input("x", DType.INT8, shape, scale=0.05, zero_point=3)
+        self.shapes = {self.x: shape}
+
+    def tensor(self, shape: tuple[int, ...], scale: float = 0.07) -> int:
+        """Add an activation."""
+        number = self.builder.tensor(f"t{len(self.shapes)}", DType.INT8, shape, scale=scale, zero_point=-5)
+        self.shapes[number] = shape
+        return number
+
+    def weights(self, shape: tuple[int, ...], axis: int) -> tuple[int, int]:
+        """Add a filter, scaled per axis, and a bias."""
+        channels = shape[axis]
+        values = self.rng.integers(-127, 128, shape).astype(np.int8)
+        scale = self.rng.uniform(0.0005, 0.004, channels).astype(np.float32)
+        zeros = np.zeros(channels, int)
+        filter_ = self.builder.constant("w", values, scale=scale, zero_point=zeros, quantized_dimension=axis)
+        bias = self.builder.constant("b", self.rng.integers(-3000, 3000, channels).astype(np.int32))
+        return filter_, bias
+
+    def convolve(self, x: int, channels: int, kernel: int = 3, stride: int = 1, activation: int = 1) -> int:
+        """Add a CONV_2D with SAME padding."""
+        n, h, w, c = self.shapes[x]
+        filter_, bias = self.weights((channels, kernel, kernel, c), 0)
+        y = self.tensor((n, -(-h // stride), -(-w // stride), channels))
+        options = {"stride_h": stride, "stride_w": stride, "fused_activation_function": activation}
+        self.builder.op("CONV_2D", [x, filter_, bias], [y], version=3, **options)
+        return y
+
+    def depthwise(self, x: int, stride: int = 1, multiplier: int = 1) -> int:
+        """Add a 3x3 DEPTHWISE_CONV_2D with SAME padding."""
+        n, h, w, c = self.shapes[x]
+        filter_, bias = self.weights((1, 3, 3, c * multiplier), 3)
+        y = self.tensor((n, -(-h // stride), -(-w // stride), c * multiplier))
+        options = {"stride_h": stride, "stride_w": stride, "depth_multiplier": multiplier}
+        self.builder.op("DEPTHWISE_CONV_2D", [x, filter_, bias], [y], version=3, **options)
+        return y
+
+    def add(self, first: int, second: int) -> int:
+        """Add an ADD."""
+        y = self.tensor(self.shapes[first], 0.11)
+        self.builder.op("ADD", [first, second], [y], version=2)
+        return y
+
+    def plain(self, op: str, x: int) -> int:
+        """Add an op with neither options nor constants."""
+        y = self.builder.tensor(op.lower(), DType.INT8, self.shapes[x], scale=1 / 256, zero_point=-128)
+        self.shapes[y] = self.shapes[x]
+        self.builder.op(op, [x], [y], version=2)
+        return y
+
+    def reshape(self, x: int, shape: tuple[int, ...]) -> int:
+        """Add a RESHAPE; the batch stays open."""
+        y = self.tensor(shape)
+        wanted = [-1, *shape[1:]]
+        self.builder.op("RESHAPE", [x, self.builder.constant("s", np.array(wanted, np.int32))], [y], new_shape=wanted)
+        return y
+
+    def dense(self, x: int, units: int) -> int:
+        """Add a FULLY_CONNECTED without bias."""
+        values = self.rng.integers(-127, 128, (units, self.shapes[x][-1])).astype(np.int8)
+        weights = self.builder.constant("w", values, scale=0.003)
+        y = self.tensor((self.shapes[x][0], units))
+        self.builder.op("FULLY_CONNECTED", [x, weights, -1], [y], version=4)
+        return y
+
+    def finish(self, *outputs: int) -> fbs.Model:
+        """Return the model."""
+        return self.builder.finish(list(outputs))
+
+
+def residual(batch: int = 1) -> fbs.Model:
+    """A tensor with three readers, two of which pad it differently; an op that is not laid out between two that are."""
+    net = Network((batch, 9, 8, 3))
+    stem = net.convolve(net.x, 8, stride=2)
+    long_way = net.convolve(net.depthwise(net.convolve(stem, 12, kernel=1)), 8, kernel=1, activation=0)
+    joined = net.add(stem, long_way)
+    wide = net.convolve(joined, 6, kernel=5)
+    squashed = net.plain("LOGISTIC", net.add(joined, net.convolve(joined, 8, activation=0)))
+    strided = net.depthwise(net.convolve(squashed, 4, kernel=1), stride=2, multiplier=2)
+    n, h, w, c = net.shapes[strided]
+    flat = net.reshape(strided, (n, h * w * c))
+    return net.finish(net.dense(net.dense(flat, 16), 5), wide, flat)
+
+
+def doubled() -> fbs.Model:
+    """An op that reads one tensor twice, and a tensor that is read in two shapes."""
+    net = Network((1, 4, 4, 8), seed=1)
+    y = net.convolve(net.x, 8, kernel=1)
+    twice = net.add(y, y)
+    flat = net.reshape(twice, (1, 128))
+    return net.finish(net.dense(flat, 7), net.convolve(twice, 8))
+
+
+MODELS = {"residual": residual(), "batch": residual(4), "doubled": doubled(), "two layers": two_layers()}
+
+
+def every_tensor(interpreter: Interpreter) -> dict[int, np.ndarray]:
+    """Return a copy of each tensor that has a value."""
+    count = len(interpreter.graph.subgraph.tensors)
+    return {number: interpreter.get_tensor(number) for number in range(count)}
+
+
+def expect_equal(found: dict[int, np.ndarray], expected: dict[int, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    for number, value in found.items():
+        assert value.dtype == expected[number].dtype
+        np.testing.assert_array_equal(value, expected[number], err_msg=f"tensor {number}")
+
+
+def set_input(interpreter: Interpreter, seed: int) -> None:
+    (number,) = interpreter.graph.subgraph.inputs
+    shape = interpreter.get_tensor(number).shape
+    interpreter.set_tensor(number, np.random.default_rng(seed).integers(-128, 128, shape).astype(np.int8))
+
+
+def by_definition(interpreter: Interpreter) -> dict[int, np.ndarray]:
+    """Return every tensor that the definitions give, op by op, for the input that is set."""
+    graph = interpreter.graph
+    values = dict(enumerate(tensor.data for tensor in graph.subgraph.tensors))
+    values |= {number: interpreter.get_tensor(number) for number in graph.subgraph.inputs}
+    for index, operator in enumerate(graph.subgraph.operators):
+        inputs = [values[number] if number >= 0 else None for number in operator.inputs]
+        values |= zip(operator.outputs, interpreter.evaluate_op(index, inputs), strict=True)
+    return values
+
+
+def interpreter_of(model: fbs.Model, profile: str = "litert-reference", threads: int | None = None) -> Interpreter:
+    interpreter = Interpreter(model, profile, num_threads=threads)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+@pytest.mark.parametrize("threads", [None, 2, 3])
+@pytest.mark.parametrize("profile", ["litert-reference", "litert-optimized", "xnnpack", "tflm"])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_tensor_is_what_the_definitions_give(name, profile, threads, monkeypatch):
+    monkeypatch.setattr("quantref.arena.WORTH_SHARING", 0)
+    monkeypatch.setattr("kernels.engine.requantized.WORTH_SHARING", 0)
+    interpreter = interpreter_of(MODELS[name], profile, threads)
+    for seed in range(RUNS):
+        set_input(interpreter, seed)
+        interpreter.invoke()
+        expect_equal(every_tensor(interpreter), by_definition(interpreter))
+    assert interpreter.graph.is_laid_out
+
+
+@pytest.mark.parametrize("resident", [0, 1 << 10, 1 << 30])
+def test_tensors_may_stay_in_their_own_type(resident, monkeypatch):
+    monkeypatch.setattr("quantref.arena.RESIDENT", resident)
+    interpreter = interpreter_of(residual(2))
+    for seed in range(RUNS):
+        set_input(interpreter, seed)
+        interpreter.invoke()
+    expect_equal(every_tensor(interpreter), by_definition(interpreter))
+
+
+def test_large_images_are_cut_into_bands(monkeypatch):
+    monkeypatch.setattr("kernels.engine.requantized.BAND", 64)
+    interpreter = interpreter_of(residual())
+    for seed in range(RUNS):
+        set_input(interpreter, seed)
+        interpreter.invoke()
+    expect_equal(every_tensor(interpreter), by_definition(interpreter))
+
+
+def test_outputs_of_earlier_runs_stay_as_they_were():
+    interpreter = interpreter_of(residual())
+    outputs = interpreter.graph.subgraph.outputs
+    for seed in range(RUNS):
+        set_input(interpreter, seed)
+        interpreter.invoke()
+    kept = [interpreter.tensor(number)() for number in outputs]
+    copies = [array.copy() for array in kept]
+    set_input(interpreter, RUNS)
+    interpreter.invoke()
+    for array, copied, number in zip(kept, copies, outputs, strict=True):
+        np.testing.assert_array_equal(array, copied)
+        assert not np.array_equal(array, interpreter.get_tensor(number))
+
+
+def test_another_shape_is_laid_out_anew():
+    interpreter = interpreter_of(residual())
+    (number,) = interpreter.graph.subgraph.inputs
+    for batch in (1, 3, 1):
+        interpreter.resize_tensor_input(number, (batch, 9, 8, 3))
+        interpreter.allocate_tensors()
+        for seed in range(RUNS):
+            set_input(interpreter, seed)
+            interpreter.invoke()
+            assert interpreter.get_tensor(interpreter.graph.subgraph.outputs[0]).shape == (batch, 5)
+        assert interpreter.graph.is_laid_out
+        expect_equal(every_tensor(interpreter), by_definition(interpreter))
+
+
+def test_a_tensor_that_is_set_keeps_its_value_until_the_next_run():
+    interpreter = interpreter_of(residual())
+    for seed in range(RUNS):
+        set_input(interpreter, seed)
+        interpreter.invoke()
+    before = every_tensor(interpreter)
+    hidden = interpreter.graph.subgraph.operators[0].outputs[0]
+    interpreter.set_tensor(hidden, np.zeros_like(before[hidden]))
+    assert not interpreter.get_tensor(hidden).any()
+    interpreter.invoke()
+    expect_equal(every_tensor(interpreter), before)
+
+
+def test_quick_plans_lay_nothing_out():
+    interpreter = Interpreter(residual(), plan="quick")
+    interpreter.allocate_tensors()
+    for _ in range(RUNS):
+        interpreter.invoke()
+    assert not interpreter.graph.is_laid_out
