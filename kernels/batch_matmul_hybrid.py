@@ -80,8 +80,7 @@ def hybrid_batch_matmul(left: Float32Array, right: Array, op: HybridBatchMatMul,
     left, right = merged(*op.sides.of(left, right), op.sides)
     batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
     (rows, depth), columns = left.shape[-2:], right.shape[-1]
-    quantized = op.quantize(np.ascontiguousarray(left).reshape(math.prod(left.shape[:-1]), depth))
-    note("quantized input", quantized.codes)
+    quantized = op.quantize(np.ascontiguousarray(left).reshape(math.prod(left.shape[:-1]), depth), note)
     sums = note("sum", exact.matmul(quantized.codes.reshape(left.shape), right))
     of_left, of_right = (_misplaced(side.shape[:-2], batch) for side in (left, right))
     scale = quantized.scale.reshape(-1, rows)[of_left]
@@ -141,8 +140,7 @@ def dynamic_batch_matmul(left: Float32Array, right: Array, op: DynamicBatchMatMu
     4. Times the row's scale, then times the right side's, both in float32.
     """
     left, right = op.sides.of(left, right)
-    rows = XNNPACK_HYBRID.quantize(np.ascontiguousarray(left).reshape(-1, left.shape[-1]))
-    note("quantized input", rows.codes)
+    rows = XNNPACK_HYBRID.quantize(np.ascontiguousarray(left).reshape(-1, left.shape[-1]), note)
     accumulator = note("accumulator", exact.matmul(rows.steps(np.int64).reshape(left.shape), right))
     scale = np.broadcast_to(rows.scale.reshape(*left.shape[:-1], 1), (*accumulator.shape[:-1], 1))
     flat = replace(rows, scale=scale.reshape(-1))

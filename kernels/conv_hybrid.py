@@ -169,8 +169,7 @@ def hybrid_conv_2d(x: Array, filter_: Array, bias: Array, conv: HybridConv2D, no
     4. Add the bias, in XNNPACK with one rounding for the last product and the sum, and clamp to the activation.
 
     """
-    rows = conv.arithmetic.quantize(x)
-    note("quantized input", rows.codes)
+    rows = conv.arithmetic.quantize(x, note)
     window, (high, wide) = reachable(conv.window)
     weights, steps = filter_.view(np.int8), padded(rows.steps(np.int64), window, 0)
     sums = convolve(steps, weights[:, high, wide].astype(np.int64), window, conv.groups)

@@ -164,8 +164,7 @@ def hybrid_depthwise_conv_2d(
     4. Add the bias and clamp to the activation, in float32.
 
     """
-    rows = conv.arithmetic.quantize(_some_batch(x))
-    note("quantized input", rows.codes)
+    rows = conv.arithmetic.quantize(_some_batch(x), note)
     window, taps = reachable(conv.window)
     steps = padded(rows.steps(np.int64), window, 0)
     accumulator = wrap_int32(depthwise_convolve(steps, filter_[0][taps].astype(np.int64), window))

@@ -13,7 +13,7 @@ import numpy as np
 
 from kernels.engine.activation import Activation, activate_float
 from kernels.engine.contract import expect, input_tensor, option, quant_of, unsupported
-from kernels.engine.hybrid import QuantizedRows, QuantizeRows, quantize_asymmetric, quantize_symmetric
+from kernels.engine.hybrid import CODES, QuantizedRows, QuantizeRows, quantize_asymmetric, quantize_symmetric
 from kernels.engine.hybrid_matmul import IntegerMatrix
 from kernels.engine.hybrid_xnnpack import XNNPACK_HYBRID
 from kernels.engine.rows import Rows
@@ -75,8 +75,9 @@ class HybridFullyConnected(Prepared):
         x = given(inputs, 0)
         row, _, weights = self.rows.products(x.shape, index)
         zero_point = 0 if self.sparse else int(self.quantize(self.rows.of(x)).zero_point[row])
-        codes = Reads("quantized input", indices(row, np.arange(self.rows.depth)), zero_point)
-        return Products((codes, Reads(1, weights)), stage="accumulator")
+        codes = Reads(CODES, indices(row, np.arange(self.rows.depth)), zero_point)
+        misread = IntegerMatrix.of(given(inputs, 1), misreads=self.misreads).misread is not None
+        return Products((codes, Reads(1, weights)), stage="sum" if misread else "accumulator")
 
     def compile(self, constants: Inputs) -> Runner:
         """Lay constant weights out once."""
@@ -128,16 +129,15 @@ def hybrid_fully_connected(
     start = np.zeros(fc.rows.units, np.float32) if bias is None else bias.reshape(-1)
     result = np.repeat(start[None], len(rows), axis=0)
     if x.any():
-        quantized = fc.quantize(rows)
-        note("quantized input", quantized.codes)
+        quantized = fc.quantize(rows, note)
         scale = quantized.scale[:, None] * fc.weights_scale
         if fc.sparse and quantized.zero_point.any():
             result -= _correction(quantized, weights, fc)
             quantized = replace(quantized, zero_point=np.zeros_like(quantized.zero_point))
-        accumulator = note("accumulator", weights.sums(quantized))
+        accumulator = weights.sums(quantized, note)
         note("scale", scale, "float32(row_scale * weights_scale)", **_scales(quantized, fc))
         result = _added(accumulator, scale, result, fc, note)
-    return activate_float(result, fc.activation).reshape(fc.rows.output_shape(x.shape))
+    return activate_float(result, fc.activation, note).reshape(fc.rows.output_shape(x.shape))
 
 
 def _added(
@@ -199,7 +199,7 @@ class DynamicFullyConnected(Prepared):
         x = given(inputs, 0)
         row, _, weights = self.rows.products(x.shape, index)
         zero_point = int(XNNPACK_HYBRID.quantize(self.rows.of(x)).zero_point[row])
-        codes = Reads("quantized input", indices(row, np.arange(self.rows.depth)), zero_point)
+        codes = Reads(CODES, indices(row, np.arange(self.rows.depth)), zero_point)
         return Products((codes, Reads(1, weights)), stage="accumulator")
 
     def compile(self, constants: Inputs) -> Runner:
@@ -222,11 +222,10 @@ def dynamic_fully_connected(
 
     Source: XNNPACK ``src/qd8-f32-qc8w-gemm``, ``src/qd8-f32-qc4w-gemm``.
     """
-    quantized = XNNPACK_HYBRID.quantize(fc.rows.of(x))
-    note("quantized input", quantized.codes)
-    accumulator = note("accumulator", weights.sums(quantized))
+    quantized = XNNPACK_HYBRID.quantize(fc.rows.of(x), note)
+    accumulator = weights.sums(quantized, note)
     real = XNNPACK_HYBRID.with_bias(accumulator, fc.weights_scale, quantized, bias, note)
-    return activate_float(real, fc.activation).reshape(fc.rows.output_shape(x.shape))
+    return activate_float(real, fc.activation, note).reshape(fc.rows.output_shape(x.shape))
 
 
 #: Whether a row's last product and its sum with the bias are one instruction.

@@ -94,7 +94,8 @@ def l2_normalization(x: Array, op: L2Normalization, note: Note = silent) -> Arra
     if total.size and total.max() > DType.INT32.max:
         raise UnsupportedError("L2_NORMALIZATION is not covered where a row's sum of squares overflows int32")
     inverse = inverse_square_root(total)
-    note("shift", inverse.shift)
+    rule = "0 if total <= 1 else floor((28 - floor_log2(total)) / 2) - 11"
+    note("shift", inverse.shift, rule, total=total)
     note("multiplier", inverse.multiplier, "~ 2**(31 - shift) / sqrt(max(total, 1))", total=total, shift=inverse.shift)
     return to_codes(
         _scaled(centred, inverse, op, note), op.output_zero_point, ActivationRange.of(op.dtype), op.dtype, note

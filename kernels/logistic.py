@@ -37,8 +37,8 @@ from qmath.rounding import float_to_int32_x86
 from qmath.stages import Note, ruled, silent
 from qmath.types import Array, DType, Float64Array, Int16Array
 
-#: From int16 codes, multiplier and right shift to int16 codes.
-Sixteen: TypeAlias = Callable[[npt.ArrayLike, int, int], Int16Array]
+#: From int16 codes, multiplier and right shift to int16 codes; the note receives the stages.
+Sixteen: TypeAlias = Callable[[npt.ArrayLike, int, int, Note], Int16Array]
 #: From input and output to a prepared LOGISTIC or TANH of int16.
 Prepare16: TypeAlias = Callable[[str, TensorView], Prepared]
 
@@ -71,9 +71,10 @@ class InterpolatedSigmoid(Prepared):
         x = given(inputs, 0).astype(np.int64)
         if self.right_shift == 0:
             # The product may leave 32 bits here; only then, since otherwise the multiplier has 15.
-            scaled = note("scaled", wrap_int32(x * self.multiplier))
-            return (self.function(scaled, 1, 0),)
-        return (self.function(x, self.multiplier, self.right_shift),)
+            terms = {"x": x, "multiplier": np.asarray(self.multiplier)}
+            tripled = note("multiplied", wrap_int32(x * self.multiplier), "wrap(x * multiplier)", **terms)
+            return (self.function(tripled, 1, 0, note),)
+        return (self.function(x, self.multiplier, self.right_shift, note),)
 
     def compile(self, constants: Inputs) -> Runner:
         """Tabulate every code, once it pays."""

@@ -83,7 +83,7 @@ def eight_bit_fixed_point(x: Array, op: EightBitSigmoid, note: Note = silent) ->
     note("function value", value, f"~ 2**31 * {of_real}", argument=argument)
     right, offset = (23, -128) if op.is_logistic else (24, 0)
     shifted = rounding_divide_by_power_of_two(value, right)
-    note("shifted right", shifted, "half_away(value / 2**right)", value=value, right=right)
+    note("shifted right", shifted, f"half_away(value / 2**{right})", value=value)
     low, high = DType.INT8.min, DType.INT8.max
     codes = np.where(inside, np.clip(shifted + offset, low, high), np.where(accumulator < 0, low, high))
     rule = "clamp(shifted + offset, low, high) if abs(accumulator) < radius else low if accumulator < 0 else high"

@@ -81,7 +81,8 @@ class Averaging(FixedPointRegime):
         whole = self.regime.encode(real_multiplier)
         self.regime.explain(real_multiplier, whole, under(note, "undivided"))
         if isinstance(factor, FixedPointMultiplier):
-            more = note("more bits", whole.shift - factor.shift)
+            rule = "min(floor_log2(count), 32, 31 + shift)"
+            more = note("more bits", whole.shift - factor.shift, rule, count=np.asarray(self.count), shift=whole.shift)
             note("shift", factor.shift, "shift - more", shift=whole.shift, more=more)
             terms = {"multiplier": whole.multiplier, "more": more, "count": np.asarray(self.count)}
             note("multiplier", factor.multiplier, "floor(multiplier * 2**more / count)", **terms)

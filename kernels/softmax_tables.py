@@ -21,8 +21,8 @@ from qmath.fixed_point import wrap_int32
 from qmath.multiplier import quantize_multiplier
 from qmath.requantize import DOUBLE_ROUNDING, DOUBLE_ROUNDING_HALF_UP
 from qmath.rounding import float_to_int32_x86, round_half_away_from_zero, round_half_to_even
-from qmath.stages import Note, Ruled, ruled, silent
-from qmath.types import Array, DType, FixedPointMultiplier, Float32Array, Int64Array
+from qmath.stages import Note, Ruled, ruled, silent, under
+from qmath.types import Array, DType, Float32Array, Int64Array
 
 #: Differences that 8-bit codes can have.
 DIFFERENCES = 256
@@ -46,7 +46,7 @@ def short_table(scale: Float32Array, beta: float) -> Int64Array:
 
 def below_maximum(x: Array, note: Note) -> Int64Array:
     """Return how far each code lies below the largest of its row."""
-    largest = x.max(axis=-1, keepdims=True, initial=np.iinfo(x.dtype).min).astype(np.int64)
+    largest = note("largest of the row", x.max(axis=-1, keepdims=True, initial=np.iinfo(x.dtype).min).astype(np.int64))
     difference = np.asarray(largest - x)
     return note("difference", difference, "largest - x", x=x, largest=largest)
 
@@ -201,9 +201,10 @@ def short_table_softmax(x: Array, op: ShortTableSoftmax, note: Note = silent) ->
     rule = "float32(1 / float32(float32(total) * output_scale))"
     note("inverse", inverse, rule, total=total, output_scale=op.output_scale)
     factor = quantize_multiplier(inverse.astype(np.float64))
+    note("shift", factor.shift, "floor_log2(inverse / (1 - 2**-32)) + 1", inverse=inverse)
     note("multiplier", factor.multiplier, "half_away(inverse * 2**(31 - shift))", inverse=inverse, shift=factor.shift)
-    whole = DOUBLE_ROUNDING_HALF_UP.apply(power, factor)
-    single = DOUBLE_ROUNDING.apply(power, FixedPointMultiplier(factor.multiplier, factor.shift))
+    whole = DOUBLE_ROUNDING_HALF_UP.apply(power, factor, under(note, "in blocks"))
+    single = DOUBLE_ROUNDING.apply(power, factor, under(note, "left over"))
     in_block = np.arange(x.shape[-1]) < x.shape[-1] // VECTOR * VECTOR
     scaled = np.where(in_block, whole, single)
     rule = "in_blocks if is_in_block else left_over"
@@ -278,6 +279,8 @@ def float_table_log_softmax(x: Array, op: FloatTableLogSoftmax, note: Note = sil
         rule = "float32(float32(float32(input_scale * largest) + logarithm) / output_scale)"
         note("offset", offset, rule, output_scale=op.output_scale, **terms)
         scale = np.asarray(op.input_scale / op.output_scale)
+        ratio = {"input_scale": op.input_scale, "output_scale": op.output_scale}
+        note("ratio of the scales", scale, "float32(input_scale / output_scale)", **ratio)
         logarithm = np.asarray(scale * x.astype(np.float32) - offset)
         rule = "float32(float32(scale * x) - offset)"
         note("logarithm", logarithm, rule, scale=scale, x=x, offset=offset)

@@ -35,16 +35,19 @@ from kernels.engine.contract import (
     zero_point_of,
 )
 from kernels.engine.registry import Kernel
+from kernels.engine.taps import Inner, Products, Reads, grid, indices
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, TensorView, given
 from kernels.profiles import CMSIS_NN, LITERT_REFERENCE, TFLM, Profile, Rules
 from kernels.svdf_float import prepare_float
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap, wrap_int32
 from qmath.requantize import DOUBLE_ROUNDING, Regime, Requantize
-from qmath.stages import Note
+from qmath.stages import Note, under
 from qmath.types import ActivationRange, Array, DType, Float64Array, Int64Array
 
 BIAS, STATE = 3, 4
+#: Stages: what leads to the newest entries of the state, and the state with them, (batch, filters, memory).
+NEWEST, STATE_AFTER = "newest", "state with the newest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,18 @@ class SVDF(Prepared):
 
     updates = (STATE,)
 
+    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
+        """Return the state times the time weights, and what makes the newest entry of the unit's first filter."""
+        batch, unit = index
+        first, (_, memory) = unit * self.rank, given(inputs, 2).shape
+        taps = grid(range(first, first + self.rank), range(memory))
+        features = np.arange(given(inputs, 0).shape[1])
+        sums = (Reads(0, indices(batch, features), self.input_zero_point), Reads(1, indices(first, features)))
+        return Products(
+            (Reads(STATE_AFTER, indices(batch, *taps.T), self.state_zero_point), Reads(2, taps)),
+            inner=Inner(Products(sums, stage=f"{NEWEST}: feature sum"), (batch, first)),
+        )
+
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`svdf`."""
         x, features, times = (given(inputs, slot) for slot in range(3))
@@ -148,8 +163,8 @@ def svdf(
 
     Notes
     -----
-    1. feature sums: sum of ``features * (x - input_zero_point)``; int32.
-    2. Requantize to the state's type (or to int16, and wrap), add the state's zero point.
+    1. newest: feature sum: sum of ``features * (x - input_zero_point)``; int32.
+    2. Requantize to the state's type (or to int16, and wrap), add the state's zero point: the newest entry.
     3. The state forgets the oldest entry of each filter and takes that as its newest.
     4. time sums: sum of ``times * (state - state_zero_point)`` over the memory; int32, wrapping.
     5. accumulator: sum over the ``rank`` filters of a unit, plus bias; int32, wrapping.
@@ -158,10 +173,14 @@ def svdf(
     """
     (batch, _), (filters, memory) = x.shape, times.shape
     real = x.astype(np.int64) - op.input_zero_point
-    feature_sums = note("feature sums", wrap_int32(exact.matmul(real, features.astype(np.int64).T)))
-    newest = note("newest", wrap(op.remember(feature_sums, note).astype(np.int64) + op.state_zero_point, _bits(state)))
-    state = shifted(state.reshape(batch, filters, memory), newest)
-    time_sums = note("time sums", _time_sums(state, times, op))
+    inside = under(note, NEWEST)
+    sums = inside("feature sum", wrap_int32(exact.matmul(real, features.astype(np.int64).T)))
+    remembered = op.remember(sums, inside).astype(np.int64)
+    bits, offset = _bits(state), np.asarray(op.state_zero_point)
+    newest = wrap(remembered + op.state_zero_point, bits)
+    inside("entry", newest, f"wrap(remembered + zero_point, {bits})", remembered=remembered, zero_point=offset)
+    state = note(STATE_AFTER, shifted(state.reshape(batch, filters, memory), newest))
+    time_sums = _time_sums(state, times, op)
     total = note("sum", time_sums.reshape(batch, filters // op.rank, op.rank).sum(axis=2))
     added = np.zeros(filters // op.rank, np.int64) if bias is None else bias.astype(np.int64)
     accumulator = note("accumulator", wrap_int32(total + added), "wrap(sum + bias)", sum=total, bias=added)

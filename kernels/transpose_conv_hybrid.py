@@ -93,8 +93,7 @@ def hybrid_transpose_conv(
 
     """
     expect(len(x) > 0, "at least one image, found a batch of 0")
-    rows = conv.arithmetic.quantize(x)
-    note("quantized input", rows.codes)
+    rows = conv.arithmetic.quantize(x, note)
 
     def product(steps: Array, weights: Array) -> Array:
         # Products of codes are below 2**24, hence exact in float32.
@@ -140,7 +139,7 @@ def dynamic_transpose_conv(
     3. Times the image's scale, in float32; then times the filter's scale plus the bias, rounded once to float32.
     4. Clamp to the activation.
     """
-    rows = XNNPACK_HYBRID.quantize(x)
+    rows = XNNPACK_HYBRID.quantize(x, note)
     note("quantized input", rows.codes)
     window = conv.spreading.window(output_shape)
     sums = transpose_convolve(rows.steps(np.int64), filter_.astype(np.int64), window)

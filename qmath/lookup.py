@@ -19,6 +19,7 @@ import numpy.typing as npt
 from qmath.affine import quantized_range
 from qmath.fixed_point import wrap
 from qmath.rounding import as_int64, float_to_int32_saturating, round_half_away_from_zero, shift_right_half_up
+from qmath.stages import Note, silent
 from qmath.types import Array, Float32Array, Float64Array, Int16Array, Int64Array, QuantParams
 
 #: A function of real numbers, evaluated on a whole array in float64.
@@ -197,7 +198,7 @@ def sigmoid_table() -> Int64Array:
     return np.append(np.floor(corrected * 65536 + 0.5), 65535).astype(np.int64)
 
 
-def logistic_int16(codes: npt.ArrayLike, multiplier: int, right_shift: int) -> Int16Array:
+def logistic_int16(codes: npt.ArrayLike, multiplier: int, right_shift: int, note: Note = silent) -> Int16Array:
     """Compute the logistic function of int16 codes; scale 1/32768 out.
 
     1. ``scaled = codes * multiplier / 2**right_shift``, ties up: the real value times 3 * 2**12 = 24 * 2**9.
@@ -211,15 +212,18 @@ def logistic_int16(codes: npt.ArrayLike, multiplier: int, right_shift: int) -> I
         int16 values, any shape.
     multiplier, right_shift
         From the input scale; for a scale that is a power of two ``3 << shift`` and 0.
+    note
+        Receives the stages.
 
     """
-    scaled = shift_right_half_up(as_int64(codes) * multiplier, right_shift)
-    result = np.where(_beyond_table(scaled, 9), 0x7FFF << 10, _line(np.abs(scaled), 9))
-    mirrored = np.where(scaled >= 0, result + (1 << 9), (1 << 25) - result + (1 << 9) - 1)
-    return (mirrored >> 10).astype(np.int16)
+    scaled = _scaled(codes, multiplier, right_shift, note)
+    line = _line(scaled, 9, 0x7FFF << 10, note)
+    mirrored = np.where(scaled >= 0, line + (1 << 9), (1 << 25) - line + (1 << 9) - 1)
+    rule = "floor((line + 2**9 if scaled >= 0 else 2**25 - line + 2**9 - 1) / 2**10)"
+    return note("output", mirrored >> 10, rule, line=line, scaled=scaled).astype(np.int16)
 
 
-def tanh_int16(codes: npt.ArrayLike, multiplier: int, right_shift: int) -> Int16Array:
+def tanh_int16(codes: npt.ArrayLike, multiplier: int, right_shift: int, note: Note = silent) -> Int16Array:
     """Compute tanh of int16 codes as 2 * logistic(2 * x) - 1; scale 1/32768 out.
 
     Parameters
@@ -228,27 +232,38 @@ def tanh_int16(codes: npt.ArrayLike, multiplier: int, right_shift: int) -> Int16
         int16 values, any shape.
     multiplier, right_shift
         As for :func:`logistic_int16`; doubling x moves the place in the table by one bit.
+    note
+        Receives the stages.
 
     """
-    scaled = shift_right_half_up(as_int64(codes) * multiplier, right_shift)
-    result = np.where(_beyond_table(scaled, 8), 0xFFFF << 8, _line(np.abs(scaled), 8))
+    scaled = _scaled(codes, multiplier, right_shift, note)
+    line = _line(scaled, 8, 0xFFFF << 8, note)
     half = 1 << 23
-    mirrored = np.where(scaled >= 0, result - half + (1 << 7), half - result + (1 << 7) - 1)
-    return (mirrored >> 8).astype(np.int16)
+    mirrored = np.where(scaled >= 0, line - half + (1 << 7), half - line + (1 << 7) - 1)
+    rule = "floor((line - 2**23 + 2**7 if scaled >= 0 else 2**23 - line + 2**7 - 1) / 2**8)"
+    return note("output", mirrored >> 8, rule, line=line, scaled=scaled).astype(np.int16)
 
 
-def _beyond_table(scaled: Int64Array, fraction_bits: int) -> npt.NDArray[np.bool_]:
-    return np.asarray((np.abs(scaled) >> fraction_bits) >= 255)
+def _scaled(codes: npt.ArrayLike, multiplier: int, right_shift: int, note: Note) -> Int64Array:
+    codes = as_int64(codes)
+    scaled = shift_right_half_up(codes * multiplier, right_shift)
+    terms = {"x": codes, "multiplier": np.asarray(multiplier), "right": np.asarray(right_shift)}
+    return note("scaled", scaled, "half_up(x * multiplier / 2**right)", **terms)
 
 
-def _line(magnitude: Int64Array, fraction_bits: int) -> Int64Array:
+def _line(scaled: Int64Array, fraction_bits: int, beyond: int, note: Note) -> Int64Array:
     """Interpolate in the sigmoid table; the result has ``fraction_bits`` bits more than an entry."""
-    table = _SIGMOID_TABLE
-    index = np.minimum(magnitude >> fraction_bits, 254)
+    table, magnitude = _SIGMOID_TABLE, np.abs(scaled)
+    place = note("place", magnitude >> fraction_bits, f"floor(abs(scaled) / 2**{fraction_bits})", scaled=scaled)
+    index = np.minimum(place, 254)
+    ends = [table[index], table[index + 1]]
+    for name, entry, at in (("entry", ends[0], "place"), ("next entry", ends[1], "(place + 1)")):
+        note(name, entry, f"~ 2**16 / (1 + exp(-min({at}, 255) / 24))", place=place)
     fraction = magnitude & ((1 << fraction_bits) - 1)
-    start, rise = table[index], table[index + 1] - table[index]
-    line: Int64Array = (start << fraction_bits) + fraction * rise
-    return line
+    note("fraction", fraction, f"abs(scaled) % 2**{fraction_bits}", scaled=scaled)
+    line: Int64Array = np.where(place >= 255, beyond, (ends[0] << fraction_bits) + fraction * (ends[1] - ends[0]))
+    rule = f"entry * 2**{fraction_bits} + fraction * (following - entry) if place < 255 else {beyond}"
+    return note("line", line, rule, entry=ends[0], following=ends[1], fraction=fraction, place=place)
 
 
 def _evaluate(function: RealFunction, real: Array, precision: npt.DTypeLike) -> Array:

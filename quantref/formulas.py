@@ -78,6 +78,14 @@ def float64(x: Number) -> Number:
     return _to_float(x, 53, -1022, 1024)
 
 
+def floor_log2(x: Number) -> Number:
+    """Return the largest integer ``n`` with ``2**n <= x``."""
+    if x <= 0:
+        raise IncalculableError(f"no logarithm of {float(x):g}")
+    exponent = x.numerator.bit_length() - x.denominator.bit_length()
+    return Fraction(exponent - (x < Fraction(2) ** exponent))
+
+
 def _to_float(x: Number, precision: int, lowest: int, above: int) -> Number:
     if x == 0:
         return x
@@ -110,6 +118,7 @@ FUNCTIONS: Mapping[str, Callable[..., Number]] = {
     "wrap": wrap,
     "float32": float32,
     "float64": float64,
+    "floor_log2": floor_log2,
     "abs": abs,
     "min": min,
     "max": max,
@@ -191,6 +200,13 @@ class Formula:
     tree: ast.expr
     approximate: bool = False
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The terms that it names, in order."""
+        called = {node.func for node in ast.walk(self.tree) if isinstance(node, ast.Call)}
+        named = (node for node in ast.walk(self.tree) if isinstance(node, ast.Name) and node not in called)
+        return tuple(dict.fromkeys(node.id for node in named))
+
     def value(self, terms: Mapping[str, Number]) -> Number:
         """Compute the formula exactly.
 
@@ -212,7 +228,7 @@ class Formula:
         found = self.value(terms)
         if self.approximate:
             relative, units = APPROXIMATE
-            return abs(found - value) <= relative * abs(value) + units
+            return abs(found - value) <= relative * abs(value) + (units if value.denominator == 1 else 0)
         return found == value
 
     def with_numbers(self, terms: Mapping[str, Number]) -> str:
@@ -263,6 +279,11 @@ def literal(value: Number) -> str:
     return f"{value.numerator} / {value.denominator}"
 
 
+def plain_number(value: Number) -> int | float:
+    """Return a number as Python has it: an integer, or the nearest float64."""
+    return value.numerator if value.denominator == 1 else float(value)
+
+
 def _value(node: ast.expr, terms: Mapping[str, Number]) -> Number:  # noqa: PLR0911 - one line a kind of node
     match node:
         case ast.Constant(value=bool() | int() | float() as number):
@@ -291,6 +312,14 @@ class _Numbers(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.expr:
         node.args = [self.visit(argument) for argument in node.args]
         return node
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
+        """Write the opposite of a negative number as a positive one."""
+        match node.op, self.visit(node.operand):
+            case ast.USub(), ast.UnaryOp(op=ast.USub(), operand=ast.Constant() as number):
+                return number
+            case operator, operand:
+                return ast.UnaryOp(operator, operand)
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         if node.id not in self._terms:

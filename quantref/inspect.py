@@ -16,7 +16,8 @@ from kernels.engine.geometry import Padding
 from qmath.types import QuantParams
 from quantref.interpreter import ModelSource, load
 
-_ENUMS: dict[str, type[enum.Enum]] = {"padding": Padding, "fused_activation_function": Activation}
+#: Options that are enumerations.
+OPTION_ENUMS: dict[str, type[enum.Enum]] = {"padding": Padding, "fused_activation_function": Activation}
 
 
 class Role(enum.Enum):
@@ -292,8 +293,8 @@ def _remarkable(operator: fbs.Operator) -> str:
 
 def _option_in_words(name: str, value: Any) -> str:
     try:
-        if name in _ENUMS:
-            return _ENUMS[name](value).name
+        if name in OPTION_ENUMS:
+            return OPTION_ENUMS[name](value).name
     except ValueError:
         pass  # a value that the schema does not name
     return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"

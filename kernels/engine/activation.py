@@ -109,4 +109,9 @@ def activate_float(values: Array, activation: Activation, note: Note = silent) -
         return note("activated", eigen.tanh(values), "~ tanh(x)", x=values)
     if activation is Activation.SIGN_BIT:
         return np.signbit(values).astype(np.float32)
-    return clamp_float(values, activation, finite=False)
+    if note is silent or activation.bounds == (None, None):
+        return clamp_float(values, activation, finite=False)
+    low, high = float_range(activation, finite=False)
+    ends = {name: np.asarray(end) for name, end in (("low", low), ("high", high)) if np.isfinite(end)}
+    rule = "clamp(x, low, high)" if len(ends) > 1 else "max(x, low)"
+    return note("activated", clamp_float(values.copy(), activation, finite=False), rule, x=values, **ends)

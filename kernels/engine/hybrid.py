@@ -250,11 +250,14 @@ def _note_ends(
     s = quantized.per_row(exact_scale)
     note("quotient", s, "float64(float32(high - low) / 255) if high > low else 1", **ends)
     note("row scale", quantized.per_row(quantized.scale), "float32(quotient)", quotient=s)
-    low_steps, high_steps = (f"float64({end} / quotient)" for end in ends)
-    nearer = f"float64(128 + abs({low_steps})) < float64(127 + abs({high_steps}))"
-    nudged = f"float64(-128 - {low_steps}) if {nearer} else float64(127 - {high_steps})"
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        steps = {f"{name}_steps": np.asarray(value / s) for name, value in ends.items()}
+    for name in ends:
+        note(f"{name} end in steps", steps[f"{name}_steps"], f"float64({name} / quotient)", quotient=s, **ends)
+    nearer = "float64(128 + abs(low_steps)) < float64(127 + abs(high_steps))"
+    nudged = f"float64(-128 - low_steps) if {nearer} else float64(127 - high_steps)"
     rule = f"half_away(clamp({nudged}, -128, 127)) if high > low else 0"
-    note("row zero point", quantized.per_row(quantized.zero_point), rule, quotient=s, **ends)
+    note("row zero point", quantized.per_row(quantized.zero_point), rule, **ends, **steps)
 
 
 def round_in_groups(steps: Float32Array) -> Float32Array:

@@ -94,11 +94,13 @@ def _note_rows(
     terms = {"inverse": quantized.per_row(inverse), "zero_point": quantized.per_row(quantized.zero_point)}
     inside("inverse", terms["inverse"], "float32(255 / float32(high - low)) if high > low else 1", **ends)
     inside("row scale", quantized.per_row(quantized.scale), "float32(1 / inverse)", inverse=terms["inverse"])
-    steps = {name: f"float32({name} * inverse)" for name in ends}
-    from_low = f"float32(float32(-128 + {steps['low']}) + float32(127 + {steps['high']})) > 0"
-    nudged = f"float32(-128 - {steps['low']}) if {from_low} else float32(127 - {steps['high']})"
-    rule = f"half_even(clamp({nudged}, -128, 127))"
-    inside("row zero point", terms["zero_point"], rule, inverse=terms["inverse"], **ends)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        steps = {f"{name}_steps": np.asarray(value * terms["inverse"]) for name, value in ends.items()}
+    for name in ends:
+        inside(f"{name} end in steps", steps[f"{name}_steps"], f"float32({name} * inverse)", **ends, **terms)
+    from_low = "float32(float32(-128 + low_steps) + float32(127 + high_steps)) > 0"
+    nudged = f"float32(-128 - low_steps) if {from_low} else float32(127 - high_steps)"
+    inside("row zero point", terms["zero_point"], f"half_even(clamp({nudged}, -128, 127))", **steps)
     rule = "clamp(half_even(min(float32(x * inverse), 127 - zero_point)) + zero_point, -128, 127)"
     note(CODES, quantized.codes, rule, x=real, **terms)
 

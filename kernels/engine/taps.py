@@ -57,6 +57,8 @@ class Products:
         Name of the stage that they make.
     fold
         How they make it.
+    inner
+        What makes an element of a stage that a factor reads, if that is a sum too.
 
     """
 
@@ -64,6 +66,24 @@ class Products:
     padding: int = 0
     stage: str = "sum"
     fold: Fold = Fold.SUM
+    inner: Inner | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """The products behind an element of a stage on the way: an example of all such elements.
+
+    Attributes
+    ----------
+    products
+        They make one element of their stage.
+    index
+        Which one. All stages of the same part, up to ``": "`` in their names, have that element.
+
+    """
+
+    products: Products
+    index: tuple[int, ...]
 
 
 def grid(*axes: int | Iterable[int] | Int64Array) -> Int64Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from quantref.explain.explanation import Alternative, Element, FloatValue, Operand, Step, Sum, plain
+from quantref.explain.explanation import Alternative, Element, FloatValue, Operand, Step, Sum, number, plain
 from quantref.explain.render import as_html, as_markdown, as_text
 from quantref.explain.sections import sections
 
@@ -24,16 +24,20 @@ class Explanation:
         The op that computes the tensor.
     operands
         The tensors that the op reads, and the one that is explained.
+    options
+        The op's options, in words.
     output
         The element.
     sum
         The products that it sums, if it does.
+    inner
+        The products behind an element of ``sum`` that is itself a sum: an example of all of them.
     sources
-        Otherwise the elements of the op's inputs that it comes from.
+        The elements of the op's inputs that it comes from, but for those of the sum.
     steps
         Every stage of the element, in order; the last is its value.
     constants
-        How further multipliers follow from the scales.
+        How numbers that the steps use, and that none of them gives, follow from the scales.
     unrounded
         What the element would be without rounding, in steps above the zero point; None where that has no meaning.
     regimes
@@ -51,8 +55,10 @@ class Explanation:
     op_index: int
     op_name: str
     operands: tuple[Operand, ...]
+    options: str
     output: Element
     sum: Sum | None
+    inner: Sum | None
     sources: tuple[Element, ...]
     steps: tuple[Step, ...]
     constants: tuple[Step, ...]
@@ -73,8 +79,10 @@ class Explanation:
             "kernel_of": self.kernel_of,
             "op": {"index": self.op_index, "name": self.op_name},
             "operands": [operand.to_json() for operand in self.operands],
+            "options": self.options,
             "output": self.output.to_json(),
             "sum": None if self.sum is None else self.sum.to_json(),
+            "inner_sum": None if self.inner is None else self.inner.to_json(),
             "sources": [source.to_json() for source in self.sources],
             "constants": [step.to_json() for step in self.constants],
             "steps": [step.to_json() for step in self.steps],
@@ -89,7 +97,7 @@ class Explanation:
         kernel = "" if self.kernel_of == self.profile else f" (kernel of {self.kernel_of})"
         where = f"op {self.op_index} {self.op_name} of {self.model} under {self.profile}{kernel}"
         index = ", ".join(map(str, self.output.index))
-        return f"{self.output.tensor}[{index}] = {self.output.value}, {where}"
+        return f"{self.output.tensor}[{index}] = {number(self.output.value)}, {where}"
 
     def __str__(self) -> str:
         """Return the whole story as text; long sums are abbreviated in the middle."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 #: One element of a tensor or of a stage.
@@ -22,7 +23,7 @@ class Operand:
     dtype, shape
         Element type, in lower case, and shape.
     quantization
-        Scale and zero point in a few words, or empty.
+        Scale and zero point that go with the element, to the last digit; empty if the tensor has none.
 
     """
 
@@ -168,6 +169,8 @@ class Step:
         What is worth knowing: a tie, an overflow.
     approximate
         Whether the rule is what the step approximates, by fixed-point series or tables, rather than what it does.
+    terms
+        The numbers by the names that they have in the rule.
 
     """
 
@@ -178,6 +181,7 @@ class Step:
     bits: str = ""
     remark: str = ""
     approximate: bool = False
+    terms: Mapping[str, Scalar] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -186,6 +190,7 @@ class Step:
             "value": plain(self.value),
             "rule": self.rule,
             "numbers": self.numbers,
+            "terms": {name: plain(value) for name, value in self.terms.items()},
             "approximate": self.approximate,
             "bits": self.bits,
             "remark": self.remark,
@@ -235,3 +240,8 @@ class FloatValue:
 def plain(value: Scalar) -> Scalar:
     """Return a value that JSON has: infinities and NaN as words."""
     return value if not isinstance(value, float) or abs(value) < float("inf") else str(value)
+
+
+def number(value: Scalar) -> str:
+    """Return a number to the last digit: integers whole, floats with as few digits as name their float64."""
+    return repr(value) if isinstance(value, float) else str(value)

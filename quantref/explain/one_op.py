@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 import fbs
 from kernels.engine import registry
-from kernels.engine.types import Inputs, Outputs, Prepared
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared
 from qmath.errors import InputError, UnsupportedError
 from qmath.requantize import Regime, Requantize
-from qmath.types import Array, FixedPointMultiplier
+from qmath.types import Array
 from quantref.control_flow import HANDLERS
 from quantref.execution import Graph
 from quantref.explain import alternatives
 from quantref.explain.alternatives import Requantized
-from quantref.explain.derivation import Scales, derive, derive_fixed
+from quantref.explain.derivation import Scales, channel_of, explained, introduced, remarked
 from quantref.explain.document import Explanation
-from quantref.explain.explanation import Element, Operand, Step, Sum
+from quantref.explain.explanation import Element, Operand, Step, Sum, number
 from quantref.explain.sources import Trial, sources_of, sum_of
-from quantref.explain.steps import INPUTS, at_time, is_recurrent, place_in, scalar, steps_of, terms_at
-from quantref.inspect import in_words
+from quantref.explain.steps import (
+    CODES,
+    at_time,
+    is_recurrent,
+    place_in,
+    scalar,
+    steps_of,
+    steps_of_part,
+    steps_to_code,
+    terms_at,
+)
+from quantref.inspect import OPTION_ENUMS
 from quantref.names import tensor_keys
 from quantref.parameters import holders
 from quantref.recording import Recorder, Stage
@@ -138,13 +148,16 @@ def explain_element(done: Operation, number: int, index: Sequence[int]) -> Expla
     slot = done.operator.outputs.index(number)
     values = done.outputs[slot]
     at = _checked(index, values.shape)
-    element = _element(done.graph.subgraph, number, "output", values[at], at)
-    steps = list(steps_of(*at_time(done.stages, values, at)))
-    if not steps or steps[-1].value != element.value:
-        steps.append(Step("output", element.value))
-    scales = Scales.of(done.view, at[-1] if at else 0)
+    element = _element(done, number, "output", values[at], at)
     regime, requantized = _requantized(done, values.shape, at) or (None, None)
     summed = _sum(done, at) if slot == 0 else None
+    sources = _sources(done, slot, at, summed)
+    scales = Scales.of(done.view, at, slot)
+    found = {step.stage: step for step in _steps_to_code(done, summed)}
+    found |= {step.stage: step for step in steps_of(*at_time(done.stages, values, at)) if step.stage not in found}
+    steps = explained(done.view, scales, list(found.values()))
+    if not steps or steps[-1].value != element.value:
+        steps.append(_moved(sources, element))
     profile = done.graph.session.profile
     return Explanation(
         model=done.graph.session.model.path.name if done.graph.session.model.path else "model",
@@ -152,12 +165,14 @@ def explain_element(done: Operation, number: int, index: Sequence[int]) -> Expla
         kernel_of=registry.profile_running(done.view, profile).name,
         op_index=done.index,
         op_name=done.operator.name,
-        operands=_operands(done, number),
+        operands=_operands(done, number, at),
+        options=_options(done.view),
         output=element,
-        sum=summed,
-        sources=() if summed and _lists_inputs(summed) else _sources(done, slot, at),
-        steps=tuple(_derived(step, scales) for step in steps),
-        constants=tuple(_constants(done.prepared, scales)),
+        sum=None if summed is None else summed.found,
+        inner=None if summed is None else summed.inner,
+        sources=sources,
+        steps=tuple(remarked(step) for step in steps),
+        constants=tuple(introduced(done.view, scales, steps)),
         unrounded=None if requantized is None else requantized.accumulator * requantized.real_multiplier,
         regimes=()
         if requantized is None or regime is None
@@ -166,16 +181,39 @@ def explain_element(done: Operation, number: int, index: Sequence[int]) -> Expla
     )
 
 
-def _operands(done: Operation, number: int) -> tuple[Operand, ...]:
-    tensors = done.graph.subgraph.tensors
-    read = [(role(done.view, slot), given) for slot, given in enumerate(done.operator.inputs) if given >= 0]
+def _operands(done: Operation, number: int, at: tuple[int, ...]) -> tuple[Operand, ...]:
+    tensors, slot = done.graph.subgraph.tensors, done.operator.outputs.index(number)
     keys = tensor_keys(done.graph.subgraph)
+    read = [
+        (role(done.view, place), given, done.inputs[place])
+        for place, given in enumerate(done.operator.inputs)
+        if given >= 0
+    ]
     found = []
-    for name, given in (*read, ("output", number)):
-        tensor, value = tensors[given], done.graph.values[given]
-        shape = tensor.shape if value is None or given == number else value.shape
-        found.append(Operand(name, keys[given], tensor.dtype.name.lower(), shape, in_words(tensor.quant)))
+    for name, given, value in (*read, ("output", number, done.outputs[slot])):
+        tensor = tensors[given]
+        shape = tensor.shape if value is None else value.shape
+        found.append(Operand(name, keys[given], tensor.dtype.name.lower(), shape, _scale_of(done, tensor, at)))
     return tuple(found)
+
+
+def _scale_of(done: Operation, tensor: fbs.Tensor, at: tuple[int, ...]) -> str:
+    """Return the scale and zero point that go with an element, to the last digit."""
+    if tensor.quant is None:
+        return ""
+    channel, count = channel_of(done.view, tensor, at), tensor.quant.scale.size
+    along = f" (channel {channel} of {count}, axis {tensor.quant.quantized_dimension})" if count > 1 else ""
+    return f"{number(float(tensor.quant.scale[channel]))}, {int(tensor.quant.zero_point[channel])}{along}"
+
+
+def _options(op: OpView) -> str:
+    """Return the op's options in a few words."""
+    return ", ".join(f"{name} {_in_words(name, value)}" for name, value in op.options.items())
+
+
+def _in_words(name: str, value: object) -> str:
+    kind = OPTION_ENUMS.get(name)
+    return str(value) if kind is None else next((m.name for m in kind if m.value == value), str(value))
 
 
 def _checked(index: Sequence[int], shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -185,7 +223,8 @@ def _checked(index: Sequence[int], shape: tuple[int, ...]) -> tuple[int, ...]:
     return at
 
 
-def _element(subgraph: fbs.Subgraph, number: int, name: str, value: Array, at: tuple[int, ...]) -> Element:
+def _element(done: Operation, number: int, name: str, value: Array, at: tuple[int, ...]) -> Element:
+    subgraph = done.graph.subgraph
     tensor, quant = subgraph.tensors[number], subgraph.tensors[number].quant
     key, plain = tensor_keys(subgraph)[number], scalar(np.asarray(value))
     if quant is None or not tensor.dtype.is_integer:
@@ -195,23 +234,33 @@ def _element(subgraph: fbs.Subgraph, number: int, name: str, value: Array, at: t
     return Element(key, name, at, plain, int(quant.zero_point[channel]), float(quant.scale[channel]))
 
 
-def _sum(done: Operation, at: tuple[int, ...]) -> Sum | None:
+@dataclass(frozen=True, slots=True)
+class _Summed:
+    """A sum, the input slots whose elements it lists, and the same behind one of its elements, with the steps there."""
+
+    found: Sum
+    slots: tuple[int, ...]
+    inner: Sum | None = None
+    steps: tuple[Step, ...] = ()
+
+
+def _sum(done: Operation, at: tuple[int, ...]) -> _Summed | None:
     products = done.prepared.products(done.inputs, at)
     stage = next((stage for stage in done.stages if products and stage.name == products.stage), None)
     place = None if stage is None else place_in(stage.value, done.outputs[0].shape, at)
     if products is None or stage is None or place is None:
         return None
-
-    def element(source: int | str, where: tuple[int, ...]) -> Element:
-        return _source(done, source, where)
-
-    return sum_of(products, partial(_array, done), scalar(stage.value[place]), element)
-
-
-def _lists_inputs(summed: Sum) -> bool:
-    """Whether a sum lists elements of the op's inputs, as they are or quantized, and not what was made of them."""
-    factors = summed.products[0].factors if summed.products else ()
-    return all(factor.role in INPUTS or factor.tensor != factor.role for factor in factors)
+    element, array_of = partial(_source, done), partial(_array, done)
+    found = sum_of(products, array_of, scalar(stage.value[place]), element)
+    slots = tuple(reads.source for reads in products.factors if isinstance(reads.source, int))
+    if found is None or products.inner is None:
+        return None if found is None else _Summed(found, slots)
+    behind = products.inner
+    value = next(stage.value[behind.index] for stage in done.stages if stage.name == behind.products.stage)
+    inner = sum_of(behind.products, array_of, scalar(value), element)
+    slots += tuple(reads.source for reads in behind.products.factors if isinstance(reads.source, int))
+    part = behind.products.stage.partition(": ")[0]
+    return _Summed(found, slots, inner, tuple(steps_of_part(done.stages, part, behind.index)))
 
 
 def _array(done: Operation, source: int | str) -> Array | None:
@@ -226,40 +275,61 @@ def _source(done: Operation, source: int | str, at: tuple[int, ...]) -> Element:
         raise InputError(f"expected a tensor as input {source}, found none")
     if isinstance(source, str):
         return Element(source, source, at, scalar(array[at]))
-    return _element(done.graph.subgraph, done.operator.inputs[source], role(done.view, source), array[at], at)
+    return _element(done, done.operator.inputs[source], role(done.view, source), array[at], at)
 
 
-def _sources(done: Operation, slot: int, at: tuple[int, ...]) -> tuple[Element, ...]:
-    """Return the elements of the inputs that an element comes from; of recurrent ops it is nearly all of them."""
+def _sources(done: Operation, slot: int, at: tuple[int, ...], summed: _Summed | None) -> tuple[Element, ...]:
+    """Return the elements of the inputs that an element comes from and that no sum has listed.
+
+    Of recurrent ops they are nearly all.
+    """
     found: list[Element] = []
     if is_recurrent(done.stages):
         return ()
-    for source, marked in sources_of(Trial(done.prepared, done.inputs, slot, at)):
+    listed = () if summed is None else summed.slots
+    searched = [] if listed else sources_of(Trial(done.prepared, done.inputs, slot, at))
+    for source, marked in searched:
         places = np.argwhere(marked)[:MAX_SOURCES]
         found += [_source(done, source, tuple(int(i) for i in place)) for place in places]
-    return tuple(found)
+    found += _before_codes(done, summed)
+    return (*found, *(element for element in _bias(done, at) if element not in found))
 
 
-def _derived(step: Step, scales: Scales) -> Step:
-    """Say how a real multiplier follows from the scales."""
-    real = isinstance(step.value, int | float) and step.stage.startswith("real multiplier")
-    if not real:
-        return step
-    derived = derive(scales, float(step.value))
-    return replace(derived, stage=step.stage)
+def _before_codes(done: Operation, summed: _Summed | None) -> Iterator[Element]:
+    """Yield the real numbers whose codes a sum lists, if the input was quantized on the fly."""
+    codes = _array(done, CODES)
+    slot = next((slot for slot, array in enumerate(done.inputs) if array is not None and array.dtype.kind == "f"), None)
+    real = None if slot is None else done.inputs[slot]
+    if summed is None or codes is None or slot is None or real is None or codes.size != real.size:
+        return
+    for product in summed.found.products:
+        code = product.factors[0]
+        if code.tensor == CODES:
+            place = np.unravel_index(np.ravel_multi_index(code.index, codes.shape), real.shape)
+            yield _source(done, slot, tuple(int(i) for i in place))
 
 
-def _constants(prepared: Prepared, scales: Scales) -> list[Step]:
-    """Say how multipliers that are no requantization's follow from the scales, such as those of ADD's inputs."""
-    inside = {id(held.factor) for held in holders(prepared, Requantize).values()}
-    found = []
-    for place, factor in holders(prepared, FixedPointMultiplier).items():
-        if id(factor) not in inside and np.ndim(factor.multiplier) == 0:
-            step = derive_fixed(scales, factor)
-            if step is not None:
-                encoded = f"{int(factor.multiplier)} * 2**({int(factor.shift)} - 31)"
-                found.append(replace(step, stage=place, remark=f"encoded as {encoded}"))
-    return found
+def _bias(done: Operation, at: tuple[int, ...]) -> Iterator[Element]:
+    """Yield the bias of the element's channel, if the op has one."""
+    for slot, array in enumerate(done.inputs):
+        if array is not None and role(done.view, slot) == "bias" and at and array.shape[-1:] > at[-1:]:
+            yield _source(done, slot, (*(0,) * (array.ndim - 1), at[-1]))
+
+
+def _steps_to_code(done: Operation, summed: _Summed | None) -> Iterator[Step]:
+    """Yield how an element of a sum came to be that is no input's: a code that was quantized on the fly, a state."""
+    if summed:
+        yield from summed.steps
+    codes = summed.found.products[0].factors[:1] if summed and summed.found.products else ()
+    for code in codes:
+        if code.tensor == CODES:
+            yield from steps_to_code(done.stages, code.index)
+
+
+def _moved(sources: Sequence[Element], element: Element) -> Step:
+    """Return the step of an element that is none of the op's stages: it was moved, if it comes from one alone."""
+    same = [source for source in sources if source.value == element.value]
+    return Step("output", element.value, same[0].place if len(sources) == 1 and same else "")
 
 
 def _requantized(done: Operation, shape: tuple[int, ...], at: tuple[int, ...]) -> tuple[Regime, Requantized] | None:

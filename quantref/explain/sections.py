@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from quantref.explain.explanation import Alternative, Element, Operand, Product, Scalar, Step, Sum
+from quantref.explain.explanation import Alternative, Element, Product, Step, Sum, number
 from quantref.explain.render import Section, Table
 
 if TYPE_CHECKING:
@@ -17,18 +19,11 @@ SHOWN, AT_EITHER_END = 10, 4
 #: Columns of a line that holds a step.
 WIDE = 100
 #: The steps from a real multiplier to what the kernel multiplies by.
-_MULTIPLIER = (
-    "real multiplier",
-    "undivided: shift",
-    "undivided: significand",
-    "undivided: multiplier",
-    "more bits",
-    "factor",
-    "shift",
-    "significand",
-    "multiplier",
-    "reduced multiplier",
+_MULTIPLIER = frozenset(
+    {"real multiplier", "more bits", "factor", "shift", "significand", "multiplier", "reduced multiplier"}
 )
+#: A step's name: the part of the op, what it is there, and which time.
+_NAME = re.compile(r"((?:.*: )?)(.*?)( \d+)?")
 
 
 def sections(explained: Explanation) -> list[Section]:
@@ -37,18 +32,20 @@ def sections(explained: Explanation) -> list[Section]:
 
 
 def _sections(explained: Explanation) -> Iterator[Section]:
-    yield Section("The op", table=_operands(explained.operands))
+    options = (f"options: {explained.options}",) if explained.options else ()
+    yield Section("The op", tuple(line for option in options for line in wrap(option, WIDE)), _operands(explained))
     if explained.sum:
         yield _sum(explained.sum)
+    if explained.inner:
+        yield replace(_sum(explained.inner), title=f"What is summed before, to {explained.inner.stage}")
     if explained.sources:
         yield _sources(explained.sources)
-    apart = sum(step.stage.startswith("real multiplier") for step in explained.steps) == 1
-    multiplier = [step for step in explained.steps if apart and step.stage in _MULTIPLIER]
+    multiplier = _of_multipliers(explained.steps)
     if explained.constants or multiplier:
         steps = (*explained.constants, *multiplier)
         yield Section("From scales to multipliers", tuple(line for step in steps for line in step_lines(step)))
-    shown = explained.sum.stage if explained.sum else None
-    rest = [step for step in explained.steps if step not in multiplier and step.stage != shown]
+    shown = {summed.stage for summed in (explained.sum, explained.inner) if summed}
+    rest = [step for step in explained.steps if step not in multiplier and step.stage not in shown]
     if rest:
         yield Section("Step by step", tuple(line for step in rest for line in step_lines(step)))
     yield Section("In real numbers", tuple(_real_numbers(explained)))
@@ -58,15 +55,27 @@ def _sections(explained: Explanation) -> Iterator[Section]:
         yield _alternatives("The same inputs under every profile", "profile", explained.profiles)
 
 
-def number(value: Scalar) -> str:
-    """Return a number as a reader wants it: integers whole, floats with ten digits."""
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
+def _of_multipliers(steps: Sequence[Step]) -> list[Step]:
+    """Return the steps from real multipliers to what the kernel multiplies by."""
+    named = [(step, _named(step)) for step in steps]
+    real = {(part, time) for _, (part, name, time) in named if name == "real multiplier"}
+    parts = {part for part, _ in real}
+    return [
+        step
+        for step, (part, name, time) in named
+        if name in _MULTIPLIER and ((part, time) in real or part.removesuffix("undivided: ") in parts)
+    ]
 
 
-def _operands(operands: Sequence[Operand]) -> Table:
+def _named(step: Step) -> tuple[str, str, str]:
+    part, name, time = _NAME.fullmatch(step.stage).groups("")  # type: ignore[union-attr]
+    return part, name, time
+
+
+def _operands(explained: Explanation) -> Table:
     rows = tuple(
         (operand.role, operand.dtype, str(list(operand.shape)), operand.quantization, operand.tensor)
-        for operand in operands
+        for operand in explained.operands
     )
     return Table(("", "type", "shape", "scale, zero point", "tensor"), rows)
 
@@ -82,7 +91,8 @@ def _sum(summed: Sum) -> Section:
         empty = ("",) * (len(rows[0]) - 2)
         between = (f"... {len(middle)} more ...", *empty, _total(middle) if summed.fold == "sum" else "")
         rows = [*rows[:AT_EITHER_END], between, *rows[-AT_EITHER_END:]]
-    count = f"{len(products)} products" if products and len(products[0].factors) == 2 else f"{len(products)} elements"
+    kind = "product" if products and len(products[0].factors) == 2 else "element"
+    count = f"{len(products)} {kind}{'' if len(products) == 1 else 's'}"
     padding = f"; {summed.padding} more lie in the padding and contribute nothing" if summed.padding else ""
     what = "sum" if summed.fold == "sum" else "largest"
     name = "" if summed.stage == what else f"{summed.stage}: "
@@ -140,14 +150,25 @@ def step_lines(step: Step) -> list[str]:
     value = number(step.value)
     if step.stage == "multiplier" and isinstance(step.value, int):
         value += f" (0x{step.value & 0xFFFFFFFF:08X})"
-    parts = [part for part in (f"= {step.rule}" if step.rule else "", _numbers(step), f"{equals} {value}") if part]
+    rule = f"= {step.rule}" if step.rule not in {"", value} else ""
+    parts = [part for part in (rule, _numbers(step), f"{equals} {value}") if part]
     indent = " " * (len(step.stage) + 1)
     whole = " ".join([step.stage, *parts])
-    lines = [whole] if len(whole) <= WIDE else [f"{step.stage} {parts[0]}", *(f"{indent}{part}" for part in parts[1:])]
+    lines = [whole] if len(whole) <= WIDE else _broken(step.stage, parts)
     if step.remark:
         lines.append(f"{indent}  {step.remark}")
     if step.bits:
         lines.append(f"{indent}  {step.bits}")
+    return lines
+
+
+def _broken(stage: str, parts: Sequence[str]) -> list[str]:
+    """Return a line for each part; of a part that is too long for one, the rest is set in."""
+    indent, room = " " * (len(stage) + 1), max(WIDE - len(stage), WIDE // 2)
+    lines: list[str] = []
+    for part in parts:
+        first, *rest = wrap(part, room, break_long_words=False, break_on_hyphens=False)
+        lines += [f"{indent if lines else f'{stage} '}{first}", *(f"{indent}    {line}" for line in rest)]
     return lines
 
 
@@ -169,10 +190,13 @@ def _real_numbers(explained: Explanation) -> Iterator[str]:
         yield f"the value is {number(output.real)}"
     if explained.unrounded is not None and output.scale is not None:
         real = explained.unrounded * output.scale
-        yield f"without rounding: accumulator * real_multiplier = {explained.unrounded:.10g} steps, that is {real:.10g}"
+        steps = number(explained.unrounded)
+        yield f"without rounding: accumulator * real_multiplier = {steps} steps, that is {number(real)}"
     if explained.float_value is not None:
         value = explained.float_value.value
-        known = f"the float model gives {value:.10g}" if value is not None else "the float model's value is not known"
+        known = (
+            f"the float model gives {number(value)}" if value is not None else "the float model's value is not known"
+        )
         yield known + (f" ({explained.float_value.remark})" if explained.float_value.remark else "")
 
 

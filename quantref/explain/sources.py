@@ -130,10 +130,18 @@ def sources_of(trial: Trial) -> list[tuple[int, BoolArray]]:
             if trial.is_over:
                 return []
             if _stands(trial, slot, array, kept, before, rng):
-                if kept.any():
-                    found.append((slot, kept))
+                marked = kept if kept.any() else _beside(trial, array)
+                if marked.any():
+                    found.append((slot, marked))
                 break
     return found
+
+
+def _beside(trial: Trial, array: Array) -> BoolArray:
+    """Return the element at the same place of an input laid out as the output: it is used, and makes no difference."""
+    at = _same_place(trial.index, array.shape)
+    fits = at is not None and np.broadcast_shapes(array.shape, (1,) * len(trial.index)) == array.shape
+    return _marked(np.zeros(array.shape, bool), at) if at is not None and fits else np.zeros(array.shape, bool)
 
 
 def _stands(

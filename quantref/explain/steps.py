@@ -10,13 +10,13 @@ import numpy as np
 
 from qmath.errors import SpecError
 from qmath.types import Array
-from quantref.explain.bits import cut_bits, float32_bits, remainder
+from quantref.explain.bits import cut_bits, decimal, float32_bits, quotient
 from quantref.explain.explanation import Scalar, Step
-from quantref.formulas import Formula, IncalculableError, Number, exact, parse
+from quantref.formulas import Formula, IncalculableError, Number, exact, parse, plain_number
 from quantref.recording import Stage
 
-#: Stages that hold an op's input, not what becomes of it: they are not laid out as the output.
-INPUTS = ("quantized input",)
+#: The stage that holds an op's input, quantized on the fly, and parts of it: they are laid out as the input.
+CODES = "quantized input"
 #: Names of the stages of recurrent ops.
 _STEP = re.compile(r"step (\d+): (.*)")
 _ANY_STEP = re.compile(r"(^|: )step \d+: ")
@@ -90,7 +90,7 @@ def is_recurrent(stages: tuple[Stage, ...]) -> bool:
 def values_of(stages: Iterable[Stage], shape: tuple[int, ...], index: tuple[int, ...]) -> Iterator[Array]:
     """Yield what each stage holds of one output element."""
     for stage in stages:
-        at = None if stage.name in INPUTS else place_in(stage.value, shape, index)
+        at = None if stage.name.startswith(CODES) else place_in(stage.value, shape, index)
         if at is not None:
             yield stage.value[at]
 
@@ -98,9 +98,23 @@ def values_of(stages: Iterable[Stage], shape: tuple[int, ...], index: tuple[int,
 def steps_of(stages: Iterable[Stage], shape: tuple[int, ...], index: tuple[int, ...]) -> Iterator[Step]:
     """Yield the steps of one output element: every stage that it has a place in."""
     for stage in stages:
-        at = None if stage.name in INPUTS else place_in(stage.value, shape, index)
+        at = None if stage.name.startswith(CODES) else place_in(stage.value, shape, index)
         if at is not None:
             yield step_at(stage, at)
+
+
+def steps_to_code(stages: Iterable[Stage], index: tuple[int, ...]) -> Iterator[Step]:
+    """Yield the steps to one code of an input that is quantized on the fly; those of its row have one element a row."""
+    for stage in stages:
+        if stage.name.startswith(CODES) and stage.value.ndim == len(index):
+            yield step_at(stage, _projected(index, stage.value.shape))
+
+
+def steps_of_part(stages: Iterable[Stage], part: str, index: tuple[int, ...]) -> Iterator[Step]:
+    """Yield the steps of one element of a part of the op; stages with fewer elements broadcast."""
+    for stage in stages:
+        if stage.name.startswith(f"{part}: ") and stage.value.ndim <= len(index):
+            yield step_at(stage, _projected(index, stage.value.shape))
 
 
 def step_at(stage: Stage, at: tuple[int, ...]) -> Step:
@@ -118,14 +132,15 @@ def step_at(stage: Stage, at: tuple[int, ...]) -> Step:
     formula, remark = _without_idle_wrap(formula, result, terms)
     cut = _cut(formula.tree, terms)
     bits = cut_bits(*cut) if cut and cut[0] % (1 << cut[1]) else ""
-    if cut and cut[0]:
-        number, shift = cut
-        quotient = f"{number} / 2**{shift} = {float(Number(number, 1 << shift)):.12g}, {remainder(*cut)}"
-        remark = quotient if not remark or remark.endswith("a tie") else f"{quotient}; {remark}"
+    if cut and cut[0] and cut[1]:
+        remark = quotient(*cut) if not remark or remark.endswith("a tie") else f"{quotient(*cut)}; {remark}"
     elif stage.value.dtype == np.float32 and formula.text.startswith("float32"):
         bits = float32_bits(float(value))
+    if formula.approximate:
+        remark = f"the formula gives {decimal(formula.value(terms))}; the kernel comes near it"
     numbers = formula.with_numbers(terms)
-    return Step(stage.name, value, formula.text.lstrip("~ "), numbers, bits, remark, formula.approximate)
+    used = {name: plain_number(terms[name]) for name in formula.names if name in terms}
+    return Step(stage.name, value, formula.text.lstrip("~ "), numbers, bits, remark, formula.approximate, used)
 
 
 def terms_at(stage: Stage, at: tuple[int, ...]) -> Mapping[str, Number]:
@@ -146,9 +161,9 @@ def _without_idle_wrap(formula: Formula, result: Number, terms: Mapping[str, Num
     if name == "clamp":
         return formula, "clamped" if before != result else ""
     if name in {"float32", "float64"} and before != result:
-        return formula, f"{float(before):.12g} before it is rounded to {name}"
+        return formula, f"{decimal(before)} before it is rounded to {name}"
     if name in _ROUNDING and (2 * before).denominator == 1 and before.denominator == 2:
-        return formula, f"{float(before):.12g} is a tie"
+        return formula, f"{decimal(before)} is a tie"
     return formula, ""
 
 

@@ -135,8 +135,8 @@ def test_the_memory_moves_on_step_by_step():
 def test_stages_of_one_step():
     sample = {"x": np.array([[3]], np.int8), "s": np.array([[0, 7]], np.int16)}
     _, stages = trace(build(bias=(1,)), sample)
-    assert (stages["feature sums"], stages["newest"]) == ([[6]], [[6]])
-    assert (stages["time sums"], stages["accumulator"]) == ([[31]], [[32]])
+    assert (stages["newest: feature sum"], stages["newest: entry"]) == ([[6]], [[6]])
+    assert (stages["state with the newest"], stages["accumulator"]) == ([[[7, 6]]], [[32]])
 
 
 def test_the_fused_relu_is_not_applied():

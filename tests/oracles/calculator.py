@@ -19,6 +19,15 @@ def _wrap(x: Fraction, bits: Fraction = Fraction(32)) -> Fraction:
     return Fraction(rational.wrap(int(x), int(bits)))
 
 
+def _floor_log2(x: Fraction) -> Fraction:
+    found = math.floor(math.log2(x))
+    while Fraction(2) ** (found + 1) <= x:
+        found += 1
+    while Fraction(2) ** found > x:
+        found -= 1
+    return Fraction(found)
+
+
 def _float(precision: int, lowest: int) -> Any:
     def rounded(x: Fraction) -> Fraction:
         if abs(x) >= rational.power_of_two(lowest):
@@ -39,6 +48,7 @@ _KEYS: dict[str, Any] = {
     "wrap": _wrap,
     "float32": _float(24, -126),
     "float64": _float(53, -1022),
+    "floor_log2": _floor_log2,
     "abs": abs,
     "min": min,
     "max": max,

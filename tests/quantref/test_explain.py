@@ -62,7 +62,7 @@ def test_the_riddle_under_xnnpack() -> None:
     steps = {step.stage: step for step in explanation.steps}
     assert explanation.output.value == -120
     assert steps["product"].value == 6.5
-    assert steps["product"].remark == "6.50000015739 before it is rounded to float32"
+    assert steps["product"].remark == "6.500000157393... before it is rounded to float32"
     assert steps["rounded"].remark == "6.5 is a tie"
     assert {row.name: row.value for row in explanation.regimes}["single rounding"] == -119
     assert {row.name: row.value for row in explanation.profiles}["litert-reference"] == -119
@@ -82,7 +82,7 @@ def test_text_is_the_whole_story() -> None:
     assert text.startswith("y[0, 0, 0, 0] = -119, op 0 CONV_2D of model under litert-reference\n")
     for line in (
         "  [0, 0, 0, 0]    -83         45  [0, 0, 0, 0]     13      585",
-        "  sum of 1 products = 585",
+        "  sum of 1 product = 585",
         "  multiplier = half_away(significand * 2**31)",
         "             = 1527099593 (0x5B05B0C9)",
         "  shifted right = half_away(product / 2**right) = half_away(416 / 2**6) = 7",
@@ -99,11 +99,11 @@ def test_markdown_json_and_html() -> None:
     explanation = explain_riddle("litert-reference")
     markdown = explanation.to_markdown()
     assert "### Step by step" in markdown
-    assert markdown.count("```") == 2 * 5
+    assert markdown.count("```") == 2 * 6
     plain = json.loads(json.dumps(explanation.to_json(), allow_nan=False))
     assert plain["output"]["value"] == -119
     assert plain["sum"]["products"][0]["factors"][0]["role"] == "input"
-    assert explanation._repr_html_().count("<table>") == 3
+    assert explanation._repr_html_().count("<table>") == 4
 
 
 def test_long_sums_are_abbreviated_in_text_alone() -> None:
