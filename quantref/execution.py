@@ -146,6 +146,8 @@ class Graph:
         self._runs_until_laid_out = RUNS_UNTIL_LAID_OUT if session.searches else -1
         self._steps: dict[int, Step] = {}
         self._done: set[int] = set()
+        #: Tensors that ops gave which run once: as good as constants.
+        self._fixed: set[int] = set()
         self._constants_loaded = False
         self._running = False
 
@@ -313,6 +315,10 @@ class Graph:
             constants = [tensors[n].data if n >= 0 and not tensors[n].is_variable else None for n in operator.inputs]
             outputs = (*operator.outputs, *(operator.inputs[slot] for slot in prepared.updates))
             kept = prepared.runs_once and all(constant is not None for constant in constants)
+            constants = [
+                value if n in self._fixed else constant
+                for n, value, constant in zip(operator.inputs, inputs, constants, strict=True)
+            ]
             changing = tuple(
                 (slot, number, shape)
                 for slot, (number, shape, constant) in enumerate(zip(operator.inputs, shapes, constants, strict=True))
@@ -393,6 +399,7 @@ class Graph:
         step = self._steps.get(index)
         if step is not None and step.kept:
             self._done.add(index)
+            self._fixed.update(step.outputs)
         for number, value in self.updated_by(index, outputs).items():
             self.assign(number, value)
 

@@ -10,7 +10,11 @@ import pytest
 import quantref as qr
 from qmath.errors import InputError
 from quantref.cli import main
+from quantref.samples import random_samples
+from tests.meta.house import ROOT
 from tests.quantref.small_models import two_layers
+
+DIGITS_FLOAT16 = ROOT / "quantref" / "data" / "digits_float16.tflite"
 
 
 def ready(**settings):
@@ -50,6 +54,23 @@ def test_plans_and_threads_show_in_nothing_but_time():
     assert outputs == [outputs[0]] * 4
     with pytest.raises(InputError, match="num_threads from 1 to"):
         ready(num_threads=0)
+
+
+def test_weights_that_an_op_unpacks_once_are_as_good_as_constants():
+    interpreter = qr.Interpreter(DIGITS_FLOAT16)
+    interpreter.allocate_tensors()
+    (image,) = random_samples(interpreter.model, 1)[0]
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+    forms = [op.form for op in interpreter.profile_ops(runs=1).ops if op.name in {"CONV_2D", "FULLY_CONNECTED"}]
+    assert len(forms) == 5
+    assert "the definition" not in forms
+    (index,) = (detail["index"] for detail in interpreter.get_output_details())
+    found = interpreter.get_tensor(index)
+    interpreter.reset_all_variables()
+    interpreter.invoke()
+    np.testing.assert_array_equal(interpreter.get_tensor(index), found)
+    fresh = qr.run(DIGITS_FLOAT16, {interpreter.get_input_details()[0]["name"]: image})
+    np.testing.assert_array_equal(next(iter(fresh.values())), found)
 
 
 def test_runs_must_be_positive():
