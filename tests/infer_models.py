@@ -4,8 +4,10 @@ For each quantized model of ``../shared/models`` and each runtime: what the runt
 tensor, with the outputs alone, and with one op of another runtime mixed in. The runtimes are LiteRT's three of this
 machine, those of its Arm wheel if that is set up, and TFLite Micro's stored outputs in ``../shared/goldens-models``.
 A row is right if the runtime's own profile explains everything, and every profile that is named with it agrees with it
-there, which is what infer itself has compared; a mixed row is right if just the op that was exchanged is pointed at, or
-if some profile gives just this mixture. The exit code is 1 if a row is wrong.
+there, which is what infer itself has compared; or if it says why it cannot tell: floats that drift, or an op that has
+no defined result. A mixed row is right if just the op that was exchanged is pointed at (in one of the readings, where
+several profiles need but one op of another), or if some profile gives just this mixture. The exit code is 1 if a row is
+wrong.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from kernels.profiles import PROFILES
 from qmath.errors import QuantrefError
 from qmath.types import Array
 from quantref.difference import difference
-from quantref.inference import InferResult
+from quantref.inference import InferResult, Verdict
 from quantref.inference.dump import Dump, Invocation, read_dump
 from quantref.inference.infer import infer, run_runtime
 from quantref.npz import load_npz
@@ -150,8 +152,8 @@ def _alone(litert: LiteRT, model: fbs.Model, index: int, values: dict[int, Array
     """Run one op as a model of its own."""
     single = fbs.extract(model, 0, index)
     graph, operator = model.subgraphs[0], model.subgraphs[0].operators[index]
-    keys = {tensor.name: number for number, tensor in enumerate(graph.tensors)}
-    sample = [values[keys[single.subgraphs[0].tensors[number].name]] for number in single.subgraphs[0].inputs]
+    given = {graph.tensors[number].name: number for number in operator.inputs if number >= 0}
+    sample = [values[given[single.subgraphs[0].tensors[number].name]] for number in single.subgraphs[0].inputs]
     try:
         (answer,) = litert.run(fbs.write(single), [sample], all_tensors=False, timeout=600)
     except QuantrefError:
@@ -164,17 +166,28 @@ def _row(name: str, source: str, known: str, dump: Dump, expected: str) -> Row:
     result = infer(dump, list(PROFILES.values()))
     found = ", ".join(result.explained_by) or _nearest(result)
     seconds = time.monotonic() - start
-    return Row(name, source, known, expected, found, _elements(result), expected in result.explained_by, seconds)
+    right = expected in result.explained_by or _cannot_be_told(result, expected)
+    return Row(name, source, known, expected, found, _elements(result), right, seconds)
+
+
+def _cannot_be_told(result: InferResult, expected: str) -> bool:
+    """Whether it says why it cannot tell: floats that drift; or all that is left is refused by the right profile."""
+    if result.verdict is Verdict.DRIFT:
+        return True
+    left = [reading.foreign for reading in result.readings if expected in reading.profiles]
+    refused = ({candidate.name for candidate in op.profiles if candidate.refusal} for ops in left for op in ops)
+    return bool(left) and all(expected in names for names in refused)
 
 
 def _mixed_row(name: str, source: str, dump: Dump, index: int, lender: str) -> Row:
     start = time.monotonic()
     result = infer(dump, list(PROFILES.values()))
-    foreign = {op.index: op.explained_by for op in result.foreign}
+    readings = [{op.index: op.explained_by for op in reading.foreign} for reading in result.readings]
     # Where just one op differs between the two runtimes, the dump is the lender's; and some dumps are a third one's.
-    right = (list(foreign) == [index] and lender in foreign[index]) or bool(result.explained_by)
-    places = "; ".join(f"{op} {', '.join(by)}" for op, by in foreign.items())
-    found = f"{result.verdict.name.lower()}: {places or ', '.join(result.explained_by)}"
+    pointed = any(list(foreign) == [index] and lender in foreign[index] for foreign in readings)
+    places = "; ".join(map(str, result.readings))
+    found = f"{result.verdict.name.lower()}: {', '.join(result.explained_by) or places}"
+    right = pointed or bool(result.explained_by)
     seconds = time.monotonic() - start
     return Row(name, source, "one op mixed in", f"op {index} {lender}", found, _elements(result), right, seconds)
 

@@ -117,6 +117,7 @@ def run_runtime(model: fbs.Model, runtime: Runtime, samples: Sequence[Sequence[A
 
 def infer(dump: Dump, profiles: Sequence[Profile], budget: float = 60.0) -> InferResult:
     """Find the profile that explains every element of a dump; see :func:`infer_profile`."""
+    dump, left_out = _without_constants(dump)
     model, graph = dump.model, dump.model.subgraphs[0]
     ends = segments(model, dump.observed)
     tallies, seen = _tallies(dump, profiles, ends)
@@ -126,17 +127,41 @@ def infer(dump: Dump, profiles: Sequence[Profile], budget: float = 60.0) -> Infe
     winners = [number for number, total in enumerate(totals) if total.explains]
     notes = [f"{op.place}: {op.note}" for op in ops if op.note]
     mixed: list[Mixture] = []
+    drift = "" if winners else _drift(graph, ops)
     if not winners and any(len(op.ops) > 1 and not op.is_explained for op in ops):
         mixed, note = mixtures(dump, profiles, budget)
         notes += [note] if note else []
-        notes += _drift(graph, ops)
     telling = _telling(graph, pooled, profiles, winners, [total.refusal for total in totals]) if winners else ()
     name = model.path.name if model.path else "model"
     ranked = tuple(sorted(totals, key=rank))
-    return InferResult(name, dump.source, len(dump.invocations), ranked, ops, telling, tuple(mixed), tuple(notes))
+    notes += left_out
+    return InferResult(
+        name, dump.source, len(dump.invocations), ranked, ops, telling, tuple(mixed), tuple(notes), drift
+    )
 
 
-def _drift(graph: fbs.Subgraph, ops: Sequence[OpInference]) -> list[str]:
+def _without_constants(dump: Dump) -> tuple[Dump, list[str]]:
+    """Leave out tensors that are spread out from constants alone, and say so.
+
+    A delegate spreads them out for itself and does not write them: what lies in their memory is anything.
+    """
+    graph = dump.model.subgraphs[0]
+    spread = {
+        number
+        for operator in graph.operators
+        if operator.name in {"DEQUANTIZE", "DENSIFY"} and graph.tensors[operator.inputs[0]].data is not None
+        for number in operator.outputs
+        if number not in graph.outputs
+    }
+    left = spread & dump.observed
+    if not left:
+        return dump, []
+    kept = (Invocation(i.inputs, {n: a for n, a in i.tensors.items() if n not in left}) for i in dump.invocations)
+    note = f"{len(left)} tensors that are constants, spread out, were not compared: a delegate does not write them"
+    return Dump(dump.model, tuple(kept), dump.source), [note]
+
+
+def _drift(graph: fbs.Subgraph, ops: Sequence[OpInference]) -> str:
     """Say that float sums drift, if ops that sum floats run together with others that quantize them again."""
     floats = [
         index
@@ -146,9 +171,9 @@ def _drift(graph: fbs.Subgraph, ops: Sequence[OpInference]) -> list[str]:
         if any(graph.tensors[number].dtype.name.startswith("FLOAT") for number in graph.operators[index].outputs)
     ]
     if not floats:
-        return []
+        return ""
     what = f"{len(floats)} ops give floats, which are right to 1e-5 op by op; what follows may amplify that"
-    return [f"{what}: a dump of every tensor says more"]
+    return f"{what}: a dump of every tensor says more"
 
 
 def _tallies(

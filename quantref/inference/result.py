@@ -21,6 +21,7 @@ class Verdict(enum.Enum):
     CANNOT_TELL = "cannot tell, these agree here"
     MIXED = "no single profile, but every op is explained"
     UNEXPLAINED = "not explained"
+    DRIFT = "cannot tell, since sums of floats drift apart"
     NOTHING = "nothing was compared"
 
 
@@ -91,10 +92,12 @@ class OpInference:
         regimes = [candidate for candidate in self.regimes if candidate.explains]
         if regimes:
             return "no profile; regime " + " or ".join(f"{regime.name} ({regime.how})" for regime in regimes)
+        refusing = [candidate for candidate in self.profiles if candidate.refusal]
         best = min(
             (*self.profiles, *self.regimes), key=lambda candidate: (bool(candidate.refusal), candidate.mismatches)
         )
-        return f"nothing; the nearest is {best.name}: {best.mismatches:,} of {best.elements:,} differ"
+        refusals = "".join(f"; {candidate.name} does not run {candidate.refusal}" for candidate in refusing[:1])
+        return f"nothing; the nearest is {best.name}: {best.mismatches:,} of {best.elements:,} differ{refusals}"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -112,6 +115,23 @@ class OpInference:
             "telling": [element.to_json() for element in self.telling],
             "note": self.note,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way to read outputs that no single profile explains: profiles that agree, and the ops of another arithmetic.
+
+    Where two profiles need as few ops of another, only more inputs, or tensors in between, can tell which it is.
+    """
+
+    profiles: tuple[str, ...]
+    foreign: tuple[OpInference, ...]
+
+    def __str__(self) -> str:
+        """Return it in words; many ops are counted."""
+        ops = ", ".join(op.place for op in self.foreign[:SHOWN])
+        more = f" and {len(self.foreign) - SHOWN} more" if len(self.foreign) > SHOWN else ""
+        return f"{' or '.join(self.profiles)} but for {ops}{more}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +190,8 @@ class InferResult:
         Where no profile explains the outputs of several ops together: profiles with one op of another that do.
     notes
         What was left out, and why.
+    drift
+        Why outputs of several ops together may differ from every profile's though each op is right, or empty.
 
     """
 
@@ -181,6 +203,7 @@ class InferResult:
     telling: tuple[Telling, ...] = ()
     mixtures: tuple[Mixture, ...] = ()
     notes: tuple[str, ...] = ()
+    drift: str = ""
 
     @property
     def compared(self) -> tuple[OpInference, ...]:
@@ -194,18 +217,28 @@ class InferResult:
 
     @property
     def nearest(self) -> tuple[str, ...]:
-        """The profiles that explain the most ops: all of them, if any does."""
+        """The profiles that explain the most ops: all of them, if any does. If none explains any, the least wrong."""
         able = [candidate for candidate in self.profiles if candidate.elements]
         most = max((candidate.ops_explained for candidate in able), default=0)
-        fewest = min((candidate.mismatches for candidate in able if candidate.ops_explained == most), default=0)
-        best = [candidate for candidate in able if (candidate.ops_explained, candidate.mismatches) == (most, fewest)]
+        fewest = min((candidate.mismatches for candidate in able), default=0)
+        best = [c for c in able if c.ops_explained == most and (most > 0 or c.mismatches == fewest)]
         return tuple(candidate.name for candidate in best)
 
     @property
+    def readings(self) -> tuple[Reading, ...]:
+        """The ways to read the outputs with the fewest ops of another arithmetic, the nearest first."""
+        found: dict[tuple[int, ...], list[str]] = {}
+        for name in self.nearest:
+            strange = tuple(number for number, op in enumerate(self.compared) if name not in op.explained_by)
+            found.setdefault(strange, []).append(name)
+        ops = self.compared
+        return tuple(Reading(tuple(names), tuple(ops[n] for n in strange)) for strange, names in found.items())
+
+    @property
     def foreign(self) -> tuple[OpInference, ...]:
-        """The ops that the nearest profiles do not explain."""
-        nearest = set(self.nearest)
-        return tuple(op for op in self.compared if not nearest.intersection(op.explained_by))
+        """The ops that some of the nearest profiles do not explain; see :attr:`readings` for which does not which."""
+        strange = {id(op) for reading in self.readings for op in reading.foreign}
+        return tuple(op for op in self.compared if id(op) in strange)
 
     @property
     def regimes(self) -> tuple[str, ...]:
@@ -223,8 +256,10 @@ class InferResult:
         if self.explained_by:
             return Verdict.FOLLOWS if len(self.explained_by) == 1 else Verdict.CANNOT_TELL
         mixed = any(mixture.mismatches == 0 for mixture in self.mixtures)
-        explained = all(op.is_explained or (len(op.ops) > 1 and mixed) for op in self.compared)
-        return Verdict.MIXED if explained else Verdict.UNEXPLAINED
+        if all(op.is_explained or (len(op.ops) > 1 and mixed) for op in self.compared):
+            return Verdict.MIXED
+        drifted = self.drift and all(op.is_explained or len(op.ops) > 1 for op in self.compared)
+        return Verdict.DRIFT if drifted else Verdict.UNEXPLAINED
 
     @property
     def headlines(self) -> list[str]:
@@ -241,6 +276,10 @@ class InferResult:
             return f"cannot tell, these agree here: {names}"
         if self.verdict is Verdict.NOTHING:
             return "nothing was compared"
+        if self.verdict is Verdict.DRIFT:
+            return f"cannot tell: {self.drift}"
+        if self.verdict is Verdict.MIXED and len(self.readings) > 1:
+            return f"no single profile; {'; '.join(map(str, self.readings))}"
         best = next(candidate for candidate in self.profiles if candidate.name in self.nearest)
         nearest = f"{' or '.join(self.nearest)} explains {best.ops_explained} of {best.ops} ops"
         what = "no single profile" if self.verdict is Verdict.MIXED else "not explained by any profile"
@@ -298,10 +337,15 @@ class InferResult:
             "nearest": list(self.nearest),
             "regimes": list(self.regimes),
             "foreign_ops": [op.index for op in self.foreign],
+            "readings": [
+                {"profiles": list(reading.profiles), "foreign_ops": [op.index for op in reading.foreign]}
+                for reading in self.readings
+            ],
             "profiles": [candidate.to_json() for candidate in self.profiles],
             "telling": [element.to_json() for element in self.telling],
             "mixtures": [mixture.to_json() for mixture in self.mixtures],
             "notes": list(self.notes),
+            "drift": self.drift,
             "ops": [op.to_json() for op in self.ops],
         }
 

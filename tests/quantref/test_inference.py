@@ -134,6 +134,52 @@ def test_one_op_of_another_runtime_is_pointed_at(
         assert any(m.profile == "litert-optimized" and m.op_index == 1 and "xnnpack" in m.exception for m in exact)
 
 
+def test_two_readings_of_one_dump(model: fbs.Model, inputs: Arrays) -> None:
+    """Two ops, one of either runtime: each profile needs one op of the other."""
+    dump = device(model, inputs, under("litert-optimized", "xnnpack", "xnnpack"))
+    known = {"first": dump["first"], "hidden": dump["hidden"]}
+    result = qr.infer_profile(model, inputs, known, profiles=["litert-optimized", "xnnpack"])
+    foreign = {reading.profiles: [op.index for op in reading.foreign] for reading in result.readings}
+    assert foreign == {("litert-optimized",): [1], ("xnnpack",): [0]}
+    assert [op.index for op in result.foreign] == [0, 1]
+    assert "litert-optimized but for op 1 FULLY_CONNECTED" in result.summary()
+    assert "xnnpack but for op 0 FULLY_CONNECTED" in result.summary()
+
+
+def test_spread_constants_are_not_compared() -> None:
+    """A delegate does not write what DEQUANTIZE would make of a constant."""
+    builder = fbs.Builder()
+    x = builder.input("x", DType.FLOAT32, (1, 4))
+    half = builder.constant("half", np.arange(8, dtype=np.float16).reshape(2, 4))
+    weights = builder.tensor("weights", DType.FLOAT32, (2, 4))
+    builder.op("DEQUANTIZE", [half], [weights], version=3)
+    y = builder.tensor("y", DType.FLOAT32, (1, 2))
+    builder.op("FULLY_CONNECTED", [x, weights, None], [y])
+    model, ones = builder.finish([y]), {"x": np.ones((1, 4), np.float32)}
+    dump = {"weights": np.full((2, 4), np.nan, np.float32), "y": np.array([[6.0, 22.0]], np.float32)}
+    result = qr.infer_profile(model, ones, dump)
+    assert "xnnpack" in result.explained_by
+    assert "1 tensors that are constants, spread out, were not compared" in result.summary()
+
+
+def test_outputs_of_floats_that_drift_are_not_named() -> None:
+    """A dynamic-range chain known by its outputs alone: a small difference is not explained, but not foreign either."""
+    rng = np.random.default_rng(0)
+    builder = fbs.Builder()
+    current = builder.input("x", DType.FLOAT32, (1, 16))
+    for layer in range(2):
+        codes = rng.integers(-127, 128, (16, 16)).astype(np.int8)
+        output = builder.tensor(f"y{layer}", DType.FLOAT32, (1, 16))
+        builder.op("FULLY_CONNECTED", [current, builder.constant(f"w{layer}", codes, scale=0.01), None], [output])
+        current = output
+    model, x = builder.finish([current]), {"x": rng.standard_normal((1, 16)).astype(np.float32)}
+    (y,) = qr.run(model, x).values()
+    result = qr.infer_profile(model, x, {"y1": y * np.float32(1.001)}, budget=1)
+    assert result.verdict is Verdict.DRIFT
+    assert result.explained_by == ()
+    assert "cannot tell: 2 ops give floats" in result.summary()
+
+
 @pytest.mark.parametrize(
     ("regime", "name"),
     [(SingleRoundingFloor(), "single rounding floor"), (SingleRoundingHalfEven(), "single rounding half even")],
