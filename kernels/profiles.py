@@ -52,7 +52,8 @@ class Profile:
             profile = profile.base
 
 
-#: What TFLite Micro has: tflite-micro ``tensorflow/lite/micro/micro_mutable_op_resolver.h``.
+#: What TFLite Micro has: tflite-micro ``tensorflow/lite/micro/micro_mutable_op_resolver.h`` at commit 90b983c2
+#: (2026-08-20); which types of it, see :mod:`kernels.engine.micro`.
 MICRO_OPS = """
     ABS ADD ADD_N ARG_MAX ARG_MIN ASSIGN_VARIABLE AVERAGE_POOL_2D BATCH_MATMUL BATCH_TO_SPACE_ND BROADCAST_ARGS
     BROADCAST_TO CALL_ONCE CAST CEIL CONCATENATION CONV_2D COS CUMSUM DEPTHWISE_CONV_2D DEPTH_TO_SPACE

@@ -119,6 +119,7 @@ def exchange(dump: Dump, runtime: Runtime, lender: Runtime) -> tuple[int, Dump] 
     graph = dump.model.subgraphs[0]
     invocation = dump.invocations[0]
     values = {**dict(zip(graph.inputs, invocation.inputs, strict=True)), **invocation.tensors}
+    values.update(_spread(dump.model))
     with LiteRT(runtime) as own, LiteRT(lender) as other:
         lent = {index: _alone(other, dump.model, index, values) for index in range(len(graph.operators))}
         different = [index for index, found in lent.items() if _differs(found, values)]
@@ -131,6 +132,16 @@ def exchange(dump: Dump, runtime: Runtime, lender: Runtime) -> tuple[int, Dump] 
                 values.update(_alone(own, dump.model, index, values))
     known = {number: values[number] for number in invocation.tensors}
     return chosen, Dump(dump.model, (Invocation(invocation.inputs, known),), dump.source)
+
+
+def _spread(model: fbs.Model) -> dict[int, Array]:
+    """Return the constants that ops spread out, which a delegate does not write."""
+    graph, found = model.subgraphs[0], {}
+    with LiteRT(ALL_RUNTIMES["litert-reference"]) as plain:
+        for index, operator in enumerate(graph.operators):
+            if operator.name in {"DEQUANTIZE", "DENSIFY"} and graph.tensors[operator.inputs[0]].data is not None:
+                found.update(_alone(plain, model, index, {}))
+    return found
 
 
 def _differs(found: dict[int, Array], values: dict[int, Array]) -> bool:

@@ -1,12 +1,79 @@
 """What TFLite Micro refuses, and why.
 
-Source: tflite-micro ``tensorflow/lite/micro/kernels``; each refusal was met on the runtime.
+Types were read in the kernels' Prepare and Eval functions, the ops that were run with stored outputs agree. The other
+refusals were met on the runtime.
+
+Source: tflite-micro ``tensorflow/lite/micro/kernels`` at commit 90b983c2 (2026-08-20).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from kernels.engine.types import OpView
 from qmath.types import DType
+
+_NUMBERS = "float32 int8 int16"
+#: Element types of the data that an op reads; ops that are not listed move anything, or nothing.
+TYPES: Mapping[str, str] = {
+    **dict.fromkeys(("ABS", "LEAKY_RELU", "LOGISTIC", "TANH", "SOFTMAX", "RELU", "RELU6", "TRANSPOSE"), _NUMBERS),
+    **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D"), _NUMBERS),
+    **dict.fromkeys(("FULLY_CONNECTED", "TRANSPOSE_CONV", "MEAN", "SUM", "RESIZE_NEAREST_NEIGHBOR"), _NUMBERS),
+    **dict.fromkeys(("EXPAND_DIMS", "SELECT_V2", "PRELU", "UNIDIRECTIONAL_SEQUENCE_LSTM"), _NUMBERS),
+    **dict.fromkeys(("ADD", "SUB", "MUL", "SQUARED_DIFFERENCE", "PAD", "PADV2"), f"{_NUMBERS} int32"),
+    **dict.fromkeys(("SPLIT", "SPLIT_V", "UNPACK", "DYNAMIC_UPDATE_SLICE"), f"{_NUMBERS} int32"),
+    **dict.fromkeys(("SLICE", "STRIDED_SLICE"), f"{_NUMBERS} int32 bool"),
+    **dict.fromkeys(("MAXIMUM", "MINIMUM", "PACK"), f"{_NUMBERS} int32 int64"),
+    **dict.fromkeys(("ADD_N", "ARG_MAX", "ARG_MIN", "BATCH_TO_SPACE_ND", "CUMSUM", "DEPTH_TO_SPACE"), "float32 int8"),
+    **dict.fromkeys(
+        ("ELU", "EMBEDDING_LOOKUP", "GATHER", "GATHER_ND", "HARD_SWISH", "L2_NORMALIZATION"), "float32 int8"
+    ),
+    **dict.fromkeys(("LOG_SOFTMAX", "MIRROR_PAD", "REDUCE_MAX", "REDUCE_MIN", "RESIZE_BILINEAR"), "float32 int8"),
+    **dict.fromkeys(("RSQRT", "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SVDF"), "float32 int8"),
+    **dict.fromkeys(("CEIL", "COS", "EXP", "FLOOR", "FLOOR_DIV", "FLOOR_MOD", "L2_POOL_2D", "LOG"), "float32"),
+    **dict.fromkeys(("NEG", "ROUND", "SIN", "SQRT", "SQUARE"), "float32"),
+    **dict.fromkeys(("EQUAL", "NOT_EQUAL"), "bool float32 int8 int32 int64"),
+    **dict.fromkeys(("GREATER_EQUAL", "LESS", "LESS_EQUAL"), "float32 int8 int32 int64"),
+    **dict.fromkeys(("LOGICAL_AND", "LOGICAL_OR", "LOGICAL_NOT", "REDUCE_ALL"), "bool"),
+    "BROADCAST_ARGS": "int32 int64",
+    "CAST": f"{_NUMBERS} int32 uint32 bool",
+    "CONCATENATION": f"{_NUMBERS} int32 int64 bool",
+    "DEQUANTIZE": "int8 int16 uint8",
+    "DIV": "float32 int8 int32",
+    "FILL": "float32 int8 int32",
+    "GREATER": f"{_NUMBERS} int32 int64",
+    "QUANTIZE": f"{_NUMBERS} int32 uint8",
+    "REVERSE_V2": f"{_NUMBERS} int32 int64 uint8 bool",
+    "ZEROS_LIKE": "float32 int8 int32 int64",
+}
+#: Which input is the data, where it is not the first.
+_SLOT = {"EMBEDDING_LOOKUP": 1, "FILL": 1, "SELECT_V2": 1, "SPLIT": 1, "TRANSPOSE_CONV": 2}
+#: Element types of outputs that differ from the input's, by that.
+_OUTPUTS: Mapping[str, Mapping[str, str]] = {
+    "CAST": dict.fromkeys(TYPES["CAST"].split(), f"{_NUMBERS} int32 uint32"),
+    "QUANTIZE": {
+        "float32": "int8 int16",
+        "int32": "int8 int16",
+        "int16": "int8 int16 int32",
+        "int8": "int8 uint8 int16 int32",
+        "uint8": "int8",
+    },
+}
+
+
+def refused_type(op: OpView) -> str | None:
+    """Refuse element types that TFLite Micro's kernel of an op does not have."""
+    slot = _SLOT.get(op.name, 0)
+    data = op.inputs[slot] if slot < len(op.inputs) else None
+    if data is None or op.name not in TYPES:
+        return None
+    found = data.dtype.name.lower()
+    if found not in TYPES[op.name].split():
+        return f"TFLite Micro has no {op.name} of {found}"
+    given = op.outputs[0].dtype.name.lower() if op.outputs else found
+    if given not in _OUTPUTS.get(op.name, {}).get(found, given).split():
+        return f"TFLite Micro has no {op.name} of {found} to {given}"
+    return None
 
 
 def no_uint8(op: OpView) -> str | None:
@@ -43,14 +110,27 @@ def no_fifth_dimension(op: OpView) -> str | None:
 
 
 def sums(op: OpView) -> str | None:
-    """Refuse uint8, integer weights beside float activations, and int4 weights beside int16 activations."""
+    """Refuse uint8, integer weights beside float activations, and weights that go with no such activations."""
     found = [tensor.dtype for tensor in op.inputs if tensor is not None]
     narrow = {DType.INT8, DType.INT4, DType.INT2} & set(found)
     if DType.FLOAT32 in found and narrow:
         return f"TFLite Micro has no {op.name} of float32 activations with integer weights"
-    if DType.INT16 in found[:1] and DType.INT4 in found:
-        return f"TFLite Micro has no {op.name} of int16 activations with int4 weights"
+    data, weights = (2, 1) if op.name == "TRANSPOSE_CONV" else (0, 1)
+    pair = [op.inputs[slot] for slot in (data, weights) if slot < len(op.inputs)]
+    if len(pair) == 2 and pair[0] is not None and pair[1] is not None:
+        taken = _BESIDE.get(op.name, _WEIGHTS).get(pair[0].dtype, frozenset())
+        if taken and pair[1].dtype not in taken:
+            names = (pair[0].dtype.name.lower(), pair[1].dtype.name.lower())
+            return f"TFLite Micro has no {op.name} of {names[0]} activations with {names[1]} weights"
     return no_uint8(op)
+
+
+#: Weights that go with activations; both sides of BATCH_MATMUL are of one type.
+_WEIGHTS = {DType.INT8: frozenset({DType.INT8, DType.INT4}), DType.INT16: frozenset({DType.INT8})}
+_BESIDE = {
+    "BATCH_MATMUL": {dtype: frozenset({dtype}) for dtype in _WEIGHTS},
+    "TRANSPOSE_CONV": {dtype: frozenset({DType.INT8}) for dtype in _WEIGHTS},
+}
 
 
 def fully_connected_of_cmsis_nn(op: OpView) -> str | None:

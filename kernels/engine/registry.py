@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 import kernels
+from kernels.engine import micro
 from kernels.engine.types import OpView, Prepared
 from kernels.profiles import Profile
 from qmath.errors import ModelError, UnsupportedError
@@ -54,6 +55,10 @@ class Kernel:
         for candidate in profile.lineage:
             if candidate.ops is not None and op.name not in candidate.ops:
                 return f"{candidate.runtime} has no {op.name}"
+            # Only TFLite Micro has ops of its own choice.
+            why = micro.refused_type(op) if candidate.ops is not None else None
+            if why is not None:
+                return why
         for candidate in profile.lineage:
             if candidate in self.refusal:
                 return self.refusal[candidate](op)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kernels.profiles import TFLM
 from qmath.types import DType
 from quantref.checks.context import OpContext
 from quantref.checks.finding import Finding, Severity
 from quantref.checks.rule import LITERT, MICRO, Effect, Rule
-from quantref.spec.tables import named
 from quantref.support import op_versions
 
 _REGISTER = "tflite/kernels/register.cc, register_ref.cc; measured: quantref/data/op_versions.json"
@@ -81,17 +81,7 @@ TOO_OLD = Rule(
 RULES = (TOO_NEW, REFERENCE_LACKS_VERSION, UNKNOWN, REFERENCE_LACKS_OP, MICRO_LACKS_OP, TOO_OLD)
 
 #: Builtin ops that TFLite Micro has.
-MICRO_OPS = named(
-    "ABS ADD ADD_N ARG_MAX ARG_MIN ASSIGN_VARIABLE AVERAGE_POOL_2D BATCH_MATMUL BATCH_TO_SPACE_ND BROADCAST_ARGS "
-    "BROADCAST_TO CALL_ONCE CAST CEIL CONCATENATION CONV_2D COS CUMSUM DEPTH_TO_SPACE DEPTHWISE_CONV_2D DEQUANTIZE DIV "
-    "DYNAMIC_UPDATE_SLICE ELU EMBEDDING_LOOKUP EQUAL EXP EXPAND_DIMS FILL FLOOR FLOOR_DIV FLOOR_MOD FULLY_CONNECTED "
-    "GATHER GATHER_ND GREATER GREATER_EQUAL HARD_SWISH IF L2_NORMALIZATION L2_POOL_2D LEAKY_RELU LESS LESS_EQUAL LOG "
-    "LOGICAL_AND LOGICAL_NOT LOGICAL_OR LOGISTIC LOG_SOFTMAX MAXIMUM MAX_POOL_2D MEAN MINIMUM MIRROR_PAD MUL NEG "
-    "NOT_EQUAL PACK PAD PADV2 PRELU QUANTIZE READ_VARIABLE REDUCE_MAX REDUCE_MIN RELU RELU6 RESHAPE RESIZE_BILINEAR "
-    "RESIZE_NEAREST_NEIGHBOR REVERSE_V2 ROUND RSQRT SELECT_V2 SHAPE SIN SLICE SOFTMAX SPACE_TO_BATCH_ND SPACE_TO_DEPTH "
-    "SPLIT SPLIT_V SQRT SQUARE SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB SUM SVDF TANH TRANSPOSE TRANSPOSE_CONV "
-    "UNIDIRECTIONAL_SEQUENCE_LSTM UNPACK VAR_HANDLE WHILE ZEROS_LIKE"
-)
+MICRO_OPS = TFLM.ops or frozenset()
 #: Custom ops that LiteRT's resolvers have.
 _CUSTOM_OPS = frozenset({"NumericVerify", "Mfcc", "AudioSpectrogram", "TFLite_Detection_PostProcess"})
 #: The version from which on an op takes int8 activations, and int16 ones.
