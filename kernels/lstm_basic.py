@@ -25,9 +25,10 @@ from kernels.engine.contract import (
     unsupported,
     zero_point_of,
 )
+from kernels.engine.pairs import Pairs
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.lstm_integer_gate import GATE_BITS, LITERAL, TABULATED, Functions
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.profiles import LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import (
     rescale,
@@ -38,11 +39,16 @@ from qmath.fixed_point import (
 )
 from qmath.multiplier import quantize_multiplier
 from qmath.requantize import DOUBLE_ROUNDING_HALF_UP, Regime
+from qmath.requantize_vector import FLOOR_THEN_HALF_UP
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, FixedPointMultiplier, Float32Array, Int64Array
 
 #: Rounding of the matrix product; it runs on the optimized library in the reference kernels too.
-REGIME: Rules[Regime] = Rules("LSTM", {LITERT_REFERENCE: DOUBLE_ROUNDING_HALF_UP})
+REGIME: Rules[Regime] = Rules(
+    "LSTM", {LITERT_REFERENCE: DOUBLE_ROUNDING_HALF_UP, LITERT_OPTIMIZED_ARM64: FLOOR_THEN_HALF_UP}
+)
+#: From so many columns on, a single row goes through a kernel of its own, which rounds twice.
+ONE_ROW = 8
 INPUTS, OUTPUTS = 5, 4
 INPUT, OUTPUT_STATE, WEIGHTS, BIAS, CELL_STATE = range(INPUTS)
 #: Integer bits of the cell state.
@@ -91,7 +97,13 @@ def prepare_basic(op: OpView, profile: Profile) -> Prepared:
     factor = quantize_multiplier(np.float64(np.float32(4096) * np.float32(scale_of(bias))))
     if factor.shift > MAX_SHIFT:
         raise UnsupportedError(f"{op.name}: expected a bias of scale below 2**{MAX_SHIFT - 12}, found {scale_of(bias)}")
-    return BasicLSTM(REGIME[profile], factor, zero_point_of(weights))
+    regime, weights_zero_point, pairs = REGIME[profile], zero_point_of(weights), None
+    if regime is FLOOR_THEN_HALF_UP:
+        if batch == 1 and features + cells >= ONE_ROW:
+            regime = DOUBLE_ROUNDING_HALF_UP
+        else:
+            pairs = Pairs(DType.UINT8.min, filled_weights=weights_zero_point == DType.UINT8.min)
+    return BasicLSTM(regime, factor, weights_zero_point, pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +116,15 @@ class BasicLSTM(Prepared):
         From the matrix's sums to int16 of scale ``2**-12``.
     weights_zero_point
         Of the weights.
+    pairs
+        How products join 16-bit lanes; None if they do not.
 
     """
 
     regime: Regime
     factor: FixedPointMultiplier
     weights_zero_point: int
+    pairs: Pairs | None = None
 
     updates = (OUTPUT_STATE, CELL_STATE)
 
@@ -183,6 +198,9 @@ def basic_lstm(
 
     """
     sums = matrix(joined).astype(np.int64) - ZERO_POINT * matrix.weights.sum(axis=0) + bias
+    if lstm.pairs is not None:
+        codes = matrix.weights.T + lstm.weights_zero_point
+        sums = sums - ((lstm.pairs.of_inputs(joined) @ lstm.pairs.of_weights(codes).T) << 16)
     accumulator = note("accumulator", wrap_int32(sums))
     gates = note("gates before their functions", saturate(lstm.regime.apply(accumulator, lstm.factor), 16))
     codes = gates.astype(np.int16)

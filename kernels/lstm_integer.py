@@ -26,6 +26,7 @@ from kernels.lstm_integer_gate import (
     normalized,
 )
 from kernels.lstm_tensors import INPUT, Gate, Layout, Slots, parameters, run_steps
+from kernels.lstm_vector import PRODUCTS, PROJECTED, Blocks
 from qmath.fixed_point import rounding_divide_by_power_of_two, saturate, wrap, wrap_int32
 from qmath.requantize import Regime
 from qmath.stages import Note, silent, under
@@ -43,7 +44,7 @@ class IntegerLSTM(Prepared):
     ----------
     slots, layout, order
         Where the tensors are, their sizes, and how the sequence lies in memory.
-    regime
+    blocks
         Of every requantization but one.
     grouped_regime
         Of peephole products in whole groups of ``PEEPHOLE_GROUP``.
@@ -71,7 +72,7 @@ class IntegerLSTM(Prepared):
     slots: Slots
     layout: Layout
     order: Order
-    regime: Regime
+    blocks: Blocks
     grouped_regime: Regime
     gates: Mapping[Gate, IntegerGate]
     zero_points: ZeroPoints
@@ -94,6 +95,10 @@ class IntegerLSTM(Prepared):
             return partial(self.evaluate, note=silent)
         weights = Weights.of(parameters(constants, self.slots), self.layout, self.zero_points)
         return lambda inputs: self._run(inputs, weights, TABULATED, silent)
+
+    def together(self, rows: Array) -> int:
+        """Return how many rows a step computes at once."""
+        return 1 if self.order is Order.BATCH_MAJOR else len(rows)
 
     def _run(self, inputs: Inputs, weights: Weights, functions: Functions, note: Note) -> Outputs:
         def step(x: Array, output: Array, cell: Array, time: int) -> tuple[Array, Array]:
@@ -154,7 +159,7 @@ def integer_step(
         cell = np.clip(cell, -lstm.cell_clip, lstm.cell_clip)
     note("cell state", cell)
     opened = gate(Gate.OUTPUT, cell).astype(np.int64) * functions.tanh(cell, lstm.cell_bits)
-    scaled = lstm.regime.apply(opened, lstm.hidden)
+    scaled = lstm.blocks.apply(opened, lstm.hidden, PRODUCTS)
     if lstm.project is None:
         return note("output", saturate(scaled + lstm.zero_points.hidden, 8).astype(np.int8)), cell
     hidden = note("hidden", saturate(scaled - lstm.zero_points.hidden, 8).astype(np.int8))
@@ -164,8 +169,9 @@ def integer_step(
 def _project(hidden: Array, weights: Weights, lstm: IntegerLSTM) -> Array:
     if weights.projection is None or lstm.project is None:
         return hidden
-    sums = _sums(hidden, weights.projection, weights.projection_bias)
-    codes = saturate(lstm.regime.apply(sums, lstm.project) + lstm.zero_points.output, 8)
+    sums = _sums(hidden, weights.projection, weights.projection_bias, lstm)
+    scaled = lstm.blocks.apply(sums, lstm.project, PROJECTED, lstm.together(sums))
+    codes = saturate(scaled + lstm.zero_points.output, 8)
     if lstm.projection_clip > 0:
         codes = np.clip(codes, -lstm.projection_clip, lstm.projection_clip)
     return codes.astype(np.int8)
@@ -191,21 +197,22 @@ def integer_gate(
     5. The logistic function; tanh for the CELL gate.
     """
     factors = lstm.gates[gate]
-    apply = lstm.regime.apply
-    from_input = apply(_sums(x, weights.weights[gate], weights.bias[gate]), factors.from_input)
-    from_output = apply(_sums(output, weights.recurrent[gate], weights.recurrent_bias[gate]), factors.from_output)
+    apply = lstm.blocks.regime.apply
+    from_input = apply(_sums(x, weights.weights[gate], weights.bias[gate], lstm), factors.from_input)
+    from_output = apply(_sums(output, weights.recurrent[gate], weights.recurrent_bias[gate], lstm), factors.from_output)
     total = saturate(saturate(from_input, 16) + from_output, 16)
     if factors.from_cell is not None:
         total = _add_peephole(total, weights.peephole[gate], cell, factors.from_cell, lstm)
     if factors.norm is not None:
-        total = normalized(total, weights.norm[gate], weights.norm_bias[gate], factors.norm, lstm.regime)
+        total = normalized(total, weights.norm[gate], weights.norm_bias[gate], factors.norm, lstm.blocks)
     before = note(f"{gate.name.lower()} gate before its function", total.astype(np.int16))
     after = functions.tanh(before, GATE_BITS) if gate is Gate.CELL else functions.logistic(before, GATE_BITS)
     return note(f"{gate.name.lower()} gate", after)
 
 
-def _sums(x: Array, matrix: exact.MatMul, bias: Array | None) -> Int64Array:
-    return wrap_int32(np.asarray(matrix(x), np.int64) + (0 if bias is None else bias))
+def _sums(x: Array, matrix: exact.MatMul, bias: Array | None, lstm: IntegerLSTM) -> Int64Array:
+    sums = np.asarray(matrix(x), np.int64) - lstm.blocks.lost(x, matrix.weights)
+    return wrap_int32(sums + (0 if bias is None else bias))
 
 
 def _add_peephole(
@@ -220,11 +227,11 @@ def _add_peephole(
     zero in what is left over.
     """
     outputs = lstm.layout.outputs
-    together = 1 if lstm.order is Order.BATCH_MAJOR else len(total)
+    together = lstm.together(total)
     flat = total.reshape(len(total) // max(together, 1), -1).copy()
     reach = together * outputs
     products = np.tile(weights[:outputs], together) * cell.reshape(flat.shape)[:, :reach]
     in_group = np.arange(outputs) < outputs // PEEPHOLE_GROUP * PEEPHOLE_GROUP
-    grouped, alone = (regime.apply(products, factor) for regime in (lstm.grouped_regime, lstm.regime))
+    grouped, alone = (regime.apply(products, factor) for regime in (lstm.grouped_regime, lstm.blocks.regime))
     flat[:, :reach] = saturate(flat[:, :reach] + np.where(np.tile(in_group, together), grouped, alone), 16)
     return flat.reshape(total.shape)

@@ -14,9 +14,9 @@ import numpy as np
 from kernels.engine import compile as fast
 from kernels.engine import exact
 from kernels.lstm_tensors import Gate, Layout, Parameters
+from kernels.lstm_vector import NORMALIZED, Blocks
 from qmath.errors import ModelError
 from qmath.fixed_point import inverse_square_root, logistic, saturate, tanh, wrap_int32
-from qmath.requantize import Regime
 from qmath.rounding import divide_toward_zero
 from qmath.types import Array, DType, FixedPointMultiplier, Int64Array
 
@@ -180,8 +180,11 @@ def _effective_bias(matrix: exact.MatMul, factor: int, bias: Array | None = None
     return wrap_int32(factor * matrix.weights.sum(axis=0) + (0 if bias is None else bias))
 
 
-def normalized(gate: Int64Array, coefficients: Array, bias: Array, norm: Norm, regime: Regime) -> Int64Array:
+def normalized(gate: Int64Array, coefficients: Array, bias: Array, norm: Norm, blocks: Blocks) -> Int64Array:
     """Normalize each row to mean 0 and variance 1, scale it by the coefficients and add the bias.
+
+    Quirk: Integer LSTM on Arm adds squares for layer normalization by fours in 32 bits: where they wrap around, the
+    variance is too small.
 
     Quirk: Integer LSTM computes the variance in layer normalization with 2**20 / cells rounded down, so it is too
     small where the number of cells is not a power of two.
@@ -194,10 +197,9 @@ def normalized(gate: Int64Array, coefficients: Array, bias: Array, norm: Norm, r
     """
     cells = gate.shape[1]
     mean = divide_toward_zero(gate.sum(axis=1, keepdims=True) * 1024, cells)
-    squares = (gate * gate).sum(axis=1, keepdims=True) * ((1 << 20) // cells)
+    squares = blocks.squares(gate) * ((1 << 20) // cells)
     variance = divide_toward_zero(squares - mean * mean, 1 << 20)
     inverse = inverse_square_root(np.where(variance < 1, norm.guard, variance))
-    scaled = wrap_int32(regime.apply(1024 * gate - mean, inverse) * coefficients + bias)
-    rounded = divide_toward_zero(np.where(scaled > 0, scaled + 512, scaled - 512), 1024)
+    scaled = blocks.scaled(1024 * gate - mean, inverse, coefficients, bias)
     last = FixedPointMultiplier(norm.scale.multiplier, norm.scale.shift + 12)
-    return saturate(regime.apply(rounded, last), 16)
+    return saturate(blocks.apply(scaled, last, NORMALIZED), 16)

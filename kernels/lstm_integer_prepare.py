@@ -16,13 +16,18 @@ from kernels.engine.types import OpView, TensorView
 from kernels.lstm_integer import IntegerLSTM
 from kernels.lstm_integer_gate import IntegerGate, Norm, ZeroPoints
 from kernels.lstm_tensors import INPUT, PEEPHOLES, Gate, Layout, Slots, Types, check_states, clip_option
-from kernels.profiles import LITERT_REFERENCE, Profile, Rules
+from kernels.lstm_vector import Blocks
+from kernels.profiles import LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.multiplier import quantize_multiplier
 from qmath.requantize import DOUBLE_ROUNDING, DOUBLE_ROUNDING_HALF_UP, Regime
 from qmath.types import DType, FixedPointMultiplier
 
 REGIME: Rules[Regime] = Rules("LSTM", {LITERT_REFERENCE: DOUBLE_ROUNDING})
+#: Of whole blocks in Arm's vector code.
+VECTOR_REGIME: Rules[Regime | None] = Rules(
+    "LSTM", {LITERT_REFERENCE: None, LITERT_OPTIMIZED_ARM64: DOUBLE_ROUNDING_HALF_UP}
+)
 GROUPED_REGIME: Rules[Regime] = Rules("LSTM", {LITERT_REFERENCE: DOUBLE_ROUNDING_HALF_UP})
 TYPES = Types(weights=DType.INT8, peephole=DType.INT16, bias=DType.INT32, norm=DType.INT16)
 #: Integer bits of the cell state for which the runtime has a tanh.
@@ -81,7 +86,7 @@ def prepare_integer(op: OpView, slots: Slots, layout: Layout, order: Order, prof
         slots,
         layout,
         order,
-        REGIME[profile],
+        Blocks(REGIME[profile], VECTOR_REGIME[profile]),
         GROUPED_REGIME[profile],
         {gate: _gate(op, slots, layout, scales, gate) for gate in layout.gates},
         ZeroPoints(zero_point_of(x), zero_point_of(output), zero_point_of(_hidden(op))),
