@@ -126,35 +126,36 @@ class FixedPointSoftmax(Prepared):
         does the definition.
         """
         del constants
-        table = cache(self._tables)
-        low, high = float(self.dtype.min), float(self.dtype.max)
-        one = np.float64(1 << (31 - SUM_BITS))
-        narrow, unit = self.dtype.bits == 8, 2.0 ** (self.dtype.bits - 31)
-        most = 2.0**self.dtype.bits * SHARE_ERROR + unit  # that a share, in codes, is off by
+        tables = cache(self._tables)
+        low, high = self.dtype.min, np.array(float(self.dtype.max))
+        one, unit = np.array(float(1 << (31 - SUM_BITS))), 2.0 ** (self.dtype.bits - 31)
+        widest = 2.0**self.dtype.bits * SHARE_ERROR + unit
+        narrow = self.dtype.bits == 8  # codes have so few bits that the widest error will do for all
+        down, up = np.array(low + 0.5 - widest), np.array(2 * widest)
 
         def run(inputs: Inputs) -> Outputs:
             x = given(inputs, 0)
             if x.size == 0:
                 return self.evaluate(inputs, silent)
-            difference = np.subtract(x, np.maximum.reduce(x, axis=-1, keepdims=True), dtype=np.intp)
-            shares_of_one, terms = table()
-            total = np.add.reduce(terms.take(difference), axis=-1, keepdims=True)
-            share = shares_of_one.take(difference)
+            below = np.subtract(np.maximum.reduce(x, axis=-1, keepdims=True), x, dtype=np.intp)
+            shares_of_one, terms = tables()
+            total = np.add.reduce(terms.take(below), axis=-1, keepdims=True)
+            share = shares_of_one.take(below)
             share *= one / total
-            error = most if narrow else share * SHARE_ERROR + unit
-            share += low + 0.5 - error
+            error = None if narrow else share * SHARE_ERROR + unit
+            share += down if error is None else low + 0.5 - error
             code = np.floor(share)
-            share += 2 * error
-            doubt = np.floor(share, share) != code
-            if np.count_nonzero(doubt) or (x.shape[-1] >= TERMS_OF_MOST and total.max() >= MOST_OF_SUM):
+            share += up if error is None else 2 * error
+            np.floor(share, share)
+            if np.count_nonzero(share != code) or (x.shape[-1] >= TERMS_OF_MOST and total.max() >= MOST_OF_SUM):
                 return self.evaluate(inputs, silent)
             return (np.minimum(code, high, out=code).astype(self.dtype.storage),)
 
         return run
 
     def _tables(self) -> tuple[Float64Array, Float64Array]:
-        """Return powers in codes of the output, and terms of the sum; negative differences count from the end."""
-        powers, terms = powers_and_terms(np.roll(np.arange(-255, 1), 1), self.scaling)
+        """Return powers in codes of the output, and terms of the sum, by how far a code lies below the largest."""
+        powers, terms = powers_and_terms(-np.arange(256), self.scaling)
         return np.ldexp(powers.astype(np.float64), self.dtype.bits - 31), terms.astype(np.float64)
 
 

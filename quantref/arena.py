@@ -218,8 +218,8 @@ def _lay_out(
     rooms: dict[tuple[int, int], Room],
     found: Arena,
 ) -> None:
-    team, scratch = graph.session.team, Scratch()
-    team = team if sum(_products(op, found) for op in ops.values()) >= WORTH_SHARING else None
+    scratch, whole_team = Scratch(), graph.session.team
+    team = whole_team if sum(_products(op, found) for op in ops.values()) >= WORTH_SHARING else None
     loaded: set[int] = set()
     shown: set[int] = set()
     together = _Together(team, found.program)
@@ -233,7 +233,7 @@ def _lay_out(
             homed = [number for number in operator.inputs if number in found.homes and number in roots]
             shown.update(homed)
             alone: Program = [(graph.show, (number, found.homes[number])) for number in homed]
-            alone.append((graph.run_step, (index,)))
+            alone.append((graph.run_step if whole_team is None else graph.run_alone, (index,)))
             together.alone(alone)
             found.programs.append(alone)
             continue

@@ -28,9 +28,12 @@ class OneBlasThread:
 
     def __enter__(self) -> None:
         """Set every library that is not at one thread."""
-        self._changed = [(library, threads) for library in _libraries() if (threads := library.get_num_threads()) != 1]
-        for library, _ in self._changed:
-            library.set_num_threads(1)
+        self._changed: list[tuple[Any, int]] = []
+        for library in _libraries():
+            threads = library.get_num_threads()
+            if threads != 1:
+                self._changed.append((library, threads))
+                library.set_num_threads(1)
 
     def __exit__(self, *raised: object) -> None:
         """Set them back."""

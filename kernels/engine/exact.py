@@ -12,6 +12,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -135,19 +136,23 @@ class LinearSum(abc.ABC):
 class MatMul(LinearSum):
     """``x @ weights``: (..., taps) times (taps, channels)."""
 
-    weights: Int64Array
+    weights: Array
     codes: Codes
     reach: Reach = field(init=False)
     products: int = field(init=False)
     sliding: Window | None = field(init=False)
-    _matrix: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Bound the sums and store the weights in the float type that the bound allows."""
+        """Bound the sums."""
         object.__setattr__(self, "products", len(self.weights))
         object.__setattr__(self, "sliding", None)
         object.__setattr__(self, "reach", Reach.of(self.weights, self.codes))
-        object.__setattr__(self, "_matrix", np.ascontiguousarray(self.weights, self.reach.dtype))
+        object.__setattr__(self, "weights", _narrowed(self.weights))
+
+    @cached_property
+    def _matrix(self) -> Array:
+        """The weights in the float type that the bound allows."""
+        return np.ascontiguousarray(self.weights, self.reach.dtype)
 
     def plan(
         self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None, room: Room | None = None
@@ -170,7 +175,7 @@ class MatMul(LinearSum):
 class Convolution(LinearSum):
     """A convolution of NHWC codes with an OHWI filter, possibly in groups of channels; padding holds ``fill``."""
 
-    filter: Int64Array
+    filter: Array
     window: Window
     groups: int
     fill: int
@@ -178,15 +183,19 @@ class Convolution(LinearSum):
     reach: Reach = field(init=False)
     products: int = field(init=False)
     sliding: Window | None = field(init=False)
-    _matrices: tuple[Array, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Bound the sums and lay the filter out as one (taps, channels) matrix a group."""
+        """Bound the sums."""
         object.__setattr__(self, "products", self.filter[:1].size)
         object.__setattr__(self, "sliding", self.window)
         matrix = self.filter.reshape(self.filter.shape[0], -1).T
         object.__setattr__(self, "reach", Reach.of(matrix, self.codes))
-        object.__setattr__(self, "_matrices", _blocks(matrix.astype(self.reach.dtype), self.groups))
+        object.__setattr__(self, "filter", _narrowed(self.filter))
+
+    @cached_property
+    def _matrices(self) -> tuple[Array, ...]:
+        """The filter as one (taps, channels) matrix a group, in the float type that the bound allows."""
+        return _blocks(self.filter.reshape(self.filter.shape[0], -1).T.astype(self.reach.dtype), self.groups)
 
     def plan(
         self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None, room: Room | None = None
@@ -255,23 +264,27 @@ class TransposeConvolution(LinearSum):
     Which taps meet at an output depends on where it lies, so the zero point cannot become a constant per channel.
     """
 
-    filter: Int64Array
+    filter: Array
     window: Window
     zero_point: int
     codes: Codes
     reach: Reach = field(init=False)
     products: int = field(init=False)
     sliding: Window | None = field(init=False)
-    _matrix: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Bound the sums and lay the filter out as one (in_c, taps * out_c) matrix."""
+        """Bound the sums."""
         object.__setattr__(self, "products", self.filter[:1].size)
         object.__setattr__(self, "sliding", None)
         taps = self.filter.reshape(self.filter.shape[0], -1).T
         shifted = ActivationRange(min(self.codes.min - self.zero_point, 0), max(self.codes.max - self.zero_point, 0))
         object.__setattr__(self, "reach", Reach.of(taps, shifted))
-        object.__setattr__(self, "_matrix", _spread(self.filter).astype(self.reach.dtype))
+        object.__setattr__(self, "filter", _narrowed(self.filter))
+
+    @cached_property
+    def _matrix(self) -> Array:
+        """The filter as one (in_c, taps * out_c) matrix."""
+        return _spread(self.filter).astype(self.reach.dtype)
 
     def plan(
         self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None, room: Room | None = None
@@ -293,6 +306,16 @@ class TransposeConvolution(LinearSum):
         real = x.astype(matrix.dtype)
         real -= self.zero_point
         return transpose_convolve_fast(real, matrix, self.window)
+
+
+def _narrowed(weights: Int64Array) -> Array:
+    """Return the same integers in the narrowest type: they are kept only to make matrices of them."""
+    ends = int(weights.min(initial=0)), int(weights.max(initial=0))
+    for narrow in (np.int8, np.int16, np.int32):
+        info = np.iinfo(narrow)
+        if info.min <= ends[0] and ends[1] <= info.max:
+            return weights.astype(narrow)
+    return weights
 
 
 def _blocks(matrix: Array, groups: int) -> tuple[Array, ...]:

@@ -16,7 +16,7 @@ from kernels.engine.runs import rows_in_run
 from kernels.engine.steps import StepForm
 from kernels.engine.ufuncs import clip
 from qmath.requantize import Requantize
-from qmath.types import Array, BoolArray, Int64Array
+from qmath.types import Array, Int64Array
 
 #: A pass that compares everything is worth it from this share of channels on; below, their columns are taken out,
 DENSE = 1 / 20
@@ -74,33 +74,6 @@ class Exceptions:
         table = np.array(single, np.int64).reshape(-1, 3)
         return cls(sums, codes, table[:, 0], table[:, 1].astype(dtype), table[:, 2])
 
-    def find(self, t: Array, sums: Array, channels: int, hit: BoolArray) -> list[tuple[Int64Array, Array]]:
-        """Return where exceptions stand in raw sums ``t``, as flat indices, and their right codes.
-
-        Parameters
-        ----------
-        t
-            Raw sums in runs.
-        sums
-            ``self.sums`` as long as a run.
-        channels
-            How many there are.
-        hit
-            Room of the shape of ``t``.
-
-        """
-        found: list[tuple[Int64Array, Array]] = []
-        for values, codes in zip(sums, self.codes, strict=True):
-            if np.count_nonzero(np.equal(t, values, hit)):
-                where = np.flatnonzero(hit)
-                found.append((where, codes[where % channels]))
-        if self.channels.size:
-            few = np.equal(t.reshape(-1, channels).take(self.channels, axis=1), self.single_sums)
-            if np.count_nonzero(few):
-                row, which = np.nonzero(few)
-                found.append((row * channels + self.channels[which], self.single_codes[which]))
-        return found
-
 
 class Mending:
     """Exceptions that are looked for in raw sums before a form overwrites them, and put right when it is done.
@@ -109,29 +82,45 @@ class Mending:
     ----------
     exceptions
         What to look for.
-    t, sums
-        The raw sums in runs, and ``exceptions.sums`` as long as a run.
+    t
+        The raw sums in runs of so many rows.
+    rows
+        How many rows make a run.
     codes
         Where the form leaves its codes.
 
     """
 
-    def __init__(self, exceptions: Exceptions, t: Array, sums: Array, codes: Array) -> None:
+    def __init__(self, exceptions: Exceptions, t: Array, rows: int, codes: Array) -> None:
         self._exceptions = exceptions
-        self._t = t
-        self._sums = sums
-        self._hit = np.empty(t.shape, np.bool_)
         self._codes = codes
-        self._wrong: list[tuple[Int64Array, Array]] = []
-
-    def look(self) -> None:
-        """Find where exceptions stand."""
-        self._wrong = self._exceptions.find(self._t, self._sums, self._codes.shape[-1], self._hit)
+        levels, channels = exceptions.sums.shape
+        self._hit = np.empty((levels, *t.shape), np.bool_)
+        #: Compares the raw sums with all exceptions.
+        self.look: Program = []
+        if levels:
+            sums = np.tile(exceptions.sums, (1, rows)).reshape(levels, *(1,) * (t.ndim - 1), rows * channels)
+            self.look.append((np.equal, (t, sums, self._hit)))
+        if exceptions.channels.size:
+            columns = t.reshape(-1, channels)
+            taken = np.empty((len(columns), len(exceptions.channels)), t.dtype)
+            self._hit_single = np.empty(taken.shape, np.bool_)
+            take = partial(columns.take, axis=1, out=taken, mode="clip")  # with "raise", results would be copied
+            self.look += [(take, (exceptions.channels,)), (np.equal, (taken, exceptions.single_sums, self._hit_single))]
 
     def mend(self) -> None:
-        """Write the right codes there."""
-        for where, right in self._wrong:
-            self._codes[np.unravel_index(where, self._codes.shape)] = right
+        """Write the right codes where one was found."""
+        exceptions = self._exceptions
+        if np.count_nonzero(self._hit):
+            level, where = np.nonzero(self._hit.reshape(len(self._hit), -1))
+            self._write(where, exceptions.codes[level, where % exceptions.codes.shape[1]])
+        if exceptions.channels.size and np.count_nonzero(self._hit_single):
+            row, which = np.nonzero(self._hit_single)
+            channels = exceptions.codes.shape[1]
+            self._write(row * channels + exceptions.channels[which], exceptions.single_codes[which])
+
+    def _write(self, where: Int64Array, right: Int64Array) -> None:
+        self._codes[np.unravel_index(where, self._codes.shape)] = right
 
 
 @dataclass(frozen=True)
@@ -171,8 +160,8 @@ class FittedForm(StepForm):
         program = [*scaled, *finish(v, v.reshape(raw.shape), codes)]
         if self.exceptions is None:
             return program
-        mend = Mending(self.exceptions, t, np.tile(self.exceptions.sums, (1, fold)), codes)
-        return [(mend.look, ()), *program, (mend.mend, ())]
+        mending = Mending(self.exceptions, t, fold, codes)
+        return [*mending.look, *program, (mending.mend, ())]
 
     def _cut(self, v: Array, shaped: Array, codes: Array) -> Program:
         lowest, highest = self._ends(v.dtype)
@@ -209,8 +198,8 @@ class FittedForm(StepForm):
         passes += 1.5 if raw != self.bias.dtype else 0  # a pass that converts takes so much longer
         starts = 0.0
         if self.exceptions is not None:
-            passes += 2 * len(self.exceptions.sums)
-            starts = 8.0 if self.exceptions.channels.size else 3.0
+            passes += len(self.exceptions.sums)
+            starts = 6.0 if self.exceptions.channels.size else 1.5
         return starts + passes * (1 + elements * self.bias.dtype.itemsize / BYTES_TO_START)
 
     def unclamped(self, raw: Int64Array) -> Array:

@@ -193,7 +193,7 @@ class ConvolutionPlan(Plan):
     window, fill
         Where windows lie, and what padding holds.
     multiply
-        BLAS, or another product of matrices.
+        Another product of matrices than that of BLAS.
     room
         Where the padded input lies, if not in memory of the plan's own.
 
@@ -206,7 +206,7 @@ class ConvolutionPlan(Plan):
         window: Window,
         fill: float,
         scratch: Scratch,
-        multiply: Multiply = np.matmul,
+        multiply: Multiply | None = None,
         room: Room | None = None,
     ) -> None:
         taps, channels = matrices[0].shape
@@ -217,7 +217,7 @@ class ConvolutionPlan(Plan):
         if window.is_pointwise and len(matrices) == 1:
             pixels = shape[0] * high * wide
             rows = room.array.reshape(pixels, taps)
-            self.work.append((multiply, (rows, matrices[0], sums.reshape(pixels, channels))))
+            self.work.append(_product(rows, matrices[0], sums.reshape(pixels, channels), multiply))
             return
         each = room.array.shape[3] // len(matrices)
         height = max(1, LAID_OUT // max(1, wide * taps))
@@ -231,7 +231,7 @@ class ConvolutionPlan(Plan):
                     laid_out = scratch.take("windows", windows.shape, dtype)
                     columns = slice(group * channels, (group + 1) * channels)
                     self.work.append(copy(windows, laid_out))
-                    self.work.append((multiply, (laid_out.reshape(pixels, taps), matrix, into[:, columns])))
+                    self.work.append(_product(laid_out.reshape(pixels, taps), matrix, into[:, columns], multiply))
 
 
 class DepthwisePlan(Plan):
@@ -292,6 +292,12 @@ class DepthwisePlan(Plan):
                     more = scratch.take("more", result.shape, taps.dtype)
                     self.work.append(_sum_of_products("hijc,ijc->hc", image, tiled, more))
                     self.work.append((np.add, (result, more, result)))
+
+
+def _product(a: Array, b: Array, out: Array, multiply: Multiply | None) -> Call:
+    if multiply is None and out.flags.c_contiguous:
+        return a.dot, (b, out)  # takes half a microsecond less to start than the same product by np.matmul
+    return multiply or np.matmul, (a, b, out)
 
 
 def _sum_of_products(indices: str, x: Array, taps: Array, out: Array) -> Call:
