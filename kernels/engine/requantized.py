@@ -29,8 +29,10 @@ RUNS_UNTIL_SETTLED = 4
 BLOCK = 1 << 20
 #: Accumulators of one image above which it is worked on in bands of rows, so that they stay in the inner caches.
 BAND = 3 << 16
+#: The same for rows shared among threads, which hinder each other between calls: fewer and longer ones.
+TEAM_BAND = 1 << 20
 #: Products, and passes over elements, that are worth handing half of to another thread.
-WORTH_SHARING = 1 << 24
+WORTH_SHARING = 3 << 20
 #: What requantizing an element costs, in products.
 PRODUCTS_AN_ELEMENT = 20
 
@@ -268,7 +270,8 @@ class RequantizedSum:
         window = self._sums.sliding
         if window is None or images != 1 or window.height.output < team.size:
             return []
-        each = min(window.height.output // team.size, max(1, window.height.output * BAND // self._elements_per_image))
+        elements = max(1, self._elements_per_image)
+        each = min(window.height.output // team.size, max(1, window.height.output * TEAM_BAND // elements))
         count = -(-window.height.output // each)
         count += -count % team.size
         ends = np.linspace(0, window.height.output, count + 1).astype(int).tolist()

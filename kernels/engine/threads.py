@@ -7,20 +7,26 @@ nothing but time. NumPy's loops and BLAS leave Python's lock to others while the
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
+from queue import SimpleQueue
+from typing import TypeAlias
 
 import numpy as np
 
 from kernels.engine.plans import Plan, Scratch
 
+#: Something to do.
+Task: TypeAlias = Callable[[], None]
 #: Shapes and threads that one op keeps plans for.
 MOST_PLANS = 8
 
 
 class Team:
-    """Threads that work on one op at a time: the one that calls, and some of a pool.
+    """Threads that work on one op at a time: the one that calls, and others that wait for it.
+
+    An executor would do, but handing a task to it and back takes as long as a small op itself.
 
     Parameters
     ----------
@@ -33,28 +39,55 @@ class Team:
         self.size = size
         #: Memory of each share of the work, whichever thread takes it.
         self.scratch = tuple(Scratch() for _ in range(size))
-        self._pool = ThreadPoolExecutor(size - 1, thread_name_prefix="quantref")
+        self._given: tuple[SimpleQueue[Task | None], ...] = tuple(SimpleQueue() for _ in range(size - 1))
+        self._done: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._started = False
+        weakref.finalize(self, _dismiss, self._given)
 
     def parts(self, count: int) -> list[slice]:
         """Return which of so many images each thread works on."""
         ends = np.linspace(0, count, self.size + 1).astype(int).tolist()
         return [slice(first, last) for first, last in pairwise(ends)]
 
-    def run(self, tasks: Sequence[Callable[[], None]]) -> None:
+    def run(self, tasks: Sequence[Task]) -> None:
         """Run tasks, at most one a thread, and return when all have ended; the first error is raised then."""
-        others = [self._pool.submit(_quietly, task) for task in tasks[1:]]
+        self._start()
+        others = tasks[1:]
+        for given, task in zip(self._given, others, strict=False):
+            given.put(task)
         try:
             tasks[0]()
         finally:
-            wait(others)
-        for other in others:
-            other.result()
+            errors = [self._done.get() for _ in others]
+        for error in errors:
+            if error is not None:
+                raise error
+
+    def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            for number, given in enumerate(self._given):
+                threading.Thread(
+                    target=_serve, args=(given, self._done), name=f"quantref_{number}", daemon=True
+                ).start()
 
 
-def _quietly(task: Callable[[], None]) -> None:
-    """Run a task as the calling thread runs its own: each thread has its own floating-point error state."""
+def _serve(given: SimpleQueue[Task | None], done: SimpleQueue[BaseException | None]) -> None:
+    """Run tasks until there is none; each thread has its own floating-point error state."""
     with np.errstate(all="ignore"):
-        task()
+        while (task := given.get()) is not None:
+            try:
+                task()
+            except BaseException as error:  # noqa: BLE001 - whoever waits for the task raises it
+                done.put(error)
+            else:
+                done.put(None)
+            del task  # holds memory of a team that may be gone
+
+
+def _dismiss(given: Sequence[SimpleQueue[Task | None]]) -> None:
+    for queue in given:
+        queue.put(None)
 
 
 class _Thread(threading.local):
