@@ -37,12 +37,12 @@ from kernels.engine.sides import Sides
 from kernels.engine.steps import quick_form
 from kernels.engine.taps import Products, Reads
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_REFERENCE, TFLM, XNNPACK, XNNPACK_ARM64, Profile, Rules
+from kernels.profiles import CMSIS_NN, LITERT_REFERENCE, TFLM, XNNPACK, XNNPACK_ARM64, Profile, Rules
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import wrap_int32
 from qmath.multiplier import float32_scale_ratio, scale_ratio
 from qmath.requantize import DOUBLE_ROUNDING, FLOAT32_HALF_EVEN, REDUCED_64, Regime, Requantize
-from qmath.requantize_vector import FLOAT32_HALF_EVEN_SATURATING
+from qmath.requantize_vector import FLOAT32_HALF_EVEN_SATURATING, REDUCED_64_CUT_EARLY
 from qmath.stages import Note, silent
 from qmath.types import ActivationRange, Array, DType, Int64Array
 
@@ -70,6 +70,7 @@ ARITHMETIC: Rules[Arithmetic] = Rules(
     "BATCH_MATMUL",
     {
         LITERT_REFERENCE: Arithmetic(DOUBLE_ROUNDING, REDUCED_64),
+        CMSIS_NN: Arithmetic(DOUBLE_ROUNDING, REDUCED_64_CUT_EARLY),
         XNNPACK: Arithmetic(FLOAT32_HALF_EVEN, REDUCED_64, float32_scale=True),
         XNNPACK_ARM64: Arithmetic(FLOAT32_HALF_EVEN_SATURATING, REDUCED_64, float32_scale=True, lanes=Lanes.OPEN),
     },

@@ -58,6 +58,7 @@ from kernels.engine.registry import Kernel
 from kernels.engine.taps import Products, Reads, of_depthwise
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import (
+    CMSIS_NN,
     LITERT_OPTIMIZED,
     LITERT_OPTIMIZED_ARM64,
     LITERT_REFERENCE,
@@ -68,7 +69,12 @@ from kernels.profiles import (
     Rules,
 )
 from qmath.requantize import DOUBLE_ROUNDING, DOUBLE_ROUNDING_HALF_UP, REDUCED_64, Requantize
-from qmath.requantize_vector import FLOAT32_HALF_EVEN_SATURATING, FLOOR_THEN_HALF_UP_FLOAT32, HALF_UP_IN_BLOCKS_OF_8
+from qmath.requantize_vector import (
+    FLOAT32_HALF_EVEN_SATURATING,
+    FLOOR_THEN_HALF_UP_FLOAT32,
+    HALF_UP_IN_BLOCKS_OF_8,
+    REDUCED_64_CUT_EARLY,
+)
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Int64Array
 
@@ -84,6 +90,7 @@ ARITHMETIC: Rules[Arithmetic] = Rules(
             of_uint8=DOUBLE_ROUNDING,
             of_uint8_3x3=DOUBLE_ROUNDING_HALF_UP,
         ),
+        CMSIS_NN: Arithmetic({DType.INT32: DOUBLE_ROUNDING, DType.INT64: REDUCED_64_CUT_EARLY}),
         XNNPACK: Arithmetic({DType.INT32: FLOAT32_HALF_EVEN_SATURATING}, float32_scale=True),
         XNNPACK_ARM64: Arithmetic(
             {DType.INT32: FLOAT32_HALF_EVEN_SATURATING},

@@ -34,6 +34,7 @@ from kernels.engine.rows import Rows
 from kernels.engine.taps import Products, Reads
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.profiles import (
+    CMSIS_NN,
     LITERT_OPTIMIZED,
     LITERT_OPTIMIZED_ARM64,
     LITERT_REFERENCE,
@@ -56,7 +57,12 @@ from qmath.requantize import (
     Regime,
     Requantize,
 )
-from qmath.requantize_vector import FLOAT32_HALF_EVEN_SATURATING, FLOOR_THEN_HALF_UP, FLOOR_THEN_HALF_UP_SATURATING
+from qmath.requantize_vector import (
+    FLOAT32_HALF_EVEN_SATURATING,
+    FLOOR_THEN_HALF_UP,
+    FLOOR_THEN_HALF_UP_SATURATING,
+    REDUCED_64_CUT_EARLY,
+)
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Float64Array, Int64Array
 
@@ -150,6 +156,7 @@ ARITHMETIC: Rules[Arithmetic] = Rules(
             bits_of_int4=28,
         ),
         TFLM: Arithmetic(DOUBLE_ROUNDING, REDUCED_64, float32_product=True, bias_decides=True),
+        CMSIS_NN: Arithmetic(DOUBLE_ROUNDING, REDUCED_64_CUT_EARLY, float32_product=True, bias_decides=True),
     },
 )
 #: Of weights that are stored sparsely or in blocks; and of int16 ones.

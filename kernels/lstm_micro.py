@@ -38,6 +38,7 @@ from qmath.fixed_point import saturate, wrap_int32
 from qmath.lookup import logistic_int16, tanh_int16
 from qmath.multiplier import quantize_multiplier
 from qmath.requantize import DOUBLE_ROUNDING, REDUCED_64, Regime
+from qmath.requantize_vector import REDUCED_64_CUT_EARLY
 from qmath.stages import Note, silent, under
 from qmath.types import Array, DType, FixedPointMultiplier, Int64Array
 
@@ -52,11 +53,14 @@ class Habits:
         Whether the states live on from one invocation to the next.
     saturates_parts
         Whether each part of a sum is saturated to int16 before it is added, or the sum alone.
+    wide
+        The regime of 64-bit accumulators, those of int16 activations.
 
     """
 
     keeps_state: bool
     saturates_parts: bool
+    wide: Regime
 
 
 #: None where the runtime is not TFLite Micro.
@@ -64,15 +68,12 @@ HABITS: Rules[Habits | None] = Rules(
     "UNIDIRECTIONAL_SEQUENCE_LSTM",
     {
         LITERT_REFERENCE: None,
-        TFLM: Habits(keeps_state=True, saturates_parts=True),
-        CMSIS_NN: Habits(keeps_state=False, saturates_parts=False),
+        TFLM: Habits(keeps_state=True, saturates_parts=True, wide=REDUCED_64),
+        CMSIS_NN: Habits(keeps_state=False, saturates_parts=False, wide=REDUCED_64_CUT_EARLY),
     },
 )
-#: The type of the bias by that of the activations, and the regime of its accumulators.
-WIDTHS: Mapping[DType, tuple[DType, Regime]] = {
-    DType.INT8: (DType.INT32, DOUBLE_ROUNDING),
-    DType.INT16: (DType.INT64, REDUCED_64),
-}
+#: The type of the bias by that of the activations.
+BIASES: Mapping[DType, DType] = {DType.INT8: DType.INT32, DType.INT16: DType.INT64}
 #: Integer bits of what enters a gate's function: its scale is 2**-12.
 GATE_LOG2 = -12
 #: The multiplier of the functions' table for codes of that scale.
@@ -242,7 +243,7 @@ def micro_gate(
     3. Add; saturate to int16.
     4. The logistic function by table; tanh for the CELL gate.
     """
-    _, regime = WIDTHS[lstm.codes]
+    regime = lstm.habits.wide if lstm.codes is DType.INT16 else DOUBLE_ROUNDING
     factors, name = lstm.gates[gate], gate.name.lower()
 
     def requantized(codes: Array, matrix: exact.MatMul, bias: Int64Array, factor: FixedPointMultiplier) -> Int64Array:
@@ -269,7 +270,7 @@ def prepare_micro(op: OpView, slots: Slots, order: Order, habits: Habits) -> Mic
 
     """
     x, output = input_tensor(op, INPUT), input_tensor(op, slots.output_state)
-    bias, _ = WIDTHS[x.dtype]
+    bias = BIASES[x.dtype]
     layout = check_layout(op, slots, x.shape[-1], Types(DType.INT8, DType.INT16, bias, DType.INT16))
     if layout.peephole or layout.projection or layout.norm or not layout.has_input_gate:
         raise UnsupportedError(

@@ -13,7 +13,7 @@ from kernels.engine.registry import Kernel
 from kernels.engine.sequences import Order
 from kernels.engine.types import OpView, Prepared
 from kernels.lstm import COVERS, prepare_cell
-from kernels.lstm_micro import HABITS, WIDTHS, prepare_micro
+from kernels.lstm_micro import BIASES, HABITS, prepare_micro
 from kernels.lstm_tensors import INPUT, SLOTS
 from kernels.profiles import Profile
 
@@ -33,7 +33,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     expect_rank(input_tensor(op, INPUT), 3)
     order = Order.TIME_MAJOR if option(op, "time_major") else Order.BATCH_MAJOR
     x, habits = input_tensor(op, INPUT), HABITS[profile]
-    if habits is not None and x.dtype in WIDTHS:
+    if habits is not None and x.dtype in BIASES:
         return prepare_micro(op, SLOTS, order, habits)
     return prepare_cell(op, SLOTS, order, profile)
 
