@@ -70,7 +70,14 @@ from kernels.profiles import (
     Profile,
     Rules,
 )
-from qmath.requantize import DOUBLE_ROUNDING, DOUBLE_ROUNDING_HALF_UP, FLOAT32_HALF_EVEN, REDUCED_64, Requantize
+from qmath.requantize import (
+    DOUBLE_ROUNDING,
+    DOUBLE_ROUNDING_HALF_UP,
+    FLOAT32_HALF_EVEN,
+    REDUCED_64,
+    SINGLE_ROUNDING,
+    Requantize,
+)
 from qmath.requantize_vector import (
     FLOAT32_HALF_EVEN_SATURATING,
     FLOOR_THEN_HALF_UP,
@@ -89,6 +96,7 @@ ARITHMETIC: Rules[Arithmetic] = Rules(
         ),
         LITERT_OPTIMIZED_ARM64: Arithmetic(
             {DType.INT32: FLOOR_THEN_HALF_UP, DType.INT64: REDUCED_64},
+            of_int16=SINGLE_ROUNDING,
             of_groups=DOUBLE_ROUNDING,
             of_one_window=DOUBLE_ROUNDING_HALF_UP,
             lanes=Lanes.FILLED,

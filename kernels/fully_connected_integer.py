@@ -53,12 +53,14 @@ from qmath.requantize import (
     FLOAT32_HALF_EVEN,
     FLOAT64_HALF_AWAY,
     REDUCED_64,
+    SINGLE_ROUNDING,
     Float64HalfAway,
     Regime,
     Requantize,
 )
 from qmath.requantize_vector import (
     FLOAT32_HALF_EVEN_SATURATING,
+    FLOAT64_HALF_AWAY_SATURATING,
     FLOOR_THEN_HALF_UP,
     FLOOR_THEN_HALF_UP_SATURATING,
     REDUCED_64_CUT_EARLY,
@@ -94,9 +96,9 @@ class Arithmetic:
         Whether int16 activations accumulate in 32 bits if ``quantized_bias_type`` is unset and the bias is not int64.
     float32_scale
         Whether the multiplier is made in float32 throughout.
-    of_uint8, of_one_row
-        The regime of 32-bit accumulators for uint8 activations, and for a single row of at least 8 elements with at
-        least 4 units; None where it is no other.
+    of_uint8, of_int16, of_one_row
+        The regime of 32-bit accumulators for uint8 and for int16 activations, and for a single row of at least 8
+        elements with at least 4 units; None where it is no other.
     lanes
         How products join 16-bit lanes; None if they do not. Not with ``of_one_row``.
     bits_of_int4
@@ -113,15 +115,18 @@ class Arithmetic:
     float32_scale: bool = False
     of_uint8: Regime | None = None
     of_one_row: Regime | None = None
+    of_int16: Regime | None = None
     lanes: Lanes | None = None
     bits_of_int4: int = 32
 
     def regime(self, x: TensorView, rows: Rows, accumulator: DType, weights_zero_point: int) -> Regime:
         """Return the regime for an op."""
         # LiteRT's optimized kernels leave int16 activations to the reference kernel if the weights have a zero point.
-        left_to_reference = x.dtype is DType.INT16 and weights_zero_point and self.wide is FLOAT64_HALF_AWAY
+        left_to_reference = x.dtype is DType.INT16 and weights_zero_point and isinstance(self.wide, Float64HalfAway)
         if accumulator is not DType.INT32 or left_to_reference:
             return self.wide
+        if self.of_int16 and x.dtype is DType.INT16:
+            return self.of_int16
         one_row = math.prod(x.shape) // rows.depth == 1 and rows.units >= 4 and rows.depth >= 8
         if self.of_one_row and one_row and x.dtype is not DType.INT16:
             return self.of_one_row
@@ -137,10 +142,11 @@ ARITHMETIC: Rules[Arithmetic] = Rules(
         ),
         LITERT_OPTIMIZED_ARM64: Arithmetic(
             FLOOR_THEN_HALF_UP,
-            FLOAT64_HALF_AWAY,
+            FLOAT64_HALF_AWAY_SATURATING,
             float32_product=True,
             unset_is_int32=True,
             of_one_row=DOUBLE_ROUNDING_HALF_UP,
+            of_int16=SINGLE_ROUNDING,
             lanes=Lanes.FILLED,
         ),
         XNNPACK: Arithmetic(

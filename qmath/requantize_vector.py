@@ -21,6 +21,7 @@ from qmath.requantize import (
     Factor,
     FixedPointRegime,
     Float32HalfEven,
+    Float64HalfAway,
     RealForm,
     Reduced64,
     Regime,
@@ -28,7 +29,7 @@ from qmath.requantize import (
     SingleRounding,
     fixed_point,
 )
-from qmath.rounding import shift_right_half_up
+from qmath.rounding import round_half_away_from_zero, shift_right_half_up
 from qmath.stages import Note, silent, under
 from qmath.types import Array, FixedPointMultiplier, Float64Array, Int64Array
 
@@ -117,6 +118,19 @@ class Float32HalfEvenSaturating(Float32HalfEven):
         rounded = np.clip(np.rint(product), -FAR, FAR).astype(np.int64)
         rule = "clamp(half_even(product), -far, far)"
         return note("rounded", rounded, rule, product=product, far=np.asarray(FAR))
+
+
+@dataclass(frozen=True, slots=True)
+class Float64HalfAwaySaturating(Float64HalfAway):
+    """A float64 product that saturates where it is converted: what the reference kernels make of it on Arm."""
+
+    def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
+        """Multiply in float64 and round once."""
+        real = np.asarray(factor)
+        product = np.asarray(accumulator, np.float64) * real
+        note("product", product, "float64(float64(accumulator) * factor)", accumulator=accumulator, factor=real)
+        rounded = np.clip(round_half_away_from_zero(product), -(2.0**31), 2.0**31 - 1).astype(np.int64)
+        return note("rounded", rounded, "clamp(half_away(product), -2**31, 2**31 - 1)", product=product)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +294,7 @@ FLOOR_THEN_HALF_UP = FloorThenHalfUp()
 FLOOR_THEN_HALF_UP_FLOAT32 = FloorThenHalfUpFloat32()
 FLOOR_THEN_HALF_UP_SATURATING = FloorThenHalfUpSaturating()
 SINGLE_ROUNDING_FLOAT32 = SingleRoundingFloat32()
+FLOAT64_HALF_AWAY_SATURATING = Float64HalfAwaySaturating()
 FLOAT32_HALF_EVEN_SATURATING = Float32HalfEvenSaturating()
 #: Depthwise and transposed convolution in LiteRT's optimized kernels.
 HALF_UP_IN_BLOCKS_OF_8 = InBlocks(8, DOUBLE_ROUNDING_HALF_UP, DOUBLE_ROUNDING)

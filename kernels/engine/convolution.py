@@ -66,10 +66,10 @@ class Arithmetic:
         for others the product is in float64.
     float32_scale
         Whether the multiplier is made in float32 throughout, and bounds are rounded half to even: XNNPACK.
-    of_uint8, of_uint8_3x3, of_groups, of_one_window
-        The regime of 32-bit accumulators for uint8 activations, the same for plain 3x3 windows, for grouped
-        convolutions, and for a single window with at least 4 output channels and a depth of at least 8; None where it
-        is no other.
+    of_uint8, of_uint8_3x3, of_int16, of_groups, of_one_window
+        The regime of 32-bit accumulators for uint8 activations, the same for plain 3x3 windows, for int16 ones, for
+        grouped convolutions, and for a single window with at least 4 output channels and a depth of at least 8; None
+        where it is no other.
     without_bias
         Types of accumulators of int8 and of int16 activations where there is no bias; None where a runtime refuses
         that, or treats it as with a bias.
@@ -86,6 +86,7 @@ class Arithmetic:
     float32_scale: bool = False
     of_uint8: Regime | None = None
     of_uint8_3x3: Regime | None = None
+    of_int16: Regime | None = None
     of_groups: Regime | None = None
     of_one_window: Regime | None = None
     without_bias: Mapping[DType, DType] | None = None
@@ -98,6 +99,8 @@ class Arithmetic:
             return self.regimes[accumulator]
         if self.of_groups and work.groups > 1:
             return self.of_groups
+        if self.of_int16 and operands.x.dtype is DType.INT16:
+            return self.of_int16
         fits_vector_code = operands.channels >= 4 and work.depth >= 8 and operands.x.dtype is not DType.INT16
         if self.of_one_window and work.windows == 1 and fits_vector_code:
             return self.of_one_window

@@ -16,12 +16,12 @@ QUARTER = quantize_multiplier(np.asarray(0.25))
 
 @pytest.mark.parametrize(("together", "in_blocks"), [(1, 4), (2, 8)])
 def test_whole_blocks_round_ties_up(together, in_blocks):
-    numbers = np.full((2, 6), -2)
+    numbers = np.full((2, 5), -2)
     found = VECTOR.apply(numbers, QUARTER, 4, together).reshape(-1)
-    blocks = [i % (6 * together) < 6 * together // 4 * 4 for i in range(12)]
+    blocks = [i % (5 * together) < 5 * together // 4 * 4 for i in range(10)]
     assert found.tolist() == [0 if block else -1 for block in blocks]
-    assert sum(blocks[: 6 * together]) == in_blocks
-    assert SCALAR.apply(numbers, QUARTER, 4, together).tolist() == [[-1] * 6] * 2
+    assert sum(blocks[: 5 * together]) == in_blocks
+    assert SCALAR.apply(numbers, QUARTER, 4, together).tolist() == [[-1] * 5] * 2
 
 
 def test_squares_are_added_by_fours_in_32_bits():
