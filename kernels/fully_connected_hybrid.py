@@ -17,6 +17,7 @@ from kernels.engine.hybrid import CODES, QuantizedRows, QuantizeRows, quantize_a
 from kernels.engine.hybrid_matmul import IntegerMatrix
 from kernels.engine.hybrid_xnnpack import XNNPACK_HYBRID
 from kernels.engine.rows import Rows
+from kernels.engine.runs import blocks_of_rows
 from kernels.engine.taps import Products, Reads, indices
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.fully_connected_4bit import FourBitFullyConnected, takes
@@ -203,11 +204,23 @@ class DynamicFullyConnected(Prepared):
         return Products((codes, Reads(1, weights)), stage="accumulator")
 
     def compile(self, constants: Inputs) -> Runner:
-        """Lay constant weights out once."""
+        """Lay constant weights out once, and multiply rows in blocks that stay in the inner caches."""
         if constants[1] is None:
             return partial(self.evaluate, note=silent)
         matrix = IntegerMatrix.of(constants[1], misreads=False)
-        return lambda inputs: (dynamic_fully_connected(given(inputs, 0), matrix, _bias(inputs), self),)
+
+        def run(inputs: Inputs) -> Outputs:
+            x, bias = given(inputs, 0), _bias(inputs)
+            rows = self.rows.of(x)
+            out = np.empty((len(rows), self.rows.units), np.float32)
+            for block in blocks_of_rows(len(rows), max(self.rows.depth, self.rows.units)):
+                quantized = XNNPACK_HYBRID.quantize(rows[block])
+                accumulator = matrix.float_sums(quantized)
+                real = XNNPACK_HYBRID.with_bias(accumulator, self.weights_scale, quantized, bias)
+                out[block] = activate_float(real, self.activation)
+            return (out.reshape(self.rows.output_shape(x.shape)),)
+
+        return run
 
 
 def dynamic_fully_connected(

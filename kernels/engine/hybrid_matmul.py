@@ -42,9 +42,11 @@ class IntegerMatrix:
         """Lay out weights: (units, depth), int8, or uint8 read as int8; ``misreads`` says whether -128 is misread."""
         codes = np.ascontiguousarray(weights).view(np.int8)
         depth = codes.shape[1]
-        dtype = np.float32 if depth << 16 < exact.EXACT_FLOAT32 else np.float64
         misread = codes == np.iinfo(np.int8).min
         misread[:, depth // GROUP * GROUP :] = False
+        # A code less its zero point is at most 255; a misread weight adds 256 times a code of at most 128.
+        reach = 255 * np.abs(codes.astype(np.int64)).sum(axis=1) + misreads * (256 * 128) * misread.sum(axis=1)
+        dtype = np.float32 if reach.max(initial=0) < exact.EXACT_FLOAT32 else np.float64
         return cls(
             np.ascontiguousarray(codes.T, dtype),
             codes.sum(axis=1, dtype=np.int64),
@@ -75,14 +77,24 @@ class IntegerMatrix:
         So a negative code ``q`` gives ``128 * q`` instead of ``-128 * q``: 256 * q too much.
 
         """
-        codes = rows.codes.astype(self.taps.dtype)
-        sums = np.matmul(codes, self.taps)
-        misread = None if self.misread is None else np.matmul(np.minimum(codes, 0), self.misread)
-        if rows.zero_point.any():
-            sums -= rows.zero_point[:, None] * self.row_sums
-        if misread is None:
+        sums, excess = self._sums_and_excess(rows)
+        if excess is None:
             return note("accumulator", np.asarray(sums, np.int64))
-        total = np.asarray(sums + misread, np.int64)
-        terms = {"sum": note("sum", np.asarray(sums, np.int64)), "excess": np.asarray(misread, np.int64)}
+        total = np.asarray(sums + excess, np.int64)
+        terms = {"sum": note("sum", np.asarray(sums, np.int64)), "excess": np.asarray(excess, np.int64)}
         note("256 times the negative codes that meet a weight of -128", terms["excess"])
         return note("accumulator", total, "sum + excess", **terms)
+
+    def float_sums(self, rows: QuantizedRows) -> Array:
+        """Return :meth:`sums` in a float type that holds them exactly."""
+        sums, excess = self._sums_and_excess(rows)
+        return sums if excess is None else np.asarray(sums + excess)
+
+    def _sums_and_excess(self, rows: QuantizedRows) -> tuple[Array, Array | None]:
+        """Return the sums, and what misread weights add to them, if any are."""
+        codes = rows.codes.astype(self.taps.dtype)
+        sums = np.matmul(codes, self.taps)
+        excess = None if self.misread is None else np.matmul(np.minimum(codes, 0), self.misread)
+        if rows.zero_point.any():
+            sums -= rows.zero_point[:, None].astype(sums.dtype) * self.row_sums.astype(sums.dtype)
+        return sums, excess

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernels.engine.hybrid import CODES, SCALE_BACK_IN_TURN, HybridArithmetic, QuantizedRows
+from kernels.engine.ufuncs import clip
 from qmath.rounding import fused_multiply_add
 from qmath.stages import Note, silent, under
 from qmath.types import Array, Float32Array
@@ -61,7 +62,7 @@ def quantize_in_float32(real: Float32Array, note: Note = silent) -> QuantizedRow
     """
     count = real.shape[0]
     rows = np.ascontiguousarray(real, np.float32).reshape(count, real.size // max(count, 1))
-    low, high = rows.min(axis=1, initial=0), rows.max(axis=1, initial=0)
+    low, high = _ends(rows)
     lowest, highest = np.float32(-128), np.float32(127)
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         inverse = np.where(low == high, np.float32(1), (highest - lowest) / (high - low)).astype(np.float32)
@@ -69,13 +70,25 @@ def quantize_in_float32(real: Float32Array, note: Note = silent) -> QuantizedRow
         from_low = (lowest + low_steps) + (highest + high_steps) > 0
         nudged = np.where(from_low, lowest - low_steps, highest - high_steps)
         zero_point = np.rint(np.clip(np.nan_to_num(nudged), lowest, highest))
-        steps = np.rint(np.minimum(rows * inverse[:, None], (highest - zero_point)[:, None]))
-        codes = np.clip(np.nan_to_num(steps) + zero_point[:, None], lowest, highest)
+        # The lower of a number and an integer rounds as the number does, so the last clamp takes in the first.
+        codes = np.rint(rows * inverse[:, None])
+        if not all(np.isfinite(values).all() for values in (low, high, inverse)):
+            np.nan_to_num(np.minimum(codes, (highest - zero_point)[:, None], out=codes), copy=False)
+        codes += zero_point[:, None]
+        clip(codes, lowest, highest, codes)
         scale = np.asarray(np.float32(1) / inverse)
     quantized = QuantizedRows(codes.astype(np.int8).reshape(real.shape), scale, zero_point.astype(np.int64))
     if note is not silent:
         _note_rows(real, low, high, inverse, quantized, note)
     return quantized
+
+
+def _ends(rows: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """Return the least and the largest number of each row, or 0 if that is farther out."""
+    if len(rows) > rows.shape[1]:  # NumPy reduces long columns quicker than short rows
+        columns = np.ascontiguousarray(rows.T)
+        return columns.min(axis=0, initial=0), columns.max(axis=0, initial=0)
+    return rows.min(axis=1, initial=0), rows.max(axis=1, initial=0)
 
 
 def _note_rows(
