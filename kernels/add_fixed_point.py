@@ -15,7 +15,7 @@ import numpy as np
 from kernels.engine import elementwise
 from kernels.engine.contract import input_tensor, output_tensor, zero_point_of
 from kernels.engine.elementwise import float32_scale, less_zero_point
-from kernels.engine.planes import PlaneSum
+from kernels.engine.planes import PlaneSum, fitted_plane
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from qmath.fixed_point import wrap_int32
 from qmath.requantize import to_codes
@@ -62,7 +62,7 @@ class FixedPointAdd(Prepared):
         definition = partial(fixed_point_sum, op=self)
         by_table = elementwise.binary(definition, self.dtype, self.dtype, constants)
         first, second = (math.ldexp(multiplier, -self.shift) for multiplier in self.multipliers)
-        return PlaneSum(by_table, definition, self.dtype, (first, second))
+        return PlaneSum(by_table, partial(fitted_plane, definition, self.dtype, (first, second)))
 
 
 def fixed_point_sum(x1: Array, x2: Array, op: FixedPointAdd, note: Note = silent) -> Array:

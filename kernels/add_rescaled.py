@@ -22,7 +22,7 @@ from kernels.engine import elementwise
 from kernels.engine.blocks import binary_blocks, in_place
 from kernels.engine.contract import expect, input_tensor, output_tensor, zero_point_of
 from kernels.engine.elementwise import expect_right_shift, float32_scale
-from kernels.engine.planes import PlaneSum
+from kernels.engine.planes import PlaneSum, fitted_plane, uncertain_plane
 from kernels.engine.scaling import InputScaling, to_common_scale, twice_larger_scale
 from kernels.engine.shifts import ARM_ROUNDING_SHIFT, ARM_STEPS_SHIFT, SCALAR_SHIFT, VECTOR_SHIFT, EitherWay
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
@@ -54,16 +54,15 @@ class RescaledAdd(Prepared):
 
     def compile(self, constants: Inputs) -> Runner:
         """Tabulate all pairs of 8-bit codes; of 16-bit ones both scalings."""
+        definition = partial(rescaled_add, op=self)
         if self.codes.bits == 8:
-            definition = partial(rescaled_add, op=self)
             by_table = elementwise.binary(definition, self.codes, self.codes, constants)
-            return PlaneSum(by_table, definition, self.codes, self._slopes)
-        return self._with_tables_of_inputs()
-
-    @property
-    def _slopes(self) -> tuple[float, float]:
-        output = float(self.requantize.real_multiplier)
-        return self.first.real_multiplier * output, self.sign * self.second.real_multiplier * output
+            output = float(self.requantize.real_multiplier)
+            slopes = self.first.real_multiplier * output, self.sign * self.second.real_multiplier * output
+            return PlaneSum(by_table, partial(fitted_plane, definition, self.codes, slopes))
+        scalings = self.first, lambda x: self.sign * self.second(x)
+        make = partial(uncertain_plane, definition, self.codes, scalings, self.requantize)
+        return PlaneSum(self._with_tables_of_inputs(), make)
 
     def _with_tables_of_inputs(self) -> Runner:
         scalings = [elementwise.unary(scaling, self.codes) for scaling in (self.first, self.second)]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernels.engine.planes import Plane, PlaneSum
+from kernels.engine.planes import Plane, PlaneSum, UncertainPlane
 from kernels.engine.plans import Room, Scratch
 from kernels.engine.program import Program, run
 from kernels.engine.requantized import Cut, RequantizedSum, Reshaped, Work
@@ -71,7 +71,7 @@ class PlaneOp:
     """An op that adds two tensors of one shape."""
 
     index: int
-    plane: Plane
+    plane: Plane | UncertainPlane
     reads: tuple[int, int]
     y: int
 

@@ -2,7 +2,9 @@
 
 ADD and SUB of 8-bit codes scale both inputs, add and scale again, and each step rounds. What comes out is a plane
 ``first * a + second * b + c``, cut to integers, except where a rounding on the way tips the balance; and because there
-are only 65,536 pairs, whether that ever happens is not argued but tried.
+are only 65,536 pairs, whether that ever happens is not argued but tried. Of 16-bit codes there are too many pairs, but
+few codes: how far each input's scaling is from a straight line is tried on all of them, and pairs that lie closer to a
+step than that are left to the definition.
 """
 
 from __future__ import annotations
@@ -18,8 +20,14 @@ from kernels.engine.plans import Scratch
 from kernels.engine.program import Program, finishing, run
 from kernels.engine.types import Inputs, Outputs, Runner
 from kernels.engine.ufuncs import clip
-from qmath.types import Array, DType, Float32Array
+from qmath.requantize import Requantize
+from qmath.types import Array, DType, Float32Array, Float64Array, Int64Array
 
+#: More than float64 rounds off a sum of three numbers of up to ``LARGEST``.
+FLOAT64_ERROR = 2.0**-24
+LARGEST = 2.0**26
+#: A margin from which on too many pairs would be in doubt.
+MOST_DOUBT = 2.0**-6
 #: Units in the last place that the fit tries either side of a slope.
 SLOPE_TRIALS = (0, 1, -1)
 
@@ -96,36 +104,119 @@ def _neighbours(slope: float) -> list[np.float32]:
     return [np.float32((bits + trial).view(np.float32)) for trial in SLOPE_TRIALS]
 
 
+@dataclass(frozen=True)
+class UncertainPlane:
+    """``floor(first * a + second * b + constant)`` in float64, clamped, wherever that is one code within the margin.
+
+    Attributes
+    ----------
+    a, b, constant, lowest, highest
+        float64, shape ``(1,)``.
+    margin
+        What the plane differs by from what the definition rounds, at most.
+    definition
+        Gives the code of all other pairs, from two arrays of ``dtype``.
+    dtype
+        Of inputs and output.
+
+    """
+
+    a: Float64Array
+    b: Float64Array
+    constant: Float64Array
+    lowest: Float64Array
+    highest: Float64Array
+    margin: Float64Array
+    definition: Callable[[Array, Array], Array]
+    dtype: DType
+
+    def lay_out(self, first: Array, second: Array, codes: Array, scratch: Scratch) -> Program:
+        """Lay out the way from two arrays of codes to a third; shapes are equal, types any that hold them."""
+        v = scratch.take("first scaled", codes.shape, np.float64)
+        w = scratch.take("second scaled", codes.shape, np.float64)
+        doubt = scratch.take("doubt", codes.shape, np.bool_)
+        flat, more = v.reshape(-1), w.reshape(-1)
+
+        def mend() -> None:
+            if np.count_nonzero(doubt):
+                x, y = (operand[doubt].astype(self.dtype.storage) for operand in (first, second))
+                codes[doubt] = self.definition(x, y)
+
+        return [
+            (np.multiply, (first, self.a, v)),
+            (np.multiply, (second, self.b, w)),
+            (np.add, (flat, more, flat)),
+            (np.add, (flat, self.constant - self.margin, flat)),
+            (np.add, (flat, 2 * self.margin, more)),
+            (np.floor, (flat, flat)),
+            (np.floor, (more, more)),
+            (np.not_equal, (flat, more, doubt.reshape(-1))),
+            *finishing(clip, v, codes, self.lowest, self.highest),
+            (mend, ()),
+        ]
+
+
+def uncertain_plane(
+    definition: Callable[[Array, Array], Array],
+    codes: DType,
+    scalings: tuple[Callable[[Array], Int64Array], Callable[[Array], Int64Array]],
+    requantize: Requantize,
+) -> UncertainPlane | None:
+    """Make a plane of ``requantize(scalings[0](first) + scalings[1](second))``, or return None if that has none.
+
+    The margin is what the scalings of all codes differ by from a straight line, at most, plus what the requantization
+    moves ties by, plus more than float64 rounds off.
+    """
+    form = requantize.regime.real_form(requantize.factor)
+    if form is None:
+        return None
+    domain = np.arange(codes.min, codes.max + 1)
+    scale, margin, slopes, constant = float(form.scale), float(form.away) + FLOAT64_ERROR, [], 0.0
+    magnitude = 0
+    for scaling in scalings:
+        scaled = scaling(domain.astype(codes.storage))
+        slope = float(scaled[-1] - scaled[0]) / (len(domain) - 1)
+        distance = scaled - domain * slope
+        middle = (distance.max() + distance.min()) / 2
+        margin += float(np.abs(distance - middle).max()) * scale
+        constant += middle * scale
+        slopes.append(slope * scale)
+        magnitude += int(np.abs(scaled).max())
+    in_domain = (magnitude <= requantize.regime.limit(requantize.factor)).all() and magnitude * scale <= LARGEST
+    if not in_domain or margin >= MOST_DOUBT:
+        return None
+    constant += requantize.zero_point + float(form.up)
+    lowest, highest = requantize.activation.min, requantize.activation.max
+    a, b, c, low, high, off = (np.array([float(n)]) for n in (*slopes, constant, lowest, highest, margin))
+    return UncertainPlane(a, b, c, low, high, off, definition, codes)
+
+
 class PlaneSum:
-    """A runner for ADD and SUB of 8-bit codes, which can also be laid out.
+    """A runner for ADD and SUB, which can also be laid out.
 
     Parameters
     ----------
     runner
         What runs on arrays as they come.
-    definition, codes, slopes
-        As for :func:`fitted_plane`.
+    plane
+        Makes the plane, or returns None; called when it is first asked for.
 
     """
 
-    def __init__(
-        self, runner: Runner, definition: Callable[[Array, Array], Array], codes: DType, slopes: tuple[float, float]
-    ) -> None:
+    def __init__(self, runner: Runner, plane: Callable[[], Plane | UncertainPlane | None]) -> None:
         self._runner = runner
-        self._definition = definition
-        self._codes = codes
-        self._slopes = slopes
-        self._plane: Plane | None = None
-        self._is_fitted = False
+        self._make = plane
+        self._plane: Plane | UncertainPlane | None = None
+        self._is_made = False
 
     def __call__(self, inputs: Inputs) -> Outputs:
         """Run the op."""
         return self._runner(inputs)
 
     @property
-    def plane(self) -> Plane | None:
-        """The proven float32 chain, or None; searched for when it is first asked for."""
-        if not self._is_fitted:
-            self._plane = fitted_plane(self._definition, self._codes, self._slopes)
-            self._is_fitted = True
+    def plane(self) -> Plane | UncertainPlane | None:
+        """The plane that is proven, or proven to a margin, or None."""
+        if not self._is_made:
+            self._plane = self._make()
+            self._is_made = True
         return self._plane

@@ -15,17 +15,19 @@ RUNS = RUNS_UNTIL_LAID_OUT + 2
 
 
 class Network:
-    """Builds ops on int8 images one after the other, with weights that fill their range."""
+    """Builds ops on images of int8 or int16 one after the other, with weights that fill their range."""
 
-    def __init__(self, shape: tuple[int, ...], seed: int = 0) -> None:
+    def __init__(self, shape: tuple[int, ...], seed: int = 0, dtype: DType = DType.INT8) -> None:
         self.rng = np.random.default_rng(seed)
         self.builder = fbs.Builder(description="network")
-        self.x = self.builder.input("x", DType.INT8, shape, scale=0.05, zero_point=3)
+        self.dtype, self.is_wide = dtype, dtype is DType.INT16
+        self.x = self.builder.input("x", dtype, shape, scale=0.05, zero_point=0 if self.is_wide else 3)
         self.shapes = {self.x: shape}
 
     def tensor(self, shape: tuple[int, ...], scale: float = 0.07) -> int:
         """Add an activation."""
-        number = self.builder.tensor(f"t{len(self.shapes)}", DType.INT8, shape, scale=scale, zero_point=-5)
+        zero_point = 0 if self.is_wide else -5
+        number = self.builder.tensor(f"t{len(self.shapes)}", self.dtype, shape, scale=scale, zero_point=zero_point)
         self.shapes[number] = shape
         return number
 
@@ -36,7 +38,8 @@ class Network:
         scale = self.rng.uniform(0.0005, 0.004, channels).astype(np.float32)
         zeros = np.zeros(channels, int)
         filter_ = self.builder.constant("w", values, scale=scale, zero_point=zeros, quantized_dimension=axis)
-        bias = self.builder.constant("b", self.rng.integers(-3000, 3000, channels).astype(np.int32))
+        bias_type = np.int64 if self.is_wide else np.int32
+        bias = self.builder.constant("b", self.rng.integers(-3000, 3000, channels).astype(bias_type))
         return filter_, bias
 
     def convolve(self, x: int, channels: int, kernel: int = 3, stride: int = 1, activation: int = 1) -> int:
@@ -113,7 +116,21 @@ def doubled() -> fbs.Model:
     return net.finish(net.dense(flat, 7), net.convolve(twice, 8))
 
 
-MODELS = {"residual": residual(), "batch": residual(4), "doubled": doubled(), "two layers": two_layers()}
+def wide() -> fbs.Model:
+    """16-bit activations, with a residual sum between ops that are laid out."""
+    net = Network((2, 7, 6, 5), seed=2, dtype=DType.INT16)
+    stem = net.convolve(net.x, 8, kernel=1)
+    joined = net.add(stem, net.convolve(net.depthwise(stem), 8, kernel=1, activation=0))
+    return net.finish(net.convolve(joined, 4, stride=2), joined)
+
+
+MODELS = {
+    "wide": wide(),
+    "residual": residual(),
+    "batch": residual(4),
+    "doubled": doubled(),
+    "two layers": two_layers(),
+}
 
 
 def every_tensor(interpreter: Interpreter) -> dict[int, np.ndarray]:
@@ -132,7 +149,9 @@ def expect_equal(found: dict[int, np.ndarray], expected: dict[int, np.ndarray]) 
 def set_input(interpreter: Interpreter, seed: int) -> None:
     (number,) = interpreter.graph.subgraph.inputs
     shape = interpreter.get_tensor(number).shape
-    interpreter.set_tensor(number, np.random.default_rng(seed).integers(-128, 128, shape).astype(np.int8))
+    info = np.iinfo(interpreter.get_tensor(number).dtype)
+    values = np.random.default_rng(seed).integers(info.min, info.max + 1, shape)
+    interpreter.set_tensor(number, values.astype(info.dtype))
 
 
 def by_definition(interpreter: Interpreter) -> dict[int, np.ndarray]:
