@@ -34,9 +34,14 @@ def log_or_lowest(x: Float64Array, lowest: Float32Array) -> Float64Array:
     return np.where(x > 0, np.log(np.where(x > 0, x, 1)), lowest)
 
 
-def exp_of_numbers(x: Array) -> Array:
-    """Compute e**x of floats, 0 of NaN."""
-    return np.where(np.isnan(x), np.float32(0), np.exp(x))
+def flushed_exp(x: Array) -> Array:
+    """Compute e**x of floats, 0 in place of subnormal numbers."""
+    return subnormal_as_zero(np.exp(x))
+
+
+def flushed_exp_of_numbers(x: Array) -> Array:
+    """Compute e**x of floats, 0 in place of subnormal numbers and for NaN."""
+    return np.where(np.isnan(x), np.float32(0), flushed_exp(x))
 
 
 def flushed_log(x: Array) -> Array:
@@ -56,8 +61,8 @@ FLOATS: Rules[Mapping[str, Callable[[Array], Array]]] = Rules(
     "EXP and LOG of float32",
     {
         LITERT_REFERENCE: {"EXP": np.exp, "LOG": np.log},
-        XNNPACK: {"EXP": exp_of_numbers, "LOG": log_below_the_largest},
-        XNNPACK_ARM64: {"EXP": np.exp, "LOG": flushed_log},
+        XNNPACK: {"EXP": flushed_exp_of_numbers, "LOG": log_below_the_largest},
+        XNNPACK_ARM64: {"EXP": flushed_exp, "LOG": flushed_log},
     },
 )
 

@@ -20,7 +20,7 @@ from kernels.engine.contract import (
     unsupported,
     zero_point_of,
 )
-from kernels.engine.elementwise import PlainUnary, float32_scale
+from kernels.engine.elementwise import PlainUnary, float32_scale, subnormal_as_zero
 from kernels.engine.registry import Kernel
 from kernels.engine.shifts import divide_by_power_of_two_16
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
@@ -29,7 +29,7 @@ from kernels.profiles import LITERT_OPTIMIZED, LITERT_OPTIMIZED_ARM64, LITERT_RE
 from qmath.errors import ModelError
 from qmath.fixed_point import saturate, saturating_left_shift, saturating_rounding_doubling_high_mul, wrap
 from qmath.multiplier import quantize_multiplier
-from qmath.rounding import divide_toward_zero, shift_right_half_up
+from qmath.rounding import divide_toward_zero, fused_multiply_add, shift_right_half_up
 from qmath.stages import Note, Ruled, ruled, silent
 from qmath.types import Array, DType, FixedPointMultiplier, Float32Array, Int64Array
 
@@ -192,9 +192,9 @@ def float_hard_swish_in_blocks(x: Float32Array) -> Float32Array:
 
 
 def float_hard_swish_of_xnnpack(x: Float32Array) -> Float32Array:
-    """Compute x * min(1, max(0, x / 6 + 1/2))."""
-    gate = np.clip(x * np.float32(1 / 6) + np.float32(0.5), np.float32(0), np.float32(1))
-    return np.asarray(x * gate)
+    """Compute x * min(1, max(0, x / 6 + 1/2)), the sum rounded once, and 0 in place of subnormal numbers."""
+    gate = fused_multiply_add(x, np.asarray(np.float32(1 / 6)), np.asarray(np.float32(0.5)))
+    return subnormal_as_zero(x * np.clip(gate, np.float32(0), np.float32(1)))
 
 
 _SCALAR_FLOAT = PlainUnary(float_hard_swish)
