@@ -5,7 +5,7 @@ Source: ``tflite/kernels/comparisons.cc``, ``tflite/kernels/internal/reference/c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -28,9 +28,11 @@ from kernels.engine.elementwise import (
 )
 from kernels.engine.registry import Kernel
 from kernels.engine.scaling import InputScaling
-from kernels.engine.shifts import SCALAR_SHIFT, VECTOR_SHIFT, EitherWay
+from kernels.engine.shifts import ARM_ROUNDING_SHIFT, ARM_STEPS_SHIFT, SCALAR_SHIFT, VECTOR_SHIFT, EitherWay
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_REFERENCE, TFLM, Profile, Rules
+from kernels.engine.vector import Inner, choose, innermost
+from kernels.profiles import LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, TFLM, Profile, Rules
+from qmath.errors import UnsupportedError
 from qmath.multiplier import quantize_multiplier
 from qmath.requantize import DOUBLE_ROUNDING, Regime
 from qmath.stages import Note, Ruled, silent, under
@@ -38,6 +40,10 @@ from qmath.types import Array, BoolArray, DType
 
 REGIME: Rules[Regime] = Rules("comparisons", {LITERT_REFERENCE: DOUBLE_ROUNDING})
 
+#: Whether a scale above 1 is handled as on Arm.
+FAR: Rules[bool] = Rules("comparisons", {LITERT_REFERENCE: False, LITERT_OPTIMIZED_ARM64: True})
+#: Elements that Arm's vector code takes at once.
+BLOCK = 8
 #: Bits by which codes are shifted left before they are scaled.
 LEFT_SHIFT = 8
 
@@ -71,6 +77,48 @@ class Comparison(Prepared):
         if self.codes.bits > 8:
             return lambda inputs: self.evaluate(inputs, silent)
         return elementwise.binary(partial(comparison, op=self), self.codes, self.codes, constants)
+
+
+@dataclass(frozen=True, slots=True)
+class FarComparison(Comparison):
+    """A comparison on Arm of tensors with a scale above 1, which shifts by a negative count.
+
+    Vector code shifts to the left, scalar code to the right by the count modulo 32. Where shapes are equal, vector code
+    has whole blocks of ``BLOCK``; where they broadcast with the same last dimension, it has everything; where the first
+    input has a single element for each innermost loop, that element is scaled by scalar code.
+    """
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Compare by place.
+
+        Raises
+        ------
+        UnsupportedError
+            The second input is a single element for an innermost loop, and the result depends on who scales what.
+
+        """
+        x1, x2 = given(inputs, 0), given(inputs, 1)
+        loop, is_equal = innermost(x1.shape, x2.shape), x1.shape == x2.shape
+        if not is_equal and x1.shape[-1:] == x2.shape[-1:]:
+            return (comparison(x1, x2, self._shifting(ARM_ROUNDING_SHIFT, ARM_ROUNDING_SHIFT), note),)
+        in_first = loop.inner is Inner.SCALAR and x1.shape[-1:] in {(), (1,)} and loop.length >= BLOCK
+        first = SCALAR_SHIFT if in_first else ARM_STEPS_SHIFT
+        in_blocks = comparison(x1, x2, self._shifting(first, ARM_STEPS_SHIFT), under(note, "in blocks"))
+        left_over = comparison(x1, x2, self._shifting(SCALAR_SHIFT, SCALAR_SHIFT), under(note, "left over"))
+        cut = loop.length // BLOCK * BLOCK
+        is_known = is_equal or in_first or (loop.inner is Inner.SCALAR and cut == 0)
+        if not is_known and not np.array_equal(in_blocks, left_over):
+            raise UnsupportedError("a comparison with a scale above 1 whose second input broadcasts: not known on Arm")
+        whole = np.arange(in_blocks.size) % max(loop.length, 1) < cut
+        return (choose(in_blocks, left_over, whole, note),)
+
+    def _shifting(self, first: Regime, second: Regime) -> Comparison:
+        scalings = replace(self.first, regime=first), replace(self.second, regime=second)
+        return Comparison(self.compare, *scalings, self.codes)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Keep to the definition."""
+        return Prepared.compile(self, constants)
 
 
 def comparison(x1: Array, x2: Array, op: Comparison, note: Note = silent) -> BoolArray:
@@ -127,7 +175,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     if _is_plain(op.name, dtype, quantized=is_quantized):
         return PlainBinary(_COMPARE[op.name])
     if dtype in {DType.INT8, DType.UINT8} or (dtype is DType.INT16 and op.name in _EQUALITY and is_quantized):
-        return _scaled(op, dtype, REGIME[profile])
+        return _scaled(op, dtype, profile)
     raise unsupported(op, "; ".join(_covers(op.name)))
 
 
@@ -140,7 +188,7 @@ def _is_plain(name: str, dtype: DType, *, quantized: bool) -> bool:
     return dtype in _PLAIN
 
 
-def _scaled(op: OpView, dtype: DType, regime: Regime) -> Prepared:
+def _scaled(op: OpView, dtype: DType, profile: Profile) -> Prepared:
     """Prepare a comparison of rescaled codes."""
     x1, x2 = input_tensor(op, 0), input_tensor(op, 1)
 
@@ -148,8 +196,11 @@ def _scaled(op: OpView, dtype: DType, regime: Regime) -> Prepared:
         return Comparison(_COMPARE[op.name], _scaling(x1, regime), _scaling(x2, regime), dtype)
 
     if max(float32_scale(x1), float32_scale(x2)) > 1:
+        if FAR[profile]:
+            scaled = form(SCALAR_SHIFT)
+            return FarComparison(scaled.compare, scaled.first, scaled.second, dtype)
         return EitherWay(form(SCALAR_SHIFT), form(VECTOR_SHIFT), f"{op.name} with a scale above 1")
-    return form(regime)
+    return form(REGIME[profile])
 
 
 def _scaling(x: TensorView, regime: Regime) -> InputScaling:
