@@ -64,10 +64,15 @@ def view(subgraph: Subgraph, operator: Operator | int, shapes: Mapping[int, Sequ
     op = _at(subgraph.operators, operator, "operator") if isinstance(operator, int) else operator
     actual = shapes or {}
 
+    found: dict[int, Tensor] = {}
+
     def tensor(index: int) -> Tensor:
-        found = _at(subgraph.tensors, index, "tensor")
-        shape = tuple(actual.get(index, found.shape))
-        return found if shape == found.shape else dataclasses.replace(found, shape=shape)
+        # One object a tensor: a kernel may ask whether two inputs are the same.
+        if index not in found:
+            stored = _at(subgraph.tensors, index, "tensor")
+            shape = tuple(actual.get(index, stored.shape))
+            found[index] = stored if shape == stored.shape else dataclasses.replace(stored, shape=shape)
+        return found[index]
 
     return OpView(
         name=op.name,

@@ -33,6 +33,7 @@ from kernels.engine.elementwise import (
     float32_scale,
     less_zero_point,
 )
+from kernels.engine.lookup import TO_CODES, eight_bit
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.engine.vector import InBlocksBinary, Inner, VectorCode
@@ -40,7 +41,7 @@ from kernels.profiles import LITERT_OPTIMIZED, LITERT_REFERENCE, TFLM, XNNPACK, 
 from qmath.fixed_point import rounding_divide_by_power_of_two, saturating_rounding_doubling_high_mul, wrap_int32
 from qmath.requantize import DOUBLE_ROUNDING, FLOAT32_HALF_EVEN, Regime, Requantize
 from qmath.requantize_vector import SINGLE_ROUNDING_FLOAT32, RequantizeIn16Bits
-from qmath.stages import Note, silent, under
+from qmath.stages import Note, ruled, silent, under
 from qmath.types import ActivationRange, Array, DType, Float64Array
 
 REGIME: Rules[Regime] = Rules(
@@ -50,6 +51,9 @@ REGIME: Rules[Regime] = Rules(
 FLOAT32_MULTIPLIER: Rules[bool] = Rules("MUL", {LITERT_REFERENCE: True, TFLM: False, XNNPACK: True})
 #: Whether whole blocks of 8-bit elements go through vector instructions, which keep results in 16 bits.
 VECTOR: Rules[bool] = Rules("MUL", {LITERT_REFERENCE: False, LITERT_OPTIMIZED: True, XNNPACK: False})
+
+#: Whether a tensor times itself is a square, tabulated as functions of one tensor are.
+SQUARES: Rules[bool] = Rules("MUL", {LITERT_REFERENCE: False, XNNPACK: True})
 
 _QUANTIZED = (DType.INT8, DType.UINT8, DType.INT16)
 _PLAIN = (DType.FLOAT32, DType.FLOAT16, DType.INT32, DType.UINT32, DType.INT64, DType.COMPLEX64)
@@ -83,6 +87,12 @@ class Mul(Prepared):
         return binary_blocks(function, self.requantize.dtype)
 
 
+@ruled("float32(x * x)")
+def square(x: Float64Array) -> Float64Array:
+    """Multiply a number by itself."""
+    return np.asarray(x * x)
+
+
 def mul(x1: Array, x2: Array, op: Mul, note: Note = silent) -> Array:
     """Multiply codes.
 
@@ -104,6 +114,9 @@ def mul(x1: Array, x2: Array, op: Mul, note: Note = silent) -> Array:
     1. accumulator: the product of both inputs less their zero points; int32, wrapping.
     2. Requantize by the regime with the product of the input scales over the output scale, all in float32 (TFLite
        Micro: in float64).
+
+    Quirk: XNNPACK computes a MUL of a tensor with itself as the square of a real number, from a table: it adds the
+    zero point before it rounds half to even, not after, so that ties go the other way where the zero point is odd.
 
     Quirk: Optimized MUL keeps results in 16 bits where whole blocks of a row go through vector instructions: results
     beyond saturate, or for uint8 times a single element wrap around, and the zero point is then added, wrapping.
@@ -186,6 +199,8 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         expect_zero_points_of_zero(x1, x2, y)
     zero_points = zero_point_of(x1), zero_point_of(x2)
     activation_range = quantized_range(activation, y, profile)
+    if SQUARES[profile] and x1 is x2 and dtype is not DType.INT16:
+        return eight_bit(square, x1, y, TO_CODES[profile], activation_range)
     parameters = REGIME[profile], _real_multiplier(op, profile), zero_point_of(y), activation_range, y.dtype
     scalar = Mul(zero_points, Requantize(*parameters))
     if not VECTOR[profile] or dtype is DType.INT16:

@@ -19,7 +19,7 @@ from kernels.profiles import LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, XNNPACK, 
 from qmath.lookup import AffineMap, RealFunction, interpolate, interpolation_table
 from qmath.rounding import round_half_away_from_zero
 from qmath.stages import Note, Ruled, ruled, silent
-from qmath.types import Array, DType, Float32Array, Float64Array, Int16Array
+from qmath.types import ActivationRange, Array, DType, Float32Array, Float64Array, Int16Array
 
 #: From function values, the inverse of the output scale and the zero point to codes in float32, not clamped yet.
 ToCodes: TypeAlias = Ruled[[Float32Array, Float32Array, int], Float32Array]
@@ -74,6 +74,8 @@ class EightBitFunction(Prepared):
         Of input and output.
     to_codes
         How values become codes.
+    activation
+        The codes that are written.
 
     """
 
@@ -84,6 +86,7 @@ class EightBitFunction(Prepared):
     output_zero_point: int
     dtype: DType
     to_codes: ToCodes
+    activation: ActivationRange
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`eight_bit_function`."""
@@ -116,7 +119,7 @@ def eight_bit_function(x: Array, op: EightBitFunction, note: Note = silent) -> A
     1. real input: ``scale * (code - zero_point)``.
     2. function value.
     3. code: the value times the inverse of the output scale, rounded, plus the zero point. Clamp to the range of the
-       type; NaN becomes 0.
+       type, or of the fused activation; NaN becomes 0.
 
     """
     centred = (x.astype(np.int64) - op.input_zero_point).astype(np.float32)
@@ -131,7 +134,7 @@ def eight_bit_function(x: Array, op: EightBitFunction, note: Note = silent) -> A
         code = op.to_codes(value, inverse_scale, op.output_zero_point)
         terms = {"value": value, "inverse_scale": inverse_scale}
         note("code", code, op.to_codes.rule, zero_point=op.output_zero_point, **terms)
-    low, high = op.dtype.min, op.dtype.max
+    low, high = op.activation.min, op.activation.max
     clamped = np.asarray(np.clip(np.nan_to_num(code, nan=0.0), low, high))
     note("clamped", clamped, "clamp(code, low, high)", code=code, low=low, high=high)
     return clamped.astype(op.dtype.storage)
@@ -163,11 +166,17 @@ def look_up(x: Array, table: Int16Array, note: Note) -> Int16Array:
     return note("interpolated", interpolate(x, table), rule, entry=entry, following=following, offset=offset)
 
 
-def eight_bit(function: Tabulated, x: TensorView, y: TensorView, to_codes: ToCodes) -> EightBitFunction:
-    """Prepare a function of an int8 or uint8 tensor."""
-    return EightBitFunction(
-        function, float32_scale(x), zero_point_of(x), float32_scale(y), zero_point_of(y), y.dtype, to_codes
-    )
+def eight_bit(
+    function: Tabulated,
+    x: TensorView,
+    y: TensorView,
+    to_codes: ToCodes,
+    activation: ActivationRange | None = None,
+) -> EightBitFunction:
+    """Prepare a function of an int8 or uint8 tensor; without an activation it gives every code."""
+    written = activation or ActivationRange.of(y.dtype)
+    scales = float32_scale(x), zero_point_of(x), float32_scale(y), zero_point_of(y)
+    return EightBitFunction(function, *scales, y.dtype, to_codes, written)
 
 
 #: Whether the steps that make a table of 16-bit codes fuse products and sums.

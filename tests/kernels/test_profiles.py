@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from qmath.types import DType
 from quantref.difference import Difference
 from quantref.runtimes import LiteRT
 from quantref.vectors.cells.build import Operand, Result, one_op
+from quantref.vectors.cells.case import Case
 from tests import goldens, sweep
 from tests.kernels.forms import assert_forms_agree, prepare_op
 from tests.sweep import all_cells
@@ -216,3 +218,49 @@ def test_hard_swish_that_overflows() -> None:
     assert float_output(profiles.LITERT_REFERENCE, "HARD_SWISH", x) == [np.inf] * 5
     assert float_output(profiles.LITERT_OPTIMIZED, "HARD_SWISH", x) == pytest.approx([1e38] * 4 + [np.inf])
     assert float_output(profiles.XNNPACK, "HARD_SWISH", x) == pytest.approx(x)
+
+
+#: The scales and zero points of a tensor and of its square, and the fused activation; ties where zero points are odd.
+SQUARES = (
+    *(((0.5, -107), (0.5, -107), 0), ((0.1875, -86), (2.0, -45), 0), ((0.25, -128), (0.5, 127), 0)),
+    *(((0.1875, 118), (2.0, 121), 1), ((0.0625, -32), (2.0, 65), 2), ((0.1875, -26), (0.5, -127), 3)),
+)
+
+
+def squared(x: tuple[float, int], y: tuple[float, int], activation: int) -> Case:
+    """MUL of a tensor of every code with itself."""
+    every = np.arange(-128, 128).astype(np.int8)
+    operands = [Operand(every, DType.INT8, params=quantized(*x)) for _ in range(2)]
+    result = Result(DType.INT8, quantized(*y), (256,))
+    case = one_op("MUL of a tensor with itself", "MUL", operands, [result], fused_activation_function=activation)
+    graph = case.model.subgraphs[0]
+    first = graph.operators[0].inputs[0]
+    (itself,) = (replace(op, inputs=(first, first)) for op in graph.operators)
+    model = replace(case.model, subgraphs=(replace(graph, inputs=(first,), operators=(itself,)),))
+    return replace(case, model=model)
+
+
+def test_a_tensor_times_itself(other_litert: LiteRT) -> None:
+    """XNNPACK makes a square of it, which it tabulates; LiteRT's own kernel does not."""
+    result = sweep.Result("MUL of a tensor with itself")
+    for parameters in SQUARES:
+        sweep._compare(squared(*parameters), other_litert, other_litert.runtime.profile, result)
+    assert (result.elements, result.mismatches, result.refused_by_one) == (256 * len(SQUARES), 0, 0), result.notes
+
+
+def test_squares_round_other_ties_than_products() -> None:
+    """Code -100 is 3.5 above an odd zero point; its square is 24.5 steps, and -107 + 24.5 rounds to the even -82."""
+    model = squared((0.5, -107), (0.5, -107), 0).model
+    x = np.array([-100], np.int8)
+    found = {p.name: prepare_op(model, p).compile([None, None])([x, x])[0].tolist() for p in ALL[:4]}
+    assert found == {
+        "litert-optimized": [-82],
+        "litert-optimized-arm64": [-82],
+        "xnnpack": [-82],
+        "xnnpack-arm64": [-82],
+    }
+    two = one_op(
+        *("", "MUL", [Operand(x, DType.INT8, params=quantized(0.5, -107)) for _ in range(2)]),
+        [Result(DType.INT8, quantized(0.5, -107), (1,))],
+    )
+    assert prepare_op(two.model, profiles.XNNPACK).compile([None, None])([x, x])[0].tolist() == [-83]
