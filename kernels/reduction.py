@@ -23,6 +23,7 @@ from kernels.engine import delegate, micro
 from kernels.engine.contract import expect, scale_of, unsupported, zero_point_of
 from kernels.engine.elementwise import float32_scale
 from kernels.engine.exact import EXACT_FLOAT64, Reach
+from kernels.engine.float_sums import add_in_order
 from kernels.engine.movement import expect_zero_point_zero
 from kernels.engine.reducing import Reduction, folded, reduction_operands
 from kernels.engine.registry import Kernel
@@ -312,8 +313,8 @@ class PlainReduction(Prepared):
         if len(rows) == 0 or rows.dtype.kind != "f":
             wide = np.int64 if self.average and rows.dtype.kind == "i" else rows.dtype
             return np.asarray(np.sum(rows, axis=0, dtype=wide))
-        # NumPy adds in pairs where it can; accumulating keeps the runtime's order and so its rounding.
-        return np.asarray(np.add.accumulate(rows, axis=0)[-1])
+        # NumPy adds in pairs where it can; the runtime's order keeps its rounding.
+        return add_in_order(rows.T)
 
     def _divide(self, total: Array, count: int) -> Array:
         if total.dtype.kind == "f":
