@@ -5,6 +5,7 @@ or a maximum of codes is the code of the mean or maximum only if input and outpu
 the runtime takes for granted.
 
 Quirk: AVERAGE_POOL_2D and MAX_POOL_2D never rescale: output quantization that differs from the input's is ignored.
+XNNPACK alone, and only where windows have one element and an activation follows, converts the codes.
 Quirk: AVERAGE_POOL_2D rounds ties away from code 0, not away from the real value 0.
 
 Source: ``tflite/kernels/pooling.cc``, ``internal/reference/integer_ops/pooling.h``, ``internal/reference/pooling.h``.
@@ -36,6 +37,7 @@ from kernels.engine.contract import (
 from kernels.engine.elementwise import FINITE
 from kernels.engine.float_sums import einsum_adds_in_order
 from kernels.engine.geometry import Padding, Span, Window, padded, patches, span
+from kernels.engine.lookup import TO_CODES, eight_bit
 from kernels.engine.movement import Movement
 from kernels.engine.plans import DepthwisePlan, Scratch
 from kernels.engine.registry import Kernel
@@ -46,8 +48,8 @@ from kernels.engine.ufuncs import clip
 from kernels.profiles import LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
 from qmath.fixed_point import wrap_int32
 from qmath.rounding import divide_half_away
-from qmath.stages import Note, Ruled, silent
-from qmath.types import ActivationRange, Array, DType, Float32Array, Int64Array
+from qmath.stages import Note, Ruled, ruled, silent
+from qmath.types import ActivationRange, Array, DType, Float32Array, Float64Array, Int64Array
 
 #: How an integer sum is divided by the number of elements.
 Division: TypeAlias = Ruled[[npt.ArrayLike, npt.ArrayLike], Int64Array]
@@ -55,6 +57,9 @@ Division: TypeAlias = Ruled[[npt.ArrayLike, npt.ArrayLike], Int64Array]
 DIVISION: Rules[Division] = Rules(
     "AVERAGE_POOL_2D", {LITERT_REFERENCE: Ruled("half_away(accumulator / count)", divide_half_away)}
 )
+
+#: Whether a maximum over windows of one element with a fused activation is the activation alone, from a table.
+ACTIVATION_ALONE: Rules[bool] = Rules("MAX_POOL_2D", {LITERT_REFERENCE: False, XNNPACK: True})
 
 #: Quotients that a table may hold.
 MAX_TABLE = 1 << 15
@@ -354,8 +359,28 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
         covered = "float32" if op.name == "L2_POOL_2D" else ", ".join(COVERS)
         raise unsupported(op, covered)
     if op.name == "MAX_POOL_2D":
-        return MaxPool2D(window, quantized_range(activation, y, profile), x.dtype)
+        written = quantized_range(activation, y, profile)
+        if ACTIVATION_ALONE[profile] and _is_activation(op):
+            return eight_bit(unchanged, x, y, TO_CODES[profile], written)
+        return MaxPool2D(window, written, x.dtype)
     return AveragePool2D(window, DIVISION[profile], quantized_range(activation, y), x.dtype)
+
+
+@ruled("x")
+def unchanged(x: Float64Array) -> Float64Array:
+    """Give the number itself."""
+    return x
+
+
+def _is_activation(op: OpView) -> bool:
+    """Whether windows have one element each, side by side, and an activation follows."""
+    names = ("filter_height", "filter_width", "stride_h", "stride_w")
+    activation = choice(op, "fused_activation_function", Activation)
+    return all(option(op, name) == 1 for name in names) and activation is not Activation.NONE
+
+
+def _broken_by_max_pool(op: OpView) -> str | None:
+    return None if _is_activation(op) else delegate.same_scale_and_zero_point(op)
 
 
 INTEGERS = (DType.INT8, DType.UINT8, DType.INT16)
@@ -380,7 +405,7 @@ KERNELS = (
         prepare,
         covers=COVERS,
         refusal={TFLM: micro.no_uint8, XNNPACK: delegate.pool(delegate.NUMBERS - {DType.FLOAT16})},
-        demands={XNNPACK: delegate.same_scale_and_zero_point},
+        demands={XNNPACK: _broken_by_max_pool},
     ),
     Kernel("L2_POOL_2D", prepare, covers=("float32",)),
 )

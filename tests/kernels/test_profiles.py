@@ -264,3 +264,22 @@ def test_squares_round_other_ties_than_products() -> None:
         [Result(DType.INT8, quantized(0.5, -107), (1,))],
     )
     assert prepare_op(two.model, profiles.XNNPACK).compile([None, None])([x, x])[0].tolist() == [-83]
+
+
+@pytest.mark.parametrize("activation", [1, 2, 3])
+def test_maxima_of_one_element(activation: int, other_litert: LiteRT) -> None:
+    """XNNPACK takes it for its activation alone, which rescales; without one it refuses other scales."""
+    every = np.arange(-128, 128).astype(np.int8).reshape(1, 16, 16, 1)
+    window = {"padding": 1, "stride_w": 1, "stride_h": 1, "filter_width": 1, "filter_height": 1}
+    result = sweep.Result("MAX_POOL_2D of 1x1")
+    for x, y in (((0.5, 10), (0.5, 10)), ((0.5, 10), (0.5, 20)), ((0.002, 102), (0.226, 48)), ((0.75, -3), (0.5, -7))):
+        for fused in (0, activation):
+            operand, output = (
+                Operand(every, DType.INT8, params=quantized(*x)),
+                Result(DType.INT8, quantized(*y), every.shape),
+            )
+            case = one_op("", "MAX_POOL_2D", [operand], [output], fused_activation_function=fused, **window)
+            sweep._compare(case, other_litert, other_litert.runtime.profile, result)
+    refused = 3 if other_litert.runtime.profile == "xnnpack" else 0
+    assert (result.mismatches, result.refused_by_one, result.refused_by_both) == (0, 0, refused), result.notes
+    assert result.elements == 256 * (8 - refused)
