@@ -89,7 +89,6 @@ def prepare(op: OpView, profile: Profile) -> Bidirectional:
         The combination of types is not covered, or the runtime has no defined result.
 
     """
-    del profile
     merge = bool(option(op, "merge_outputs"))
     expect_count(op, {INPUTS}, 1 if merge else 2)
     x, weights = input_tensor(op, INPUT), input_tensor(op, FORWARD.weights + Gate.OUTPUT)
@@ -104,8 +103,8 @@ def prepare(op: OpView, profile: Profile) -> Bidirectional:
         )
         raise UnsupportedError(msg)
     auxiliary = _auxiliary_weights(op)
-    forward = _direction(op, FORWARD, order, has_weights=auxiliary)
-    backward = _direction(op, BACKWARD, order, has_weights=auxiliary)
+    forward = _direction(op, FORWARD, order, profile, has_weights=auxiliary)
+    backward = _direction(op, BACKWARD, order, profile, has_weights=auxiliary)
     sizes = [(way.layout.cells, way.layout.outputs) for way in (forward, backward)]
     expect(sizes[0] == sizes[1], f"as many cells and outputs in both directions, found {sizes[0]} and {sizes[1]}")
     backward = replace(backward, forward=False)
@@ -131,14 +130,14 @@ def _auxiliary_weights(op: OpView) -> bool:
     return bool(there)
 
 
-def _direction(op: OpView, slots: Slots, order: Order, *, has_weights: bool) -> FloatLSTM:
+def _direction(op: OpView, slots: Slots, order: Order, profile: Profile, *, has_weights: bool) -> FloatLSTM:
     weights, first = input_tensor(op, FORWARD.weights + Gate.OUTPUT), slots.auxiliary
     layout = check_layout(op, slots, input_tensor(op, INPUT).shape[-1], types_of(weights.dtype))
     if has_weights and first is not None:
         _check_auxiliary(op, layout, first)
     else:
         slots = replace(slots, auxiliary=None)
-    prepared = prepare_float(op, slots, layout, order)
+    prepared = prepare_float(op, slots, layout, order, profile)
     activations = {INPUT, AUXILIARY_INPUT}
     parameters = [tensor for slot, tensor in enumerate(op.inputs) if tensor is not None and slot not in activations]
     constant = all(tensor.is_variable or tensor.data is not None for tensor in parameters)

@@ -91,14 +91,13 @@ def prepare(op: OpView, profile: Profile) -> Bidirectional:
         The combination of types is not covered, or the runtime has no defined result.
 
     """
-    del profile
     merge = bool(option(op, "merge_outputs"))
     expect_count(op, {INPUTS}, 1 if merge else 2)
     x = input_tensor(op, INPUT)
     expect_rank(x, 3)
     order = Order.TIME_MAJOR if option(op, "time_major") else Order.BATCH_MAJOR
     forward, backward = _slots(op, order)
-    cells = [prepare_cell(op, slots, order) for slots in (forward, backward)]
+    cells = [prepare_cell(op, slots, order, profile) for slots in (forward, backward)]
     hybrid = {cell.quantize is not None for cell in cells}
     expect(len(hybrid) == 1, "weights of one type in both directions, found two")
     if True in hybrid:

@@ -28,7 +28,7 @@ from kernels.engine.movement import (
 )
 from kernels.engine.registry import Kernel
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
-from kernels.profiles import LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
+from kernels.profiles import LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
 from qmath.rounding import TieRule, float_to_int32_x86, round_to_integer
 from qmath.stages import Note, silent
 from qmath.types import Array, DType
@@ -37,6 +37,8 @@ ROUNDING: Rules[TieRule] = Rules(
     "CONCATENATION",
     {LITERT_REFERENCE: TieRule.HALF_AWAY_FROM_ZERO, XNNPACK: TieRule.HALF_AWAY_FROM_ZERO},
 )
+#: Whether codes are multiplied and shifted in one instruction.
+FUSED: Rules[bool] = Rules("CONCATENATION", {LITERT_REFERENCE: False, LITERT_OPTIMIZED_ARM64: True})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class Rescaling:
         Of the output.
     rounding
         What happens to ties.
+    fused
+        Whether product and sum are rounded once.
 
     """
 
@@ -58,6 +62,7 @@ class Rescaling:
     bias: np.float32
     zero_point: int
     rounding: TieRule
+    fused: bool = False
 
 
 def rescale(codes: Array, rescaling: Rescaling | None, note: Note = silent) -> Array:
@@ -69,8 +74,10 @@ def rescale(codes: Array, rescaling: Rescaling | None, note: Note = silent) -> A
     """
     if rescaling is None:
         return codes
-    real = codes.astype(np.float32) * rescaling.scale + rescaling.bias
-    note("real", real, "float32(float32(code * scale) + bias)", code=codes, scale=rescaling.scale, bias=rescaling.bias)
+    product = codes.astype(np.float64) * rescaling.scale
+    real = ((product if rescaling.fused else product.astype(np.float32)) + rescaling.bias).astype(np.float32)
+    rule = "float32(code * scale + bias)" if rescaling.fused else "float32(float32(code * scale) + bias)"
+    note("real", real, rule, code=codes, scale=rescaling.scale, bias=rescaling.bias)
     rounded = float_to_int32_x86(round_to_integer(real, rescaling.rounding))
     note("rounded", rounded, f"{rescaling.rounding.rule}(real)", real=real)
     clamped = np.clip(rounded + rescaling.zero_point, 0, 255)
@@ -128,7 +135,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     expect(activation is Activation.NONE, f"no fused activation, found {activation.name}")
     axis = _check_shapes(op, tensors)
     if y.dtype is DType.UINT8:
-        rescalings = tuple(_rescaling(tensor, y, ROUNDING[profile]) for tensor in tensors)
+        rescalings = tuple(_rescaling(tensor, y, profile) for tensor in tensors)
         if any(rescalings):
             return RescalingConcatenation(axis, rescalings)
     if y.dtype is DType.INT8:
@@ -156,14 +163,14 @@ def _check_shapes(op: OpView, tensors: list[TensorView]) -> int:
     return axis
 
 
-def _rescaling(x: TensorView, y: TensorView, rounding: TieRule) -> Rescaling | None:
+def _rescaling(x: TensorView, y: TensorView, profile: Profile) -> Rescaling | None:
     (input_scale, input_zero), (output_scale, output_zero) = per_tensor_quant(x), per_tensor_quant(y)
     if (input_scale, input_zero) == (output_scale, output_zero):
         return None
     expect(output_scale > 0, f"a positive scale on {y.name!r}, found {output_scale}")
     inverse_output_scale = np.float32(1) / np.float32(output_scale)
     scale = np.float32(input_scale) * inverse_output_scale
-    return Rescaling(scale, np.float32(-input_zero) * scale, output_zero, rounding)
+    return Rescaling(scale, np.float32(-input_zero) * scale, output_zero, ROUNDING[profile], FUSED[profile])
 
 
 JOINED = (

@@ -62,7 +62,7 @@ def prepare_cell(op: OpView, slots: Slots, order: Order, profile: Profile) -> Pr
         layout = check_layout(op, slots, x.shape[-1], TYPES)
         return (prepare_narrow if narrow else prepare_integer)(op, slots, layout, order, profile)
     if (x.dtype, output_tensor(op).dtype) == (DType.FLOAT32, DType.FLOAT32) and weights.dtype in WEIGHTS:
-        return prepare_float(op, slots, check_layout(op, slots, x.shape[-1], types_of(weights.dtype)), order)
+        return prepare_float(op, slots, check_layout(op, slots, x.shape[-1], types_of(weights.dtype)), order, profile)
     raise unsupported(op, "; ".join(COVERS))
 
 

@@ -199,7 +199,7 @@ def basic_lstm(
     """
     sums = matrix(joined).astype(np.int64) - ZERO_POINT * matrix.weights.sum(axis=0) + bias
     if lstm.pairs is not None:
-        codes = matrix.weights.T + lstm.weights_zero_point
+        codes = matrix.weights.T.astype(np.int64) + lstm.weights_zero_point
         sums = sums - ((lstm.pairs.of_inputs(joined) @ lstm.pairs.of_weights(codes).T) << 16)
     accumulator = note("accumulator", wrap_int32(sums))
     gates = note("gates before their functions", saturate(lstm.regime.apply(accumulator, lstm.factor), 16))

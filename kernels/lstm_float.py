@@ -69,6 +69,8 @@ class FloatLSTM(Prepared):
         The slot of the input, and that of a second one.
     forward
         Whether time runs forward.
+    misreads
+        Whether integer weights of -128 are misread.
 
     """
 
@@ -85,6 +87,7 @@ class FloatLSTM(Prepared):
     input: int = INPUT
     auxiliary: int | None = None
     forward: bool = True
+    misreads: bool = True
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`float_step` at each step of the sequence."""
@@ -151,7 +154,11 @@ class Weights:
         gates, scales = lstm.layout.gates, lstm.scales
 
         def matrix(weights: Array | None, scale: float) -> Matrix:
-            return float_matrix(_there(weights)) if scales is None else scaled_matrix(_there(weights), scale)
+            return (
+                float_matrix(_there(weights))
+                if scales is None
+                else scaled_matrix(_there(weights), scale, misreads=lstm.misreads)
+            )
 
         def by_gate(group: str) -> dict[Gate, Matrix]:
             entries, own = getattr(found, group), None if scales is None else getattr(scales, group)

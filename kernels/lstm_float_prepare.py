@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from kernels.engine.activation import Activation
 from kernels.engine.contract import choice, input_tensor, option, scale_of
 from kernels.engine.hybrid import quantize_asymmetric, quantize_symmetric
+from kernels.engine.hybrid_matmul import MISREADS
 from kernels.engine.sequences import Order
 from kernels.engine.types import OpView
 from kernels.lstm_float import FloatLSTM, Scales
 from kernels.lstm_tensors import INPUT, PEEPHOLES, Gate, Layout, Slots, Types, check_states, clip_option
+from kernels.profiles import Profile
 from qmath.errors import UnsupportedError
 from qmath.types import DType
 
@@ -27,7 +29,7 @@ def types_of(weights: DType) -> Types:
     return Types(weights, peephole=weights, bias=DType.FLOAT32, norm=DType.FLOAT32)
 
 
-def prepare_float(op: OpView, slots: Slots, layout: Layout, order: Order) -> FloatLSTM:
+def prepare_float(op: OpView, slots: Slots, layout: Layout, order: Order, profile: Profile) -> FloatLSTM:
     """Prepare one direction whose tensors fit each other.
 
     Raises
@@ -59,6 +61,7 @@ def prepare_float(op: OpView, slots: Slots, layout: Layout, order: Order) -> Flo
         _scales(op, slots, layout) if hybrid else None,
         all(tensor is None or tensor.is_variable or tensor.data is not None for tensor in op.inputs[1:]),
         (slots.output_state, slots.cell_state),
+        misreads=MISREADS[profile],
     )
 
 

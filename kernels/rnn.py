@@ -27,6 +27,7 @@ from kernels.engine.contract import (
     unsupported,
 )
 from kernels.engine.hybrid import QuantizeRows, quantize_asymmetric, quantize_symmetric
+from kernels.engine.hybrid_matmul import MISREADS
 from kernels.engine.products import Matrix, Operand, lane_matrix, operand, scaled_matrix
 from kernels.engine.registry import Kernel
 from kernels.engine.sequences import Order
@@ -83,6 +84,8 @@ class Cell(Prepared):
         Whether time runs forward.
     once_a_step
         Whether the whole sequence is run as many times as it has steps, on one state.
+    misreads
+        Whether integer weights of -128 are misread.
 
     """
 
@@ -95,6 +98,7 @@ class Cell(Prepared):
     updates: tuple[int, ...]
     forward: bool = True
     once_a_step: bool = False
+    misreads: bool = True
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`rnn_step` at each step of the sequence."""
@@ -111,7 +115,9 @@ class Cell(Prepared):
         weights = [given(inputs, slot) for slot in self.slots.matrices]
         if not self.scales:
             return tuple(lane_matrix(each) for each in weights)
-        return tuple(scaled_matrix(each, scale) for each, scale in zip(weights, self.scales, strict=True))
+        return tuple(
+            scaled_matrix(each, scale, misreads=self.misreads) for each, scale in zip(weights, self.scales, strict=True)
+        )
 
     def _run(self, inputs: Inputs, matrices: tuple[Matrix, ...], note: Note) -> tuple[Array, Array]:
         slots = self.slots
@@ -178,13 +184,12 @@ def prepare(op: OpView, profile: Profile) -> Cell:
         The combination of types is not covered.
 
     """
-    del profile
     expect_count(op, {INPUTS})
     expect_rank(input_tensor(op, INPUT), 2)
-    return prepare_cell(op, Slots(), Order.SINGLE)
+    return prepare_cell(op, Slots(), Order.SINGLE, profile)
 
 
-def prepare_cell(op: OpView, slots: Slots, order: Order) -> Cell:
+def prepare_cell(op: OpView, slots: Slots, order: Order, profile: Profile) -> Cell:
     """Check the tensors of one direction against each other and prepare it.
 
     Raises
@@ -220,6 +225,7 @@ def prepare_cell(op: OpView, slots: Slots, order: Order) -> Cell:
         tuple(float(scale_of(tensor)) for tensor in matrices) if hybrid else (),
         all(tensor.data is not None for tensor in matrices),
         (slots.state,),
+        misreads=MISREADS[profile],
     )
 
 

@@ -216,7 +216,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     rank = _check_shapes(op)
     expect(state.is_variable, f"a variable tensor as the state, found {state.name!r}")
     if (x.dtype, output_tensor(op).dtype, state.dtype) == (DType.FLOAT32, DType.FLOAT32, DType.FLOAT32):
-        return prepare_float(op, rank)
+        return prepare_float(op, rank, profile)
     if (x.dtype, features.dtype, output_tensor(op).dtype) == (DType.INT8, DType.INT8, DType.INT8):
         return _prepare_integer(op, rank, ARITHMETIC[profile])
     raise unsupported(op, "; ".join(KERNELS[0].covers))

@@ -21,8 +21,9 @@ from kernels.engine.contract import (
 )
 from kernels.engine.float_sums import add_in_lanes, matmul_in_lanes
 from kernels.engine.hybrid import QuantizeRows, quantize_asymmetric, quantize_symmetric
-from kernels.engine.hybrid_matmul import IntegerMatrix
+from kernels.engine.hybrid_matmul import MISREADS, IntegerMatrix
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
+from kernels.profiles import Profile
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Float32Array
 
@@ -61,6 +62,8 @@ class HybridSVDF(Prepared):
         How the input's rows are quantized.
     features_scale, times_scale
         Of the weights.
+    misreads
+        Whether weights of -128 are misread.
 
     """
 
@@ -69,19 +72,25 @@ class HybridSVDF(Prepared):
     quantize: QuantizeRows
     features_scale: np.float32
     times_scale: np.float32
+    misreads: bool = True
 
     updates = (STATE,)
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`hybrid_svdf`."""
-        return hybrid_svdf(inputs, IntegerMatrix.of(given(inputs, 1)), self, note)
+        return hybrid_svdf(
+            inputs, IntegerMatrix.of(given(inputs, 1), misreads=self.misreads, in_pairs=not self.misreads), self, note
+        )
 
     def compile(self, constants: Inputs) -> Runner:
         """Lay constant weights out once."""
         if constants[1] is None:
             return lambda inputs: self.evaluate(inputs, silent)
-        features = IntegerMatrix.of(constants[1])
+        features = self._features(constants[1])
         return lambda inputs: hybrid_svdf(inputs, features, self, silent)
+
+    def _features(self, weights: Array) -> IntegerMatrix:
+        return IntegerMatrix.of(weights, misreads=self.misreads, in_pairs=not self.misreads)
 
 
 def hybrid_svdf(inputs: Inputs, features: IntegerMatrix, op: HybridSVDF, note: Note) -> tuple[Array, Array]:
@@ -127,7 +136,7 @@ def filter_in_time(
     return activate_float(note("accumulator", sums), op.activation), kept.reshape(state.shape)
 
 
-def prepare_float(op: OpView, rank: int) -> Prepared:
+def prepare_float(op: OpView, rank: int, profile: Profile) -> Prepared:
     """Choose between the float32 and the hybrid form.
 
     Raises
@@ -147,5 +156,5 @@ def prepare_float(op: OpView, rank: int) -> Prepared:
     if features.dtype not in HYBRID_WEIGHTS or times.dtype not in HYBRID_WEIGHTS:
         raise unsupported(op, "float32 with float32, INT8 or UINT8 weights")
     quantize = quantize_asymmetric if option(op, "asymmetric_quantize_inputs") else quantize_symmetric
-    scales = (np.float32(scale_of(tensor)) for tensor in (features, times))
-    return HybridSVDF(rank, activation, quantize, *scales)
+    first, second = (np.float32(scale_of(tensor)) for tensor in (features, times))
+    return HybridSVDF(rank, activation, quantize, first, second, MISREADS[profile])

@@ -27,10 +27,9 @@ def prepare(op: OpView, profile: Profile) -> Cell:
         The combination of types is not covered.
 
     """
-    del profile
     expect_count(op, {INPUTS})
     expect_rank(input_tensor(op, INPUT), 3)
-    return prepare_cell(op, Slots(), Order.TIME_MAJOR if option(op, "time_major") else Order.BATCH_MAJOR)
+    return prepare_cell(op, Slots(), Order.TIME_MAJOR if option(op, "time_major") else Order.BATCH_MAJOR, profile)
 
 
 KERNELS = (Kernel("UNIDIRECTIONAL_SEQUENCE_RNN", prepare, covers=COVERS),)

@@ -119,6 +119,6 @@ def lane_matrix(weights: Array) -> LaneMatrix:
     return LaneMatrix(np.ascontiguousarray(weights.T))
 
 
-def scaled_matrix(weights: Array, scale: float) -> ScaledMatrix:
+def scaled_matrix(weights: Array, scale: float, *, misreads: bool = True) -> ScaledMatrix:
     """Lay out int8 weights (units, depth), or uint8 ones that are read as int8."""
-    return ScaledMatrix(IntegerMatrix.of(weights), np.float32(scale))
+    return ScaledMatrix(IntegerMatrix.of(weights, misreads=misreads, in_pairs=not misreads), np.float32(scale))
