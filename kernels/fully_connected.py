@@ -215,7 +215,7 @@ def _stored_otherwise(weights: TensorView) -> str | None:
     multiple = {DType.INT4: 2, DType.INT2: 4}.get(weights.dtype, 1)
     if weights.shape[-1] % multiple:
         return f"XNNPACK takes {weights.dtype.name} weights of a depth that is a multiple of {multiple} alone"
-    if weights.dtype is DType.INT2 and weights.quant is not None and not weights.quant.per_axis:
+    if weights.dtype is DType.INT2 and weights.quant is not None and weights.quant.scale.size != weights.shape[0]:
         return "XNNPACK takes INT2 weights with a scale a unit alone"
     return None
 

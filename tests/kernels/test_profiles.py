@@ -283,3 +283,15 @@ def test_maxima_of_one_element(activation: int, other_litert: LiteRT) -> None:
     refused = 3 if other_litert.runtime.profile == "xnnpack" else 0
     assert (result.mismatches, result.refused_by_one, result.refused_by_both) == (0, 0, refused), result.notes
     assert result.elements == 256 * (8 - refused)
+
+
+@pytest.mark.parametrize(("units", "scales", "taken"), [(1, 1, True), (2, 1, False), (2, 2, True)])
+def test_xnnpack_takes_int2_weights_with_a_scale_a_unit(units: int, scales: int, taken: bool) -> None:
+    """One scale is one a unit where there is one unit."""
+    x = Operand(np.ones((1, 4), np.int8), DType.INT8, params=quantized(0.5))
+    params = quantized(0.25) if scales == 1 else {"scale": [0.25] * scales, "zero_point": [0] * scales}
+    weights = Operand(np.ones((units, 4), np.int8), DType.INT2, constant=True, params=params)
+    options = {"fused_activation_function": 0, "weights_format": 0, "keep_num_dims": False}
+    case = one_op("", "FULLY_CONNECTED", [x, weights], [Result(DType.INT8, quantized(0.5), (1, units))], **options)
+    running = profile_running(fbs.view(case.model.subgraphs[0], 0), profiles.XNNPACK)
+    assert running is (profiles.XNNPACK if taken else profiles.LITERT_OPTIMIZED)
