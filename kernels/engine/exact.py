@@ -24,12 +24,14 @@ from kernels.engine.plans import (
     ConvolutionPlan,
     DepthwisePlan,
     MatMulPlan,
+    Matrix,
     PaddedInput,
     Plan,
     Room,
     Scaled,
     Scratch,
     Unplanned,
+    stored,
 )
 from kernels.engine.runs import rows_in_run
 from qmath.types import ActivationRange, Array, DType, Float64Array, Int64Array
@@ -150,9 +152,9 @@ class MatMul(LinearSum):
         object.__setattr__(self, "weights", _narrowed(self.weights))
 
     @cached_property
-    def _matrix(self) -> Array:
-        """The weights in the float type that the bound allows."""
-        return np.ascontiguousarray(self.weights, self.reach.dtype)
+    def _matrix(self) -> Matrix:
+        """The weights, multiplied in the float type that the bound allows."""
+        return stored(self.weights, self.reach.dtype)
 
     def plan(
         self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None, room: Room | None = None
@@ -167,7 +169,7 @@ class MatMul(LinearSum):
 
     def scaled(self, scale: Float64Array) -> Planner:
         """Fold the scale into the weights."""
-        matrix = self.weights * scale
+        matrix = stored(_narrowed_floats(self.weights * scale), np.dtype(np.float64))
         return lambda shape, scratch, _, room: MatMulPlan(shape, matrix, scratch, room)
 
 
@@ -193,9 +195,9 @@ class Convolution(LinearSum):
         object.__setattr__(self, "filter", _narrowed(self.filter))
 
     @cached_property
-    def _matrices(self) -> tuple[Array, ...]:
-        """The filter as one (taps, channels) matrix a group, in the float type that the bound allows."""
-        return _blocks(self.filter.reshape(self.filter.shape[0], -1).T.astype(self.reach.dtype), self.groups)
+    def _matrices(self) -> tuple[Matrix, ...]:
+        """The filter as one (taps, channels) matrix a group, multiplied in the float type that the bound allows."""
+        return _blocks(self.filter.reshape(self.filter.shape[0], -1).T, self.groups, self.reach.dtype)
 
     def plan(
         self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None, room: Room | None = None
@@ -209,7 +211,8 @@ class Convolution(LinearSum):
 
     def scaled(self, scale: Float64Array) -> Planner:
         """Fold the scale into the filter."""
-        matrices = _blocks(self.filter.reshape(self.filter.shape[0], -1).T * scale, self.groups)
+        matrix = _narrowed_floats(self.filter.reshape(self.filter.shape[0], -1).T * scale)
+        matrices = _blocks(matrix, self.groups, np.dtype(np.float64))
         return lambda shape, scratch, window, room: ConvolutionPlan(
             shape, matrices, window or self.window, self.fill, scratch, room=room
         )
@@ -318,8 +321,14 @@ def _narrowed(weights: Int64Array) -> Array:
     return weights
 
 
-def _blocks(matrix: Array, groups: int) -> tuple[Array, ...]:
-    return tuple(np.ascontiguousarray(block) for block in np.split(matrix, groups, axis=1))
+def _narrowed_floats(weights: Float64Array) -> Array:
+    """Return the same numbers in float32 if that holds them all: 8 bits times a multiplier of 16 bits may."""
+    narrow = weights.astype(np.float32)
+    return narrow if np.array_equal(narrow, weights) else weights
+
+
+def _blocks(matrix: Array, groups: int, dtype: np.dtype[Any] | None) -> tuple[Matrix, ...]:
+    return tuple(stored(block, dtype) for block in np.split(matrix, groups, axis=1))
 
 
 def _spread(filter_: Array) -> Array:

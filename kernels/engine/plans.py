@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,8 @@ from qmath.types import Array
 LAID_OUT = 1 << 21
 #: Elements that make a run of memory long enough for ``einsum`` to be at its best.
 LONG_RUN = 384
+#: Weights from which on a matrix is kept in its own type, and from which on it is too large for the caches anyway.
+LARGE, HUGE = 1 << 17, 1 << 19
 #: Padded inputs up to this many bytes are kept between runs.
 KEPT = 1 << 21
 
@@ -47,6 +50,42 @@ class Scratch:
         if block is None or block.nbytes < size:
             block = self._blocks[name] = np.empty(-(-size // 8), np.float64)
         return block.view(np.uint8)[:size].view(dtype).reshape(shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A matrix that is kept in a narrower type than it is multiplied in.
+
+    A large matrix does not stay in the caches from one run to the next. Then reading a fourth or half of the bytes and
+    converting them takes less time than reading all.
+
+    Attributes
+    ----------
+    array
+        The elements.
+    dtype
+        What they are multiplied in.
+
+    """
+
+    array: Array
+    dtype: np.dtype[Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the matrix."""
+        return self.array.shape
+
+
+#: A matrix of weights.
+Matrix: TypeAlias = Array | Stored
+
+
+def stored(weights: Array, dtype: np.dtype[Any] | None) -> Matrix:
+    """Return a matrix as it is best kept: in the type it is multiplied in if it is small, else in its own."""
+    if not LARGE <= weights.size < HUGE or weights.dtype == dtype:
+        return np.ascontiguousarray(weights, dtype)
+    return Stored(np.ascontiguousarray(weights), np.dtype(dtype))
 
 
 class Room:
@@ -123,11 +162,11 @@ class Scaled(Plan):
 class MatMulPlan(Plan):
     """``x @ matrix``: (..., taps) times (taps, channels)."""
 
-    def __init__(self, shape: tuple[int, ...], matrix: Array, scratch: Scratch, room: Room | None = None) -> None:
+    def __init__(self, shape: tuple[int, ...], matrix: Matrix, scratch: Scratch, room: Room | None = None) -> None:
         room = room or Room(scratch.take("input", shape, matrix.dtype))
         rows = room.array.reshape(math.prod(shape[:-1]), shape[-1])
         sums = scratch.take("sums", (*shape[:-1], matrix.shape[1]), matrix.dtype)
-        super().__init__(room.take, sums, [(rows.dot, (matrix, sums.reshape(len(rows), matrix.shape[1])))])
+        super().__init__(room.take, sums, _product(rows, matrix, sums.reshape(len(rows), matrix.shape[1]), scratch))
 
 
 class PaddedInput(Room):
@@ -202,7 +241,7 @@ class ConvolutionPlan(Plan):
     def __init__(
         self,
         shape: tuple[int, ...],
-        matrices: Sequence[Array],
+        matrices: Sequence[Matrix],
         window: Window,
         fill: float,
         scratch: Scratch,
@@ -217,7 +256,7 @@ class ConvolutionPlan(Plan):
         if window.is_pointwise and len(matrices) == 1:
             pixels = shape[0] * high * wide
             rows = room.array.reshape(pixels, taps)
-            self.work.append(_product(rows, matrices[0], sums.reshape(pixels, channels), multiply))
+            self.work += _product(rows, matrices[0], sums.reshape(pixels, channels), scratch, multiply)
             return
         each = room.array.shape[3] // len(matrices)
         height = max(1, LAID_OUT // max(1, wide * taps))
@@ -231,7 +270,7 @@ class ConvolutionPlan(Plan):
                     laid_out = scratch.take("windows", windows.shape, dtype)
                     columns = slice(group * channels, (group + 1) * channels)
                     self.work.append(copy(windows, laid_out))
-                    self.work.append(_product(laid_out.reshape(pixels, taps), matrix, into[:, columns], multiply))
+                    self.work += _product(laid_out.reshape(pixels, taps), matrix, into[:, columns], scratch, multiply)
 
 
 class DepthwisePlan(Plan):
@@ -294,10 +333,14 @@ class DepthwisePlan(Plan):
                     self.work.append((np.add, (result, more, result)))
 
 
-def _product(a: Array, b: Array, out: Array, multiply: Multiply | None) -> Call:
+def _product(a: Array, b: Matrix, out: Array, scratch: Scratch, multiply: Multiply | None = None) -> Program:
+    program: Program = []
+    if isinstance(b, Stored):
+        wide = scratch.take("weights", b.shape, b.dtype)
+        program, b = [copy(b.array, wide)], wide
     if multiply is None and out.flags.c_contiguous:
-        return a.dot, (b, out)  # takes half a microsecond less to start than the same product by np.matmul
-    return multiply or np.matmul, (a, b, out)
+        return [*program, (a.dot, (b, out))]  # takes half a microsecond less to start than the same by np.matmul
+    return [*program, (multiply or np.matmul, (a, b, out))]
 
 
 def _sum_of_products(indices: str, x: Array, taps: Array, out: Array) -> Call:

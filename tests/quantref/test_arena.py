@@ -195,6 +195,16 @@ def test_tensors_may_stay_in_their_own_type(resident, monkeypatch):
     expect_equal(every_tensor(interpreter), by_definition(interpreter))
 
 
+def test_large_matrices_are_kept_narrow(monkeypatch):
+    monkeypatch.setattr("kernels.engine.plans.LARGE", 0)
+    for name in ("residual", "wide"):
+        interpreter = interpreter_of(MODELS[name])
+        for seed in range(RUNS):
+            set_input(interpreter, seed)
+            interpreter.invoke()
+        expect_equal(every_tensor(interpreter), by_definition(interpreter))
+
+
 def test_large_images_are_cut_into_bands(monkeypatch):
     monkeypatch.setattr("kernels.engine.requantized.BAND", 64)
     interpreter = interpreter_of(residual())
