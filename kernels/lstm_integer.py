@@ -152,18 +152,38 @@ def integer_step(
     forget = gate(Gate.FORGET, cell).astype(np.int64)
     let_in = gate(Gate.INPUT, cell).astype(np.int64) if lstm.layout.has_input_gate else 32767 - forget
     update = gate(Gate.CELL, cell)
-    kept = rounding_divide_by_power_of_two(forget * cell, 15)
-    added = wrap(rounding_divide_by_power_of_two(let_in * update, 15 + lstm.cell_bits), 16)
-    cell = saturate(kept + added, 16).astype(np.int16)
-    if lstm.cell_clip > 0:
-        cell = np.clip(cell, -lstm.cell_clip, lstm.cell_clip)
-    note("cell state", cell)
-    opened = gate(Gate.OUTPUT, cell).astype(np.int64) * functions.tanh(cell, lstm.cell_bits)
-    scaled = lstm.blocks.apply(opened, lstm.hidden, PRODUCTS)
+    cell = _next_cell(cell, forget, let_in, update, lstm, note)
+    output_gate, squashed = gate(Gate.OUTPUT, cell).astype(np.int64), functions.tanh(cell, lstm.cell_bits)
+    note("tanh of the cell state", squashed, f"~ 2**15 * tanh(cell_state / 2**{15 - lstm.cell_bits})", cell_state=cell)
+    opened = note("accumulator", output_gate * squashed, "output_gate * tanh", output_gate=output_gate, tanh=squashed)
+    scaled = lstm.blocks.apply(opened, lstm.hidden, PRODUCTS, note=note)
+    sign = "-" if lstm.project is not None else "+"
+    rule, zero_point = f"clamp(scaled {sign} zero_point, -128, 127)", np.asarray(lstm.zero_points.hidden)
     if lstm.project is None:
-        return note("output", saturate(scaled + lstm.zero_points.hidden, 8).astype(np.int8)), cell
-    hidden = note("hidden", saturate(scaled - lstm.zero_points.hidden, 8).astype(np.int8))
+        codes = saturate(scaled + lstm.zero_points.hidden, 8).astype(np.int8)
+        return note("output", codes, rule, scaled=scaled, zero_point=zero_point), cell
+    hidden = saturate(scaled - lstm.zero_points.hidden, 8).astype(np.int8)
+    note("hidden", hidden, rule, scaled=scaled, zero_point=zero_point)
     return note("output", _project(hidden, weights, lstm)), cell
+
+
+def _next_cell(
+    cell: Array, forget: Int64Array, let_in: Int64Array, update: Array, lstm: IntegerLSTM, note: Note
+) -> Array:
+    """Forget a part of the cell state, and add to it (steps 2 and 3 of :func:`integer_step`)."""
+    note("cell state before", cell)
+    kept = rounding_divide_by_power_of_two(forget * cell, 15)
+    note("kept", kept, "half_away(forget * cell / 2**15)", forget=forget, cell=cell)
+    bits = 15 + lstm.cell_bits
+    added = wrap(rounding_divide_by_power_of_two(let_in * update, bits), 16)
+    note("added", added, f"wrap(half_away(let_in * update / 2**{bits}), 16)", let_in=let_in, update=update)
+    saturated = saturate(kept + added, 16).astype(np.int16)
+    note("cell state", saturated, "clamp(kept + added, -32768, 32767)", kept=kept, added=added)
+    clip = lstm.cell_clip
+    if clip <= 0:
+        return saturated
+    clipped = np.clip(saturated, -clip, clip)
+    return note("cell state clipped", clipped, f"clamp(cell_state, -{clip}, {clip})", cell_state=saturated)
 
 
 def _project(hidden: Array, weights: Weights, lstm: IntegerLSTM) -> Array:
@@ -197,17 +217,25 @@ def integer_gate(
     5. The logistic function; tanh for the CELL gate.
     """
     factors = lstm.gates[gate]
-    apply = lstm.blocks.regime.apply
-    from_input = apply(_sums(x, weights.weights[gate], weights.bias[gate], lstm), factors.from_input)
-    from_output = apply(_sums(output, weights.recurrent[gate], weights.recurrent_bias[gate], lstm), factors.from_output)
+    apply, name = lstm.blocks.regime.apply, f"{gate.name.lower()} gate"
+    parts = [under(note, f"{name}: from the {source}") for source in ("input", "output state")]
+    sums = parts[0]("sum with bias", _sums(x, weights.weights[gate], weights.bias[gate], lstm))
+    from_input = apply(sums, factors.from_input, parts[0])
+    sums = parts[1]("sum with bias", _sums(output, weights.recurrent[gate], weights.recurrent_bias[gate], lstm))
+    from_output = apply(sums, factors.from_output, parts[1])
     total = saturate(saturate(from_input, 16) + from_output, 16)
+    rule = "clamp(clamp(from_input, -32768, 32767) + from_output, -32768, 32767)"
+    note(f"{name}: both", total, rule, from_input=from_input, from_output=from_output)
     if factors.from_cell is not None:
         total = _add_peephole(total, weights.peephole[gate], cell, factors.from_cell, lstm)
     if factors.norm is not None:
         total = normalized(total, weights.norm[gate], weights.norm_bias[gate], factors.norm, lstm.blocks)
-    before = note(f"{gate.name.lower()} gate before its function", total.astype(np.int16))
+    plain = factors.from_cell is None and factors.norm is None
+    before = note(f"{name} before its function", total.astype(np.int16), "both" if plain else "", both=total)
     after = functions.tanh(before, GATE_BITS) if gate is Gate.CELL else functions.logistic(before, GATE_BITS)
-    return note(f"{gate.name.lower()} gate", after)
+    argument = f"before / 2**{15 - GATE_BITS}"
+    rule = f"~ 2**15 * tanh({argument})" if gate is Gate.CELL else f"~ 2**15 / (1 + exp(-{argument}))"
+    return note(name, after, rule, before=before)
 
 
 def _sums(x: Array, matrix: exact.MatMul, bias: Array | None, lstm: IntegerLSTM) -> Int64Array:

@@ -16,6 +16,7 @@ from kernels.engine.pairs import AT_ONCE, Pairs
 from qmath.fixed_point import wrap_int32
 from qmath.requantize import Regime
 from qmath.rounding import divide_toward_zero
+from qmath.stages import Note, silent
 from qmath.types import Array, DType, FixedPointMultiplier, Int64Array
 
 #: Elements that vector code takes at once: of a projection's sums, of rows to be multiplied, and to be normalized.
@@ -41,9 +42,11 @@ class Blocks:
     regime: Regime
     vector: Regime | None = None
 
-    def apply(self, numbers: Int64Array, factor: FixedPointMultiplier, block: int, together: int = 1) -> Int64Array:
+    def apply(
+        self, numbers: Int64Array, factor: FixedPointMultiplier, block: int, together: int = 1, note: Note = silent
+    ) -> Int64Array:
         """Requantize (rows, length); so many rows lie ``together`` for blocks to be counted off."""
-        alone = self.regime.apply(numbers, factor)
+        alone = self.regime.apply(numbers, factor, note if self.vector is None else silent)
         if self.vector is None:
             return alone
         run = np.arange(numbers.size) % max(together * numbers.shape[1], 1)

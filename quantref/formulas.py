@@ -21,8 +21,9 @@ Number: TypeAlias = Fraction
 
 #: Exponents and shifts beyond this are refused, so that no rule can ask for endless digits.
 MAX_EXPONENT = 4096
-#: How far an approximate rule may be off: relative to the result, and in units of the stage.
-APPROXIMATE = Fraction(1, 1000), 2
+#: How far an approximate rule may be off: relative to the result, and in units of an integer stage; 16-bit functions in
+#: fixed point are up to 12 off.
+APPROXIMATE = Fraction(1, 1000), 12
 
 
 class IncalculableError(SpecError):

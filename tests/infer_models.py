@@ -185,6 +185,8 @@ def _cannot_be_told(result: InferResult, expected: str) -> bool:
     """Whether it says why it cannot tell: floats that drift; or all that is left is refused by the right profile."""
     if result.verdict is Verdict.DRIFT:
         return True
+    if result.verdict is Verdict.NOTHING:
+        return any("does not run" in note or "reads past" in note for note in result.notes)
     left = [reading.foreign for reading in result.readings if expected in reading.profiles]
     refused = ({candidate.name for candidate in op.profiles if candidate.refusal} for ops in left for op in ops)
     return bool(left) and all(expected in names for names in refused)

@@ -7,6 +7,7 @@ a number, and the one is shown that gives exactly the number that the kernel use
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -129,12 +130,15 @@ class Asked:
         That part: ``"input 1"``, or empty.
     term
         What the step calls the number.
+    whole
+        That part, and those that it is in.
 
     """
 
     stage: str
     part: str
     term: str
+    whole: str = ""
 
 
 def chains(op: OpView, asked: Asked, scales: Sequence[str]) -> Iterator[Chain]:
@@ -145,7 +149,7 @@ def chains(op: OpView, asked: Asked, scales: Sequence[str]) -> Iterator[Chain]:
             yield (("real multiplier", _HARD_SWISH[place]), *ENCODED_IN_16_BITS)
             return
         last = IN_256THS if asked.stage == "product" else ENCODED
-        for form in real_multipliers(op, asked.part, scales):
+        for form in real_multipliers(op, asked.part, scales, asked.whole):
             yield (("real multiplier", form), *last)
     elif asked.term in {"low", "high"} and asked.stage == "clamped":
         yield from _bounds(op, asked.term)
@@ -154,8 +158,11 @@ def chains(op: OpView, asked: Asked, scales: Sequence[str]) -> Iterator[Chain]:
             yield from forms
 
 
-def real_multipliers(op: OpView, part: str, scales: Sequence[str]) -> Iterator[str]:
+def real_multipliers(op: OpView, part: str, scales: Sequence[str], whole: str = "") -> Iterator[str]:
     """Yield the formulas of a real multiplier; an op's part takes that input's scale first."""
+    if op.name in {"LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM"}:
+        yield from _of_cells(whole)
+        return
     if op.name in _OWN:
         yield from _OWN[op.name]
         return
@@ -176,6 +183,17 @@ def real_multipliers(op: OpView, part: str, scales: Sequence[str]) -> Iterator[s
     for name in scales:
         if own in {name, ""} or own not in scales:
             yield from _filled(_ONE, (name, name))
+
+
+def _of_cells(whole: str) -> Iterator[str]:
+    """Yield the formulas of an integer LSTM: what enters a gate's function has the scale 2**-12."""
+    gate = re.search(r"(\w+) gate: from the (input|output state)", whole)
+    if gate is None:
+        yield "float32(float64(2**-30 / hidden_scale))"
+    elif gate[2] == "input":
+        yield f"float32(float32(input_to_{gate[1]}_weights_scale * input_scale) / 2**-12)"
+    else:
+        yield f"float32(float32(recurrent_to_{gate[1]}_weights_scale * output_state_scale) / 2**-12)"
 
 
 def _filled(forms: Sequence[str], names: Sequence[str], result: str = "output") -> Iterator[str]:

@@ -73,6 +73,8 @@ class Scales:
                     found[role(op, slot)] = scale
         terms = {f"{name}_scale": scale for name, scale in found.items()}
         terms |= {name: Fraction(value) for name, value in op.options.items() if isinstance(value, float)}
+        if op.intermediates and op.intermediates[-1].quant is not None:
+            terms["hidden_scale"] = Fraction(float(op.intermediates[-1].quant.scale[0]))
         y = op.outputs[output]
         scale = _scale(op, y, at)
         if scale is not None and y.quant is not None and y.dtype.is_integer:
@@ -149,7 +151,7 @@ def introduced(op: OpView, scales: Scales, steps: Sequence[Step]) -> list[Step]:
     for step, term in sorted(uses, key=lambda use: _FIRST.get(use[1], len(_FIRST))):
         part = _part(step.stage)
         environment = {**scales.terms, **_values(list(found.values()), part)}
-        for chain in chains(op, Asked(_name(step.stage), _own(part), term), scales.inputs):
+        for chain in chains(op, Asked(_name(step.stage), _own(part), term, part), scales.inputs):
             new = _followed(chain, environment, part)
             if new and new[-1].value == step.terms[term] and _shifts_as(new, steps, step):
                 for derived in new:

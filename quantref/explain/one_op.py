@@ -189,8 +189,9 @@ def _operands(done: Operation, number: int, at: tuple[int, ...]) -> tuple[Operan
         for place, given in enumerate(done.operator.inputs)
         if given >= 0
     ]
+    hidden = [("hidden", given, None) for given in done.operator.intermediates[-1:]]
     found = []
-    for name, given, value in (*read, ("output", number, done.outputs[slot])):
+    for name, given, value in (*read, *hidden, ("output", number, done.outputs[slot])):
         tensor = tensors[given]
         shape = tensor.shape if value is None else value.shape
         found.append(Operand(name, keys[given], tensor.dtype.name.lower(), shape, _scale_of(done, tensor, at)))

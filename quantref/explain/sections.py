@@ -22,6 +22,7 @@ WIDE = 100
 _MULTIPLIER = frozenset(
     {"real multiplier", "more bits", "factor", "shift", "significand", "multiplier", "reduced multiplier"}
 )
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 #: A step's name: the part of the op, what it is there, and which time.
 _NAME = re.compile(r"((?:.*: )?)(.*?)( \d+)?")
 
@@ -167,8 +168,13 @@ def _broken(stage: str, parts: Sequence[str]) -> list[str]:
     indent, room = " " * (len(stage) + 1), max(WIDE - len(stage), WIDE // 2)
     lines: list[str] = []
     for part in parts:
-        first, *rest = wrap(part, room, break_long_words=False, break_on_hyphens=False)
-        lines += [f"{indent if lines else f'{stage} '}{first}", *(f"{indent}    {line}" for line in rest)]
+        # The sign of equality stays with what follows it.
+        joined = part[0] + _NO_BREAK + part[2:]
+        first, *rest = wrap(joined, room, break_long_words=False, break_on_hyphens=False)
+        lines += [
+            f"{indent if lines else f'{stage} '}{first.replace(_NO_BREAK, ' ')}",
+            *(f"{indent}    {line}" for line in rest),
+        ]
     return lines
 
 
