@@ -71,6 +71,10 @@ class Reach:
         magnitude = int(np.abs(weights).sum(axis=0).max(initial=0)) * max(-codes.min, codes.max)
         return cls(np.minimum(at_min, at_max).sum(axis=0), np.maximum(at_min, at_max).sum(axis=0), magnitude)
 
+    def of_channels(self, channels: Int64Array) -> Reach:
+        """Return the reach of some channels."""
+        return Reach(self.lowest[channels], self.highest[channels], self.magnitude)
+
     @property
     def dtype(self) -> np.dtype[np.float32] | np.dtype[np.float64] | None:
         """The cheapest float type whose sums are exact, or None."""

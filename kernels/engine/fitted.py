@@ -101,12 +101,12 @@ class Mending:
         if levels:
             sums = np.tile(exceptions.sums, (1, rows)).reshape(levels, *(1,) * (t.ndim - 1), rows * channels)
             self.look.append((np.equal, (t, sums, self._hit)))
-        if exceptions.channels.size:
-            columns = t.reshape(-1, channels)
-            taken = np.empty((len(columns), len(exceptions.channels)), t.dtype)
-            self._hit_single = np.empty(taken.shape, np.bool_)
-            take = partial(columns.take, axis=1, out=taken, mode="clip")  # with "raise", results would be copied
-            self.look += [(take, (exceptions.channels,)), (np.equal, (taken, exceptions.single_sums, self._hit_single))]
+        columns = t.reshape(-1, channels)
+        self._hit_single = np.empty((len(exceptions.channels), len(columns)), np.bool_)
+        for channel, value, hit in zip(
+            exceptions.channels, exceptions.single_sums[:, None], self._hit_single, strict=True
+        ):
+            self.look.append((np.equal, (columns[:, channel], value, hit)))
 
     def mend(self) -> None:
         """Write the right codes where one was found."""
@@ -115,7 +115,7 @@ class Mending:
             level, where = np.nonzero(self._hit.reshape(len(self._hit), -1))
             self._write(where, exceptions.codes[level, where % exceptions.codes.shape[1]])
         if exceptions.channels.size and np.count_nonzero(self._hit_single):
-            row, which = np.nonzero(self._hit_single)
+            which, row = np.nonzero(self._hit_single)
             channels = exceptions.codes.shape[1]
             self._write(row * channels + exceptions.channels[which], exceptions.single_codes[which])
 

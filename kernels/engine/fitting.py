@@ -27,8 +27,15 @@ MAX_EXCEPTIONS = 12
 #: Units in the last place of the scale that the fit tries either side.
 SCALE_TRIALS = (0, 1, -1, 2, -2, 3, -3)
 
-#: Fits a form to steps, given its scale.
-Fit: TypeAlias = Callable[[Requantize, Int64Array, "Steps", Array], FittedForm]
+#: The same for channels that still have a step on its wrong side, and where in what is left to it the fit places its
+#: constant: a channel that passes spares every run a look for its exceptions.
+MORE_SCALE_TRIALS = tuple(sorted(range(-40, 41), key=abs))
+PLACES = (0.5, 0.25, 0.75, 0.1, 0.9)
+#: The share of channels up to which that is tried: if many are left, then because the type has too few bits for them.
+FEW_CHANNELS = 1 / 10
+
+#: Fits a form to steps, given its scale and the place of its constant.
+Fit: TypeAlias = Callable[[Requantize, Int64Array, "Steps", Array, float], FittedForm]
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,10 @@ class Steps:
     codes: Int64Array
     first: Int64Array
     inside: BoolArray
+
+    def of(self, channels: Int64Array) -> Steps:
+        """Return the steps of some channels."""
+        return Steps(self.codes, self.first[:, channels], self.inside[:, channels])
 
 
 def steps_of(requantize: Requantize, offset: Int64Array, reach: Reach) -> Steps | None:
@@ -114,10 +125,58 @@ def _fitted(
     fit: Fit,
     elements: int,
 ) -> FittedForm | None:
-    fits = [fit(requantize, offset, steps, _scales(requantize, len(offset), dtype, trial)) for trial in SCALE_TRIALS]
-    wrong = np.stack([_wrong_steps(fit, steps, reach).sum(axis=0) for fit in fits])
-    chosen = _settle_constants(_choose(fits, wrong.argmin(axis=0)), offset, reach, steps)
+    chosen = _best(requantize, offset, reach, steps, dtype, fit, SCALE_TRIALS, PLACES[:1])
+    chosen = _settle_constants(chosen, offset, reach, steps)
+    left = np.flatnonzero(_wrong_steps(chosen, steps, reach).any(axis=0))
+    if 0 < len(left) <= FEW_CHANNELS * len(offset):
+        part = _channels_of(requantize, left, len(offset)), offset[left], reach.of_channels(left), steps.of(left)
+        better = _settle_constants(_best(*part, dtype, fit, MORE_SCALE_TRIALS, PLACES), *part[1:])
+        chosen = _replaced(chosen, left, better)
     return _with_exceptions(chosen, offset, reach, steps, elements)
+
+
+def _best(
+    requantize: Requantize,
+    offset: Int64Array,
+    reach: Reach,
+    steps: Steps,
+    dtype: np.dtype[Any],
+    fit: Fit,
+    trials: tuple[int, ...],
+    places: tuple[float, ...],
+) -> FittedForm:
+    """Return the form that has the fewest steps on their wrong side, channel by channel."""
+    best: FittedForm | None = None
+    fewest = np.full(len(offset), len(steps.codes) + 1)
+    for trial in trials:
+        scale = _scales(requantize, len(offset), dtype, trial)
+        for place in places:
+            form = fit(requantize, offset, steps, scale, place)
+            wrong = _wrong_steps(form, steps, reach).sum(axis=0)
+            better = np.flatnonzero(wrong < fewest)
+            best = form if best is None else _replaced(best, better, form, better)
+            fewest[better] = wrong[better]
+            if not fewest.any():
+                return best
+    assert best is not None  # noqa: S101 - there is a trial
+    return best
+
+
+def _channels_of(requantize: Requantize, channels: Int64Array, count: int) -> Requantize:
+    """Return the requantization of some of ``count`` channels."""
+    multiplier = np.broadcast_to(requantize.real_multiplier, (count,))[channels]
+    return dataclasses.replace(requantize, regime=requantize.regime.at(channels, count), real_multiplier=multiplier)
+
+
+def _replaced(form: FittedForm, channels: Int64Array, by: FittedForm, of: Int64Array | None = None) -> FittedForm:
+    """Return a form whose ``channels`` are replaced by those of another."""
+    vectors = {}
+    for name in ("bias", "scale", "half"):
+        vector, other = getattr(form, name), getattr(by, name)
+        if vector is not None:
+            vectors[name] = vector.copy()
+            vectors[name][channels] = other if of is None else other[of]
+    return dataclasses.replace(form, **vectors)
 
 
 def _scales(requantize: Requantize, channels: int, dtype: np.dtype[Any], trial: int) -> Array:
@@ -129,28 +188,28 @@ def _scales(requantize: Requantize, channels: int, dtype: np.dtype[Any], trial: 
     return (bits + trial).view(dtype)
 
 
-def _fit(requantize: Requantize, offset: Int64Array, steps: Steps, scale: Array) -> FittedForm:
-    """Place ``bias`` in the middle of what every step of a channel allows: ``first`` reaches its code, one less not."""
+def _fit(requantize: Requantize, offset: Int64Array, steps: Steps, scale: Array, place: float) -> FittedForm:
+    """Place ``bias`` within what every step of a channel allows: ``first`` reaches its code, one less not."""
     targets = steps.codes / scale.astype(np.float64)
     lower, upper = _interval(targets - steps.first, np.ones(len(offset)), steps.inside, steps.inside)
-    return FittedForm(requantize, _middle(lower, upper, 0.0).astype(scale.dtype), scale, None)
+    return FittedForm(requantize, _within(lower, upper, place, 0.0).astype(scale.dtype), scale, None)
 
 
-def _fit_by_sign(requantize: Requantize, offset: Int64Array, steps: Steps, scale: Array) -> FittedForm:
-    """Add the offset exactly, and place ``half`` in the middle of what the steps on both sides of zero allow."""
+def _fit_by_sign(requantize: Requantize, offset: Int64Array, steps: Steps, scale: Array, place: float) -> FittedForm:
+    """Add the offset exactly, and place ``half`` within what the steps on both sides of zero allow."""
     step, total = scale.astype(np.float64), steps.first + offset
     room = (steps.codes - requantize.zero_point) - total * step
     above = _interval(room, step, steps.inside & (total >= 0), steps.inside & (total > 0))
     below = _interval(room, step, steps.inside & (total < 0), steps.inside & (total <= 0))
     lower, upper = np.maximum(above[0], 1 - below[1]), np.minimum(above[1], 1 - below[0])
-    half = _middle(lower, upper, 0.5).astype(scale.dtype)
+    half = _within(lower, upper, place, 0.5).astype(scale.dtype)
     return FittedForm(requantize, offset.astype(scale.dtype), scale, half)
 
 
-def _middle(lower: Float64Array, upper: Float64Array, otherwise: float) -> Float64Array:
+def _within(lower: Float64Array, upper: Float64Array, place: float, otherwise: float) -> Float64Array:
     with np.errstate(invalid="ignore"):
-        middle = (lower + upper) / 2
-    return np.where(np.isfinite(middle), middle, otherwise)
+        found = lower + (upper - lower) * place
+    return np.where(np.isfinite(found), found, otherwise)
 
 
 def _interval(
@@ -174,18 +233,6 @@ def _wrong_steps(form: FittedForm, steps: Steps, reach: Reach) -> BoolArray:
     before = form.unclamped(np.clip(steps.first - 1, lowest, highest)) >= steps.codes
     wrong: BoolArray = (at_step != (steps.first <= highest)) | (before != (steps.first <= lowest))
     return wrong
-
-
-def _choose(fits: list[FittedForm], best: Int64Array) -> FittedForm:
-    """Take each channel's vectors from its best fit."""
-
-    def pick(name: str) -> Array | None:
-        stacked = [getattr(fit, name) for fit in fits]
-        return None if stacked[0] is None else np.stack(stacked)[best, np.arange(len(best))]
-
-    bias, scale = pick("bias"), pick("scale")
-    assert bias is not None and scale is not None  # noqa: S101, PT018 - every fit has both
-    return FittedForm(fits[0].requantize, bias, scale, pick("half"))
 
 
 def _settle_constants(form: FittedForm, offset: Int64Array, reach: Reach, steps: Steps) -> FittedForm:
@@ -213,9 +260,7 @@ def _with_exceptions(
         return form
     raw = steps.first[step, channel] + np.arange(-4, 4)[:, None]
     raw = np.clip(raw, reach.lowest[channel], reach.highest[channel])
-    multiplier = np.broadcast_to(form.requantize.real_multiplier, offset.shape)[channel]
-    regime = form.requantize.regime.at(channel, len(offset))
-    definition = dataclasses.replace(form.requantize, regime=regime, real_multiplier=multiplier)
+    definition = _channels_of(form.requantize, channel, len(offset))
     few = FittedForm(
         definition,
         form.bias[channel],
