@@ -11,13 +11,16 @@ from benchmarks.speed import Effort
 from quantref import Interpreter
 from quantref.quantizer.calibration import Runner
 
+#: A calibration has nothing to take turns with: it has the time of so many engines.
+TURNS = 3
+
 
 def calibrate(model: BenchmarkModel, batch: int, effort: Effort) -> Calibration:
     """Measure in a child process, on one thread; only the fastest pass counts."""
     engine = ours()
     with Process() as process:
         process.open(engine, model.path, model.inputs(batch), threads=1)
-        seconds = process.ask(engine, "calibration", "observe", effort.rounds, effort.budget)
+        seconds = process.ask(engine, "calibration", "observe", TURNS * effort.rounds, TURNS * effort.budget)
     return Calibration(model.name, batch, batch / seconds)
 
 
