@@ -312,13 +312,12 @@ def _normalized(powers: Int16Array, op: TableSoftmax, note: Note = silent) -> In
     """Divide powers by their sum (steps 3 to 5 of :func:`table_softmax`)."""
     wide = powers.astype(np.int64)
     total = note("sum of powers", wrap_int32(wide.sum(axis=-1, keepdims=True)))
-    bits = count_leading_zeros(total & 0xFFFFFFFF)
-    headroom = note("headroom", bits, "31 - floor_log2(total % 2**32) if total != 0 else 32", total=total)
+    rule = "31 - floor_log2(total % 2**32) if total != 0 else 32"
+    headroom = note("headroom", count_leading_zeros(total & 0xFFFFFFFF), rule, total=total)
     one_up_to_two = ((total << np.maximum(headroom - 1, 0)) + (1 << 13)) >> 14
     fraction = interpolate(saturate(one_up_to_two - (1 << 15) - (1 << 16), 16), reciprocal_table(op.precision.tables))
     note("reciprocal", fraction, "~ 32767 * 2**(31 - headroom) / total", headroom=headroom, total=total)
-    right = np.maximum(31 - headroom, 0)
-    share = shift_right_half_up(wide * fraction, right)
+    share = shift_right_half_up(wide * fraction, np.maximum(31 - headroom, 0))
     rule = "half_up(power * reciprocal / 2**max(31 - headroom, 0))"
     note("share", share, rule, power=wide, reciprocal=fraction, headroom=headroom)
     clamped = np.clip(wrap_int32(share), 0, DType.INT16.max)
