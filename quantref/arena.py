@@ -114,6 +114,9 @@ def arena(graph: Graph, steps: list[Step | None]) -> Arena | None:
     ops = {op.index: op for op in _laid_out(graph, steps)}
     if not ops:
         return None
+    for op in ops.values():
+        if isinstance(op, SumOp):
+            op.runner.forget()
     roots = _roots(graph, steps, ops)
     rooms = _settle(graph, ops, roots, found)
     _lay_out(graph, ops, roots, rooms, found)

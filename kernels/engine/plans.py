@@ -51,6 +51,10 @@ class Scratch:
             block = self._blocks[name] = np.empty(-(-size // 8), np.float64)
         return block.view(np.uint8)[:size].view(dtype).reshape(shape)
 
+    def forget(self) -> None:
+        """Give the memory back; who holds some of it keeps it."""
+        self._blocks.clear()
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:

@@ -159,8 +159,9 @@ class RequantizedSum:
         return shape[0], *self._plan_one(shape).sums.shape[1:]
 
     def forget(self) -> None:
-        """Give back the memory that calls have bound."""
+        """Give back the memory that calls on this thread and others have bound."""
         self._bound.clear()
+        THREAD.scratch.forget()
 
     def work(self, shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
         """Return how many products an input takes, passes over elements counted as some."""
