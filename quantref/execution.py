@@ -12,6 +12,7 @@ import numpy as np
 
 import fbs
 from kernels.engine import program, registry
+from kernels.engine.planes import PlaneSum
 from kernels.engine.requantized import RequantizedSum, Reshaped
 from kernels.engine.threads import Team, working_as
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner
@@ -355,6 +356,8 @@ class Graph:
             return "runs subgraphs"
         run = _inner(step.run)
         if isinstance(run, RequantizedSum):
+            return run.words
+        if isinstance(run, PlaneSum) and self._arena is not None and run.words:
             return run.words
         if getattr(run, "func", None) == step.prepared.evaluate or type(step.prepared).compile is Prepared.compile:
             return "the definition"

@@ -214,6 +214,15 @@ class PlaneSum:
         return self._runner(inputs)
 
     @property
+    def words(self) -> str | None:
+        """How it is laid out, in a few words, or None."""
+        if isinstance(self._plane, Plane):
+            return "a plane in float32, proven on all pairs of codes"
+        if isinstance(self._plane, UncertainPlane):
+            return "a plane in float64; the definition where a pair is too close to a step"
+        return None
+
+    @property
     def plane(self) -> Plane | UncertainPlane | None:
         """The plane that is proven, or proven to a margin, or None."""
         if not self._is_made:
