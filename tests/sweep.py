@@ -35,6 +35,7 @@ from rich.table import Table
 
 import fbs
 import quantref
+from kernels.engine.planes import PlaneSum
 from kernels.engine.registry import registry
 from kernels.engine.requantized import RequantizedSum
 from kernels.engine.types import Outputs
@@ -42,6 +43,7 @@ from qmath.errors import QuantrefError
 from qmath.stages import silent
 from qmath.types import Array
 from quantref.difference import Difference, difference
+from quantref.execution import RUNS_UNTIL_LAID_OUT
 from quantref.runtimes import LiteRT, RuntimeCrashed, RuntimeRefused, RuntimeTimedOut
 from quantref.vectors import cells
 from quantref.vectors.cells.case import Case, Generator
@@ -193,6 +195,10 @@ def _ours(content: bytes, samples: Sequence[Sequence[Array]], profile: str) -> l
             if isinstance(runner, RequantizedSum):
                 runner.settle()
                 forms["settled"] = interpreter.run_op(0, inputs)
+            if isinstance(runner, RequantizedSum | PlaneSum):
+                for _ in range(1 if graph.is_laid_out else RUNS_UNTIL_LAID_OUT + 1):
+                    interpreter.invoke()
+                forms["laid out"] = tuple(interpreter.get_tensor(index) for index in graph.subgraph.outputs)
         found.append(forms)
     return found
 
