@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.engine.program import Program, finishing, run
+from kernels.engine.program import Program, finishing
 from kernels.engine.runs import rows_in_run
 from kernels.engine.steps import StepForm
 from kernels.engine.ufuncs import clip
@@ -141,12 +141,6 @@ class FittedForm(StepForm):
     def words(self) -> str:
         """What the form is, in a few words."""
         return f"{self.bias.dtype}, proven at every step{self._exceptions_in_words}"
-
-    def __call__(self, raw: Array) -> Array:
-        """Overwrite the sums."""
-        codes = np.empty(raw.shape, self.requantize.dtype.storage)
-        run(self.bind(raw, codes))
-        return codes
 
     def bind(self, raw: Array, codes: Array) -> Program:
         """Work in place on runs of folded rows: vectors are repeated to fit them."""

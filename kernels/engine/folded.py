@@ -18,7 +18,7 @@ import numpy as np
 from kernels.engine.exact import EXACT_FLOAT64, LinearSum, Planner, Reach
 from kernels.engine.geometry import Window
 from kernels.engine.plans import Plan, Room, Scratch
-from kernels.engine.program import Program, finishing, run
+from kernels.engine.program import Program, finishing
 from kernels.engine.runs import rows_in_run
 from kernels.engine.steps import StepForm
 from kernels.engine.ufuncs import clip
@@ -58,12 +58,6 @@ class FoldedForm(StepForm):
     def words(self) -> str:
         """What the form is, in a few words."""
         return "the multiplier folded into float64 sums, exact by its bound"
-
-    def __call__(self, raw: Array) -> Array:
-        """Overwrite the sums."""
-        codes = np.empty(raw.shape, self.requantize.dtype.storage)
-        run(self.bind(raw, codes))
-        return codes
 
     def bind(self, raw: Array, codes: Array) -> Program:
         """Work in place, on rows of channels folded into long runs."""

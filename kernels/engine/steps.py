@@ -31,19 +31,33 @@ class StepForm(abc.ABC):
         """What the form is, in a few words."""
 
     @abc.abstractmethod
-    def __call__(self, raw: Array) -> Array:
-        """Return codes of the output's type, in the shape of ``raw``."""
-
     def bind(self, raw: Array, codes: Array) -> Program:
         """Lay out the way from whatever ``raw`` holds by then to ``codes``: an array of its shape.
 
         ``codes`` may be of any type that holds them, with any strides.
         """
+
+    def __call__(self, raw: Array) -> Array:
+        """Return codes of the output's type, in the shape of ``raw``."""
+        codes = np.empty(raw.shape, self.requantize.dtype.storage)
+        run(self.bind(raw, codes))
+        return codes
+
+
+class WholeForm(StepForm):
+    """A form that makes codes in memory of their own: it costs nothing to derive, and more to run."""
+
+    @abc.abstractmethod
+    def __call__(self, raw: Array) -> Array:
+        """Return codes of the output's type, in the shape of ``raw``."""
+
+    def bind(self, raw: Array, codes: Array) -> Program:
+        """Make them and copy."""
         return [(lambda: codes.__setitem__(..., self(raw)), ())]
 
 
 @dataclass(frozen=True)
-class Definition(StepForm):
+class Definition(WholeForm):
     """The regime itself, on exact sums."""
 
     requantize: Requantize
@@ -60,7 +74,7 @@ class Definition(StepForm):
 
 
 @dataclass(frozen=True)
-class Float64Form(StepForm):
+class Float64Form(WholeForm):
     """The regime's real form in float64: exact by :func:`exact_in_float64`."""
 
     requantize: Requantize
@@ -96,12 +110,6 @@ class Float32RintForm(StepForm):
     def words(self) -> str:
         """What the form is, in a few words."""
         return "float32, as the regime itself computes"
-
-    def __call__(self, raw: Array) -> Array:
-        """Overwrite the sums."""
-        codes = np.empty(raw.shape, self.requantize.dtype.storage)
-        run(self.bind(raw, codes))
-        return codes
 
     def bind(self, raw: Array, codes: Array) -> Program:
         """Add, multiply, round half to even, add the zero point, clamp."""
