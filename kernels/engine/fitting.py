@@ -35,7 +35,7 @@ PLACES = (0.5, 0.25, 0.75, 0.1, 0.9)
 FEW_CHANNELS = 1 / 10
 
 #: Fits a form to steps, given its scale and the place of its constant.
-Fit: TypeAlias = Callable[[Requantize, Int64Array, "Steps", Array, float], FittedForm]
+Fit: TypeAlias = Callable[["Wanted", Array, float], FittedForm]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,28 @@ class Steps:
     def of(self, channels: Int64Array) -> Steps:
         """Return the steps of some channels."""
         return Steps(self.codes, self.first[:, channels], self.inside[:, channels])
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a form must give: ``requantize(raw + offset)`` on both sides of every step.
+
+    Attributes
+    ----------
+    requantize, offset, reach, steps
+        The definition, what is added to raw sums, what those can be, and where the output changes.
+
+    """
+
+    requantize: Requantize
+    offset: Int64Array
+    reach: Reach
+    steps: Steps
+
+    def of(self, channels: Int64Array) -> Wanted:
+        """Return what is wanted of some channels."""
+        definition = _channels_of(self.requantize, channels, len(self.offset))
+        return Wanted(definition, self.offset[channels], self.reach.of_channels(channels), self.steps.of(channels))
 
 
 def steps_of(requantize: Requantize, offset: Int64Array, reach: Reach) -> Steps | None:
@@ -102,13 +124,14 @@ def proven_form(requantize: Requantize, offset: Int64Array, reach: Reach, elemen
     steps = steps_of(requantize, offset, reach)
     if steps is None or not steps.codes.size:  # a range of one code has no steps
         return None
+    wanted = Wanted(requantize, offset, reach, steps)
     form = requantize.regime.real_form(requantize.factor)
     sign_matters = requantize.activation.min < requantize.zero_point and (form is None or bool(form.away.any()))
     fits = (_fit, _fit_by_sign) if sign_matters else (_fit,)
     found, raw, wide = [], reach.dtype, np.dtype(np.float64)
     for dtype in (raw,) if raw == wide else (raw, wide):
         for fit in fits:
-            fitted = _fitted(requantize, offset, reach, steps, dtype, fit, elements)
+            fitted = _fitted(wanted, dtype, fit, elements)
             if fitted is not None:
                 found.append(fitted)
                 if dtype == raw and fitted.half is None and fitted.exceptions is None:
@@ -116,43 +139,27 @@ def proven_form(requantize: Requantize, offset: Int64Array, reach: Reach, elemen
     return min(found, key=lambda form: form.cost(elements, raw), default=None)
 
 
-def _fitted(
-    requantize: Requantize,
-    offset: Int64Array,
-    reach: Reach,
-    steps: Steps,
-    dtype: np.dtype[Any],
-    fit: Fit,
-    elements: int,
-) -> FittedForm | None:
-    chosen = _best(requantize, offset, reach, steps, dtype, fit, SCALE_TRIALS, PLACES[:1])
-    chosen = _settle_constants(chosen, offset, reach, steps)
-    left = np.flatnonzero(_wrong_steps(chosen, steps, reach).any(axis=0))
-    if 0 < len(left) <= FEW_CHANNELS * len(offset):
-        part = _channels_of(requantize, left, len(offset)), offset[left], reach.of_channels(left), steps.of(left)
-        better = _settle_constants(_best(*part, dtype, fit, MORE_SCALE_TRIALS, PLACES), *part[1:])
+def _fitted(wanted: Wanted, dtype: np.dtype[Any], fit: Fit, elements: int) -> FittedForm | None:
+    chosen = _settle_constants(_best(wanted, dtype, fit, SCALE_TRIALS, PLACES[:1]), wanted)
+    left = np.flatnonzero(_wrong_steps(chosen, wanted).any(axis=0))
+    if 0 < len(left) <= FEW_CHANNELS * len(wanted.offset):
+        part = wanted.of(left)
+        better = _settle_constants(_best(part, dtype, fit, MORE_SCALE_TRIALS, PLACES), part)
         chosen = _replaced(chosen, left, better)
-    return _with_exceptions(chosen, offset, reach, steps, elements)
+    return _with_exceptions(chosen, wanted, elements)
 
 
 def _best(
-    requantize: Requantize,
-    offset: Int64Array,
-    reach: Reach,
-    steps: Steps,
-    dtype: np.dtype[Any],
-    fit: Fit,
-    trials: tuple[int, ...],
-    places: tuple[float, ...],
+    wanted: Wanted, dtype: np.dtype[Any], fit: Fit, trials: tuple[int, ...], places: tuple[float, ...]
 ) -> FittedForm:
     """Return the form that has the fewest steps on their wrong side, channel by channel."""
     best: FittedForm | None = None
-    fewest = np.full(len(offset), len(steps.codes) + 1)
+    fewest = np.full(len(wanted.offset), len(wanted.steps.codes) + 1)
     for trial in trials:
-        scale = _scales(requantize, len(offset), dtype, trial)
+        scale = _scales(wanted.requantize, len(wanted.offset), dtype, trial)
         for place in places:
-            form = fit(requantize, offset, steps, scale, place)
-            wrong = _wrong_steps(form, steps, reach).sum(axis=0)
+            form = fit(wanted, scale, place)
+            wrong = _wrong_steps(form, wanted).sum(axis=0)
             better = np.flatnonzero(wrong < fewest)
             best = form if best is None else _replaced(best, better, form, better)
             fewest[better] = wrong[better]
@@ -188,22 +195,24 @@ def _scales(requantize: Requantize, channels: int, dtype: np.dtype[Any], trial: 
     return (bits + trial).view(dtype)
 
 
-def _fit(requantize: Requantize, offset: Int64Array, steps: Steps, scale: Array, place: float) -> FittedForm:
+def _fit(wanted: Wanted, scale: Array, place: float) -> FittedForm:
     """Place ``bias`` within what every step of a channel allows: ``first`` reaches its code, one less not."""
+    steps = wanted.steps
     targets = steps.codes / scale.astype(np.float64)
-    lower, upper = _interval(targets - steps.first, np.ones(len(offset)), steps.inside, steps.inside)
-    return FittedForm(requantize, _within(lower, upper, place, 0.0).astype(scale.dtype), scale, None)
+    lower, upper = _interval(targets - steps.first, np.ones(len(scale)), steps.inside, steps.inside)
+    return FittedForm(wanted.requantize, _within(lower, upper, place, 0.0).astype(scale.dtype), scale, None)
 
 
-def _fit_by_sign(requantize: Requantize, offset: Int64Array, steps: Steps, scale: Array, place: float) -> FittedForm:
+def _fit_by_sign(wanted: Wanted, scale: Array, place: float) -> FittedForm:
     """Add the offset exactly, and place ``half`` within what the steps on both sides of zero allow."""
+    steps, offset = wanted.steps, wanted.offset
     step, total = scale.astype(np.float64), steps.first + offset
-    room = (steps.codes - requantize.zero_point) - total * step
+    room = (steps.codes - wanted.requantize.zero_point) - total * step
     above = _interval(room, step, steps.inside & (total >= 0), steps.inside & (total > 0))
     below = _interval(room, step, steps.inside & (total < 0), steps.inside & (total <= 0))
     lower, upper = np.maximum(above[0], 1 - below[1]), np.minimum(above[1], 1 - below[0])
     half = _within(lower, upper, place, 0.5).astype(scale.dtype)
-    return FittedForm(requantize, offset.astype(scale.dtype), scale, half)
+    return FittedForm(wanted.requantize, offset.astype(scale.dtype), scale, half)
 
 
 def _within(lower: Float64Array, upper: Float64Array, place: float, otherwise: float) -> Float64Array:
@@ -222,25 +231,25 @@ def _interval(
     )
 
 
-def _wrong_steps(form: FittedForm, steps: Steps, reach: Reach) -> BoolArray:
+def _wrong_steps(form: FittedForm, wanted: Wanted) -> BoolArray:
     """Return for each step and channel whether the form is on the wrong side of it, on either side.
 
     A step that the sums never come to counts too: the form must not reach its code at the highest sum, or must have
     reached it at the lowest.
     """
-    lowest, highest = reach.lowest, reach.highest
+    steps, lowest, highest = wanted.steps, wanted.reach.lowest, wanted.reach.highest
     at_step = form.unclamped(np.clip(steps.first, lowest, highest)) >= steps.codes
     before = form.unclamped(np.clip(steps.first - 1, lowest, highest)) >= steps.codes
     wrong: BoolArray = (at_step != (steps.first <= highest)) | (before != (steps.first <= lowest))
     return wrong
 
 
-def _settle_constants(form: FittedForm, offset: Int64Array, reach: Reach, steps: Steps) -> FittedForm:
+def _settle_constants(form: FittedForm, wanted: Wanted) -> FittedForm:
     """Give channels without any reachable step their one code, whatever the sum."""
-    constant = ~steps.inside.any(axis=0)
+    constant = ~wanted.steps.inside.any(axis=0)
     if not constant.any():
         return form
-    code = form.requantize(reach.lowest + offset).astype(np.float64)
+    code = form.requantize(wanted.reach.lowest + wanted.offset).astype(np.float64)
     # The sum vanishes beside a bias this large, and the scale takes the bias back to the code.
     target = code + 0.5 if form.half is None else code - form.requantize.zero_point
     dtype = form.bias.dtype
@@ -251,11 +260,10 @@ def _settle_constants(form: FittedForm, offset: Int64Array, reach: Reach, steps:
     return FittedForm(form.requantize, bias, scale, half)
 
 
-def _with_exceptions(
-    form: FittedForm, offset: Int64Array, reach: Reach, steps: Steps, elements: int
-) -> FittedForm | None:
+def _with_exceptions(form: FittedForm, wanted: Wanted, elements: int) -> FittedForm | None:
     """List the sums around each wrong step at which the form errs, or return None if they are too many."""
-    step, channel = np.nonzero(_wrong_steps(form, steps, reach))
+    steps, offset, reach = wanted.steps, wanted.offset, wanted.reach
+    step, channel = np.nonzero(_wrong_steps(form, wanted))
     if not step.size:
         return form
     raw = steps.first[step, channel] + np.arange(-4, 4)[:, None]
