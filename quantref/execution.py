@@ -409,7 +409,7 @@ class Graph:
         step = self._steps.get(index)
         if step is not None and step.kept:
             self._done.add(index)
-            self._fixed.update(step.outputs)
+            self._fixed.update(n for n in step.outputs if not self.subgraph.tensors[n].is_variable)
         for number, value in self.updated_by(index, outputs).items():
             self.assign(number, value)
 

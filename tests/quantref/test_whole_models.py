@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from quantref import Interpreter
 from quantref.runtimes import litert_installed
 from tests.models import model_files, verify_file
 
@@ -27,6 +29,25 @@ def test_every_tensor_is_equal(file, shared):
     assert result.verdict == "equal", result.notes
     assert result.clean
     assert result.integers + result.floats > 100
+
+
+@pytest.mark.shared
+@pytest.mark.litert
+def test_a_variable_that_is_filled_from_a_constant_once_lives_on(shared, litert):
+    """DEQUANTIZE of a constant runs in the first invocation alone, and what the LSTM makes of its state stays."""
+    path = shared / "converter" / "lstm.float16.tflite"
+    interpreter = Interpreter(path)
+    interpreter.allocate_tensors()
+    (number,) = interpreter.graph.subgraph.inputs
+    rng = np.random.default_rng(5)
+    shape = interpreter.get_tensor(number).shape
+    samples = [[rng.normal(size=shape).astype(np.float32)] for _ in range(3)]
+    for sample, expected in zip(samples, litert.run(path.read_bytes(), samples), strict=True):
+        interpreter.set_tensor(number, sample[0])
+        interpreter.invoke()
+        found = [interpreter.get_tensor(output) for output in interpreter.graph.subgraph.outputs]
+        for one, other in zip(found, expected.outputs, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5)
 
 
 @pytest.mark.shared
