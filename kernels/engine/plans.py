@@ -311,7 +311,8 @@ class DepthwisePlan(Plan):
         room: Room | None = None,
     ) -> None:
         channels, wide, stride = taps.shape[2], window.width, window.width.stride
-        room = room or PaddedInput(shape, window, fill, taps.dtype, channels // shape[3], scratch)
+        repeat = channels // shape[3] if shape[3] else 1
+        room = room or PaddedInput(shape, window, fill, taps.dtype, repeat, scratch)
         padded = room.array
         sums = scratch.take("sums", (shape[0], window.height.output, wide.output, channels), taps.dtype)
         super().__init__(room.take, sums, [])
