@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: Ops that give the same elements another shape.
 VIEWS = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})
 #: Tensors above so many bytes as floats are kept in their own type: they would not stay in the caches anyway.
-RESIDENT = 1 << 22
+RESIDENT = 6 << 20
 #: Products that are worth sharing the images of a batch among threads, for all ops between two that are not laid out.
 WORTH_SHARING = 1 << 22
 

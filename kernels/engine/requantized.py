@@ -28,7 +28,7 @@ RUNS_UNTIL_SETTLED = 4
 #: Accumulators requantized at once: large enough to hide call overhead, small enough for the outer caches.
 BLOCK = 1 << 20
 #: Accumulators of one image above which it is worked on in bands of rows, so that they stay in the inner caches.
-BAND = 3 << 16
+BAND = 3 << 17
 #: The same for rows shared among threads, which hinder each other between calls: fewer and longer ones.
 TEAM_BAND = 1 << 20
 #: Products, and passes over elements, that are worth handing half of to another thread.
