@@ -107,14 +107,17 @@ def explained(op: OpView, scales: Scales, steps: Sequence[Step]) -> list[Step]:
     """Return steps, those with formulas for what the kernel was prepared with that had none."""
     found: list[Step] = []
     for step in steps:
-        known = _values(found, _part(step.stage).removesuffix("undivided")) | _values(found, _part(step.stage))
-        if step.rule or isinstance(step.value, str):
+        name = _name(step.stage)
+        if step.rule or isinstance(step.value, str) or not name.startswith(("real multiplier", "shift", "power")):
             found.append(step)
-        elif _name(step.stage).startswith("real multiplier"):
+            continue
+        if name.startswith("real multiplier"):
             found.append(_first(step, real_multipliers(op, _part(step.stage), scales.inputs), scales.terms))
-        elif _name(step.stage).split(" ")[0] == "shift" and "real_multiplier" in known:
+            continue
+        known = _values(found, _part(step.stage).removesuffix("undivided")) | _values(found, _part(step.stage))
+        if name.split(" ")[0] == "shift" and "real_multiplier" in known:
             found.append(_first(step, _SHIFTS, known))
-        elif _name(step.stage) == "power" and "difference" in known:
+        elif name == "power" and "difference" in known:
             found.append(_first(step, _POWERS, {**scales.terms, **known}))
         else:
             found.append(step)
