@@ -169,7 +169,7 @@ def _settle(
     rooms: dict[tuple[int, int], Room] = {}
     for root, reading in readers.items():
         shapes = {number: graph.value(number).shape for number in members.get(root) or [root]}
-        room = _room(ops, root, reading, shapes)
+        owner, room = _room(ops, root, reading, shapes)
         if room is not None and room.inside is not None:
             memory = room.inside
         elif reading and math.prod(shapes[root]) * 4 <= RESIDENT:
@@ -179,7 +179,7 @@ def _settle(
         for number, shape in shapes.items():
             found.homes[number] = memory.reshape(shape)
         for op, number in reading:
-            if isinstance(op, SumOp) and room is not None and _serves(room, op):
+            if isinstance(op, SumOp) and room is not None and (op is owner or _serves(room, op)):
                 rooms[op.index, number] = room
     return rooms
 
@@ -189,10 +189,11 @@ def _room(
     root: int,
     reading: list[tuple[SumOp | PlaneOp, int]],
     shapes: dict[int, tuple[int, ...]],
-) -> Room | None:
-    """Return the room of the reader that needs the most, if all others can do with it."""
+) -> tuple[SumOp | None, Room | None]:
+    """Return the reader that needs the most room, and that room, if all others can do with it."""
     made = [op for op in ops.values() if op.y == root and isinstance(op, SumOp)]
     in_one_piece = len(shapes) > 1 or any(op.output_shape != shapes[root] for op in made)
+    owner: SumOp | None = None
     best: Room | None = None
     for op, number in reading:
         if isinstance(op, PlaneOp):
@@ -202,10 +203,10 @@ def _room(
         if room is None or room.inside is None or room.array.nbytes > RESIDENT:
             continue
         if best is None or room.array.size > best.array.size:
-            best = room
+            owner, best = op, room
     if best is not None and best.inside is not None and in_one_piece and not best.inside.flags.c_contiguous:
-        return None
-    return best
+        return None, None
+    return owner, best
 
 
 def _serves(room: Room, op: SumOp) -> bool:
@@ -253,7 +254,7 @@ def _lay_out(
 
 def _products(op: SumOp | PlaneOp, found: Arena) -> int:
     if isinstance(op, SumOp):
-        return op.runner.work(op.shape, op.output_shape)
+        return op.runner.work(op.output_shape)
     return found.homes[op.y].size
 
 

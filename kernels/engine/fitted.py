@@ -18,7 +18,7 @@ from kernels.engine.ufuncs import clip
 from qmath.requantize import Requantize
 from qmath.types import Array, Int64Array
 
-#: A pass that compares everything is worth it from this share of channels on; below, their columns are taken out,
+#: A pass that compares everything is worth it from this share of channels on; below, each is compared with its column,
 DENSE = 1 / 20
 #: unless a call has so few elements that comparing all of them costs less.
 FEW = 1 << 14

@@ -163,9 +163,8 @@ class RequantizedSum:
         self._bound.clear()
         THREAD.scratch.forget()
 
-    def work(self, shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
-        """Return how many products an input takes, passes over elements counted as some."""
-        del shape
+    def work(self, output_shape: tuple[int, ...]) -> int:
+        """Return how many products an output takes, passes over elements counted as some."""
         return math.prod(output_shape) * (self._sums.products + PRODUCTS_AN_ELEMENT)
 
     def lay_out(
@@ -193,7 +192,7 @@ class RequantizedSum:
 
         """
         self._elements_per_image = math.prod(codes.shape[1:])
-        cut, parts = self._parts(shape, team)
+        cut, parts = self._parts(codes.shape, team)
         memories = team.scratch if team is not None and cut is not Cut.WHOLE else (scratch,)
         shares = [
             [call for part in share for call in self._calls(part, images, shape, codes, memory)]
@@ -245,12 +244,12 @@ class RequantizedSum:
         written = codes[part.images] if part.rows is None else codes[part.images, slice(*part.rows)]
         return [*program, *self._step.bind(plan.sums, written)]
 
-    def _parts(self, shape: tuple[int, ...], team: Team | None) -> tuple[Cut, list[list[Part]]]:
+    def _parts(self, output_shape: tuple[int, ...], team: Team | None) -> tuple[Cut, list[list[Part]]]:
         """Cut the work into parts that suit the caches, for each thread."""
-        images, elements = shape[0], self._elements_per_image
+        images = output_shape[0]
         if team is not None and images >= team.size:
             return Cut.IMAGES, [self._images(part.start, part.stop) for part in team.parts(images)]
-        if team is not None and images * elements * (self._sums.products + PRODUCTS_AN_ELEMENT) >= WORTH_SHARING:
+        if team is not None and self.work(output_shape) >= WORTH_SHARING:
             bands = self._bands(images, team)
             if bands:
                 return Cut.ROWS, bands

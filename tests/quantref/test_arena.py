@@ -171,6 +171,13 @@ def interpreter_of(model: fbs.Model, profile: str = "litert-reference", threads:
     return interpreter
 
 
+def run_often(interpreter: Interpreter) -> None:
+    """Run on other inputs each time, until the graph has been laid out and has run so."""
+    for seed in range(RUNS):
+        set_input(interpreter, seed)
+        interpreter.invoke()
+
+
 @pytest.mark.parametrize("threads", [None, 2, 3])
 @pytest.mark.parametrize("profile", ["litert-reference", "litert-optimized", "xnnpack", "tflm"])
 @pytest.mark.parametrize("name", MODELS)
@@ -189,9 +196,7 @@ def test_every_tensor_is_what_the_definitions_give(name, profile, threads, monke
 def test_tensors_may_stay_in_their_own_type(resident, monkeypatch):
     monkeypatch.setattr("quantref.arena.RESIDENT", resident)
     interpreter = interpreter_of(residual(2))
-    for seed in range(RUNS):
-        set_input(interpreter, seed)
-        interpreter.invoke()
+    run_often(interpreter)
     expect_equal(every_tensor(interpreter), by_definition(interpreter))
 
 
@@ -199,27 +204,21 @@ def test_large_matrices_are_kept_narrow(monkeypatch):
     monkeypatch.setattr("kernels.engine.plans.LARGE", 0)
     for name in ("residual", "wide"):
         interpreter = interpreter_of(MODELS[name])
-        for seed in range(RUNS):
-            set_input(interpreter, seed)
-            interpreter.invoke()
+        run_often(interpreter)
         expect_equal(every_tensor(interpreter), by_definition(interpreter))
 
 
 def test_large_images_are_cut_into_bands(monkeypatch):
     monkeypatch.setattr("kernels.engine.requantized.BAND", 64)
     interpreter = interpreter_of(residual())
-    for seed in range(RUNS):
-        set_input(interpreter, seed)
-        interpreter.invoke()
+    run_often(interpreter)
     expect_equal(every_tensor(interpreter), by_definition(interpreter))
 
 
 def test_outputs_of_earlier_runs_stay_as_they_were():
     interpreter = interpreter_of(residual())
     outputs = interpreter.graph.subgraph.outputs
-    for seed in range(RUNS):
-        set_input(interpreter, seed)
-        interpreter.invoke()
+    run_often(interpreter)
     kept = [interpreter.tensor(number)() for number in outputs]
     copies = [array.copy() for array in kept]
     set_input(interpreter, RUNS)
@@ -245,9 +244,7 @@ def test_another_shape_is_laid_out_anew():
 
 def test_a_tensor_that_is_set_keeps_its_value_until_the_next_run():
     interpreter = interpreter_of(residual())
-    for seed in range(RUNS):
-        set_input(interpreter, seed)
-        interpreter.invoke()
+    run_often(interpreter)
     before = every_tensor(interpreter)
     hidden = interpreter.graph.subgraph.operators[0].outputs[0]
     interpreter.set_tensor(hidden, np.zeros_like(before[hidden]))
