@@ -20,7 +20,7 @@ from functools import partial
 
 import numpy as np
 
-from kernels.engine import micro
+from kernels.engine import blas, micro
 from kernels.engine.activation import Activation, clamp_float
 from kernels.engine.contract import (
     choice,
@@ -88,7 +88,7 @@ class FloatFullyConnected(Prepared):
         if constants[1] is None:
             return partial(self.evaluate, note=silent)
         matrix = np.ascontiguousarray(constants[1].T)
-        multiply = matmul_in_order if self.in_order else np.matmul
+        multiply = matmul_in_order if self.in_order else blas.multiply
         finish = BiasAndClamp(constants, self.activation, finite=self.finite)
 
         def run(inputs: Inputs) -> Outputs:

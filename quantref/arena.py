@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kernels.engine import memory
 from kernels.engine.planes import Plane, PlaneSum, UncertainPlane
 from kernels.engine.plans import Room, Scratch
 from kernels.engine.program import Program, run
@@ -171,13 +172,13 @@ def _settle(
         shapes = {number: graph.value(number).shape for number in members.get(root) or [root]}
         owner, room = _room(ops, root, reading, shapes)
         if room is not None and room.inside is not None:
-            memory = room.inside
+            homes = room.inside
         elif reading and math.prod(shapes[root]) * 4 <= RESIDENT:
-            memory = np.empty(shapes[root], np.float32)
+            homes = memory.empty(shapes[root], np.float32)
         else:
-            memory = np.empty(shapes[root], graph.subgraph.tensors[root].dtype.storage)
+            homes = memory.empty(shapes[root], graph.subgraph.tensors[root].dtype.storage)
         for number, shape in shapes.items():
-            found.homes[number] = memory.reshape(shape)
+            found.homes[number] = homes.reshape(shape)
         for op, number in reading:
             if isinstance(op, SumOp) and room is not None and (op is owner or _serves(room, op)):
                 rooms[op.index, number] = room

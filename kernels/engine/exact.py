@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from kernels.engine import blas
+from kernels.engine import blas, memory
 from kernels.engine.geometry import Window
 from kernels.engine.linear import transpose_convolve_fast
 from kernels.engine.plans import (
@@ -33,7 +33,6 @@ from kernels.engine.plans import (
     Unplanned,
     stored,
 )
-from kernels.engine.runs import rows_in_run
 from qmath.types import ActivationRange, Array, DType, Float64Array, Int64Array
 
 #: Integers below these magnitudes are exact in the types.
@@ -132,8 +131,7 @@ class LinearSum(abc.ABC):
         """
 
         def plan(shape: tuple[int, ...], scratch: Scratch, window: Window | None, room: Room | None) -> Plan:
-            sums = self.plan(shape, scratch, window, room)
-            return Scaled(sums, scale, rows_in_run(sums.sums.size // len(scale), len(scale)), scratch)
+            return Scaled(self.plan(shape, scratch, window, room), scale, scratch)
 
         return plan
 
@@ -169,7 +167,7 @@ class MatMul(LinearSum):
 
     def room(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Room:
         """Return rows."""
-        return Room(np.empty(shape, dtype))
+        return Room(memory.empty(shape, dtype))
 
     def scaled(self, scale: Float64Array) -> Planner:
         """Fold the scale into the weights."""

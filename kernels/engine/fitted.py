@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from kernels.engine.program import Program, finishing
-from kernels.engine.runs import rows_in_run
+from kernels.engine.runs import Runs
 from kernels.engine.steps import StepForm
 from kernels.engine.ufuncs import clip
 from qmath.requantize import Requantize
@@ -82,26 +81,24 @@ class Mending:
     ----------
     exceptions
         What to look for.
-    t
-        The raw sums in runs of so many rows.
-    rows
-        How many rows make a run.
+    raw
+        The raw sums, channels last.
+    runs
+        How they are seen in long runs.
     codes
         Where the form leaves its codes.
 
     """
 
-    def __init__(self, exceptions: Exceptions, t: Array, rows: int, codes: Array) -> None:
+    def __init__(self, exceptions: Exceptions, raw: Array, runs: Runs, codes: Array) -> None:
         self._exceptions = exceptions
         self._codes = codes
-        levels, channels = exceptions.sums.shape
-        self._hit = np.empty((levels, *t.shape), np.bool_)
+        self._hit = np.empty((len(exceptions.sums), raw.size), np.bool_)
         #: Compares the raw sums with all exceptions.
         self.look: Program = []
-        if levels:
-            sums = np.tile(exceptions.sums, (1, rows)).reshape(levels, *(1,) * (t.ndim - 1), rows * channels)
-            self.look.append((np.equal, (t, sums, self._hit)))
-        columns = t.reshape(-1, channels)
+        for sums, found in zip(exceptions.sums, self._hit, strict=True):
+            self.look += runs.call(np.equal, raw, runs.repeated(sums), found)
+        columns = raw.reshape(-1, raw.shape[-1])
         self._hit_single = np.empty((len(exceptions.channels), len(columns)), np.bool_)
         for channel, value, hit in zip(
             exceptions.channels, exceptions.single_sums[:, None], self._hit_single, strict=True
@@ -112,7 +109,7 @@ class Mending:
         """Write the right codes where one was found."""
         exceptions = self._exceptions
         if np.count_nonzero(self._hit):
-            level, where = np.nonzero(self._hit.reshape(len(self._hit), -1))
+            level, where = np.nonzero(self._hit)
             self._write(where, exceptions.codes[level, where % exceptions.codes.shape[1]])
         if exceptions.channels.size and np.count_nonzero(self._hit_single):
             which, row = np.nonzero(self._hit_single)
@@ -143,36 +140,33 @@ class FittedForm(StepForm):
         return f"{self.bias.dtype}, proven at every step{self._exceptions_in_words}"
 
     def bind(self, raw: Array, codes: Array) -> Program:
-        """Work in place on runs of folded rows: vectors are repeated to fit them."""
+        """Work in place, on long runs."""
         channels = raw.shape[-1]
-        fold = rows_in_run(raw.size // channels, channels)
-        t = raw.reshape(fold * channels if raw.size == fold * channels else (-1, fold * channels))
-        bias, scale = np.tile(self.bias, fold), np.tile(self.scale, fold)
-        v = t if t.dtype == bias.dtype else np.empty(t.shape, bias.dtype)
-        finish = self._cut if self.half is None else partial(self._round, half=np.tile(self.half, fold))
-        scaled: Program = [(np.add, (t, bias, v)), (np.multiply, (v, scale, v))]
-        program = [*scaled, *finish(v, v.reshape(raw.shape), codes)]
+        runs = Runs(raw.size // channels, channels)
+        v = raw if raw.dtype == self.bias.dtype else np.empty(raw.shape, self.bias.dtype)
+        program = runs.call(np.add, raw, runs.repeated(self.bias), v)
+        program += runs.call(np.multiply, v, runs.repeated(self.scale), v)
+        program += self._cut(v, codes) if self.half is None else self._round(v, codes, runs, self.half)
         if self.exceptions is None:
             return program
-        mending = Mending(self.exceptions, t, fold, codes)
+        mending = Mending(self.exceptions, raw, runs, codes)
         return [*mending.look, *program, (mending.mend, ())]
 
-    def _cut(self, v: Array, shaped: Array, codes: Array) -> Program:
-        lowest, highest = self._ends(v.dtype)
-        return [(clip, (v, lowest, highest, v)), *finishing(np.floor, shaped, codes)]
+    def _cut(self, v: Array, codes: Array) -> Program:
+        flat = v.reshape(-1)
+        return [(clip, (flat, *self._ends(v.dtype), flat)), *finishing(np.floor, v, codes)]
 
-    def _round(self, v: Array, shaped: Array, codes: Array, half: Array) -> Program:
-        zero_point = np.asarray(self.requantize.zero_point, v.dtype)
-        bits = v.view(SIGN_BIT[v.dtype].dtype)
-        half_bits, sign_bit = half.view(bits.dtype), np.asarray(SIGN_BIT[v.dtype])
+    def _round(self, v: Array, codes: Array, runs: Runs, half: Array) -> Program:
+        flat, zero_point = v.reshape(-1), np.asarray(self.requantize.zero_point, v.dtype)
+        bits, sign_bit = flat.view(SIGN_BIT[v.dtype].dtype), np.asarray(SIGN_BIT[v.dtype])
         signed_half = np.empty_like(bits)
         return [
             (np.bitwise_and, (bits, sign_bit, signed_half)),
-            (np.bitwise_or, (signed_half, half_bits, signed_half)),
-            (np.add, (v, signed_half.view(v.dtype), v)),
-            (np.trunc, (v, v)),
-            (np.add, (v, zero_point, v)),
-            *finishing(clip, shaped, codes, *self._ends(v.dtype)),
+            *runs.call(np.bitwise_or, signed_half, runs.repeated(half).view(bits.dtype), signed_half),
+            (np.add, (flat, signed_half.view(v.dtype), flat)),
+            (np.trunc, (flat, flat)),
+            (np.add, (flat, zero_point, flat)),
+            *finishing(clip, v, codes, *self._ends(v.dtype)),
         ]
 
     def _ends(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:

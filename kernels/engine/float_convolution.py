@@ -15,12 +15,14 @@ from typing import TypeAlias
 
 import numpy as np
 
+from kernels.engine import blas
 from kernels.engine.activation import Activation, float_range
 from kernels.engine.convolution import optional_array
 from kernels.engine.float_sums import matmul_in_order
 from kernels.engine.geometry import Window, reachable
 from kernels.engine.plans import ConvolutionPlan, DepthwisePlan, Multiply, Scratch
-from kernels.engine.runs import rows_in_run
+from kernels.engine.program import run as run_program
+from kernels.engine.runs import Runs
 from kernels.engine.threads import MOST_PLANS, THREAD, Team
 from kernels.engine.types import Inputs, Outputs, Runner, given
 from kernels.engine.ufuncs import clip
@@ -57,8 +59,8 @@ class BiasAndClamp:
     def __init__(self, constants: Inputs, activation: Activation, *, finite: bool = True) -> None:
         self._low, self._high = float_range(activation, finite=finite)
         self._constant = optional_array(constants, BIAS)
-        #: The constant bias repeated, by the number of elements that it is added to.
-        self._runs: dict[int, Array] = {}
+        #: By the number of elements that the constant bias is added to: how, and the bias repeated.
+        self._repeated: dict[int, tuple[Runs, Array]] = {}
 
     def __call__(self, sums: Array, inputs: Inputs, out: Array) -> Array:
         """Finish sums, channels last and contiguous; write them to ``out``, which may be ``sums``, and return it."""
@@ -66,19 +68,20 @@ class BiasAndClamp:
         if bias is None or sums.size == 0:
             clip(sums, self._low, self._high, out)
             return out
-        run = self._run(sums.size) if bias is self._constant else bias.reshape(-1)
-        runs = out.reshape(-1, run.size)
-        np.add(sums.reshape(runs.shape), run, out=runs)
-        clip(runs, self._low, self._high, runs)
+        runs, run = self._repeat(bias.reshape(-1), sums.size, keep=bias is self._constant)
+        run_program(runs.call(np.add, sums, run, out))
+        flat = out.reshape(-1)
+        clip(flat, self._low, self._high, flat)
         return out
 
-    def _run(self, size: int) -> Array:
-        """Return the constant bias as often as makes a run of memory that divides ``size`` elements."""
-        run = self._runs.get(size)
-        if run is None:
-            bias = given([self._constant], 0).reshape(-1)
-            run = self._runs[size] = np.tile(bias, rows_in_run(size // bias.size, bias.size))
-        return run
+    def _repeat(self, bias: Array, size: int, *, keep: bool) -> tuple[Runs, Array]:
+        found = self._repeated.get(size) if keep else None
+        if found is None:
+            runs = Runs(size // bias.size, bias.size)
+            found = runs, runs.repeated(bias)
+            if keep:
+                self._repeated[size] = found
+        return found
 
 
 class InBlocks:
@@ -190,7 +193,7 @@ def convolution(constants: Inputs, window: Window, groups: int, activation: Acti
     window, taps = reachable(window)
     filter_ = given(constants, 1)[:, taps[0], taps[1]]
     matrices = [np.ascontiguousarray(block.T) for block in np.split(filter_.reshape(len(filter_), -1), groups)]
-    multiply = matmul_in_order if in_order else np.matmul
+    multiply = matmul_in_order if in_order else blas.multiply
 
     def planner(shape: tuple[int, ...], part: Window, scratch: Scratch) -> Sum:
         if part.is_pointwise and groups == 1:

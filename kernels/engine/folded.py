@@ -19,7 +19,7 @@ from kernels.engine.exact import EXACT_FLOAT64, LinearSum, Planner, Reach
 from kernels.engine.geometry import Window
 from kernels.engine.plans import Plan, Room, Scratch
 from kernels.engine.program import Program, finishing
-from kernels.engine.runs import rows_in_run
+from kernels.engine.runs import Runs
 from kernels.engine.steps import StepForm
 from kernels.engine.ufuncs import clip
 from qmath.requantize import RealForm, Requantize
@@ -60,13 +60,12 @@ class FoldedForm(StepForm):
         return "the multiplier folded into float64 sums, exact by its bound"
 
     def bind(self, raw: Array, codes: Array) -> Program:
-        """Work in place, on rows of channels folded into long runs."""
+        """Work in place, on long runs."""
         activation, channels = self.requantize.activation, raw.shape[-1]
-        fold = rows_in_run(raw.size // channels, channels)
-        t = raw.reshape(-1, fold * channels)
-        add = np.add, (t, np.tile(self.constant, fold), t)
-        cut = clip, (t, np.asarray(float(activation.min)), np.asarray(float(activation.max)), t)
-        return [add, cut, *finishing(np.floor, raw, codes)]
+        runs, flat = Runs(raw.size // channels, channels), raw.reshape(-1)
+        add = runs.call(np.add, raw, runs.repeated(self.constant), raw)
+        cut = clip, (flat, np.asarray(float(activation.min)), np.asarray(float(activation.max)), flat)
+        return [*add, cut, *finishing(np.floor, raw, codes)]
 
 
 def folded(sums: LinearSum, offset: Int64Array, requantize: Requantize) -> tuple[ScaledSum, FoldedForm] | None:

@@ -1,17 +1,65 @@
-"""Rows of channels folded into long runs of memory, which NumPy's loops like best."""
+"""Vectors of one number a channel against rows of channels, in the long runs of memory that NumPy's loops like best."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-#: About as many elements as a run has, and a block of rows.
-RUN, BLOCK = 1 << 12, 1 << 16
+from kernels.engine import memory
+from kernels.engine.program import Program
+from qmath.types import Array
+
+#: An operand that is repeated along an axis is first copied to a buffer of 8,192 elements if two of its runs fit there,
+#: which takes as long as the operation. So a run has more elements than this, and not many more, to stay in the caches.
+RUN = 1 << 12
+#: Elements that make one run anyway.
+ONE_RUN = 2 * RUN
+#: Elements of a block of rows.
+BLOCK = 1 << 16
 
 
-def rows_in_run(rows: int, channels: int) -> int:
-    """Return how many rows make one run: the largest divisor of ``rows`` that keeps it near ``RUN`` elements."""
-    most = max(1, min(rows, (2 * RUN if rows * channels <= 2 * RUN else RUN) // max(1, channels)))
-    return next(fold for fold in range(most, 0, -1) if rows % fold == 0)
+class Runs:
+    """Rows of channels, seen as runs of several rows, and the rows that are left over.
+
+    Parameters
+    ----------
+    rows, channels
+        How many there are.
+
+    """
+
+    def __init__(self, rows: int, channels: int) -> None:
+        self._elements, self._channels = rows * channels, channels
+        rows_in_run = rows if self._elements <= ONE_RUN else RUN // max(1, channels) + 1
+        self._length = min(max(1, rows_in_run), max(1, rows)) * channels
+        self._folded = self._elements - self._elements % max(1, self._length)
+
+    def repeated(self, vector: Array) -> Array:
+        """Return a vector of one number a channel as often as makes a run: an operand for :meth:`call`."""
+        return memory.tiled(vector, self._length // max(1, self._channels))
+
+    def call(self, function: Callable[..., object], values: Array, run: Array, out: Array) -> Program:
+        """Lay out an elementwise function of all rows and a repeated vector.
+
+        Parameters
+        ----------
+        function
+            Takes rows, the vector and where to write.
+        values, out
+            Contiguous, of any shape that the rows make.
+        run
+            From :meth:`repeated`.
+
+        """
+        values, out = values.reshape(-1), out.reshape(-1)
+        end, left = self._folded, self._elements - self._folded
+        if end == len(run):
+            program: Program = [(function, (values[:end], run, out[:end]))]
+        else:
+            folded = (-1, self._length)
+            program = [(function, (values[:end].reshape(folded), run, out[:end].reshape(folded)))]
+        if left:
+            program.append((function, (values[end:], run[:left], out[end:])))
+        return program
 
 
 def blocks_of_rows(rows: int, length: int) -> Iterator[slice]:

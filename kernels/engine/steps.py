@@ -14,7 +14,7 @@ import numpy as np
 
 from kernels.engine.exact import Reach
 from kernels.engine.program import Program, finishing, run
-from kernels.engine.runs import rows_in_run
+from kernels.engine.runs import Runs
 from kernels.engine.ufuncs import clip
 from qmath.requantize import Float32HalfEven, RealForm, Requantize
 from qmath.types import Array, FixedPointMultiplier, Float32Array, Float64Array, Int64Array
@@ -114,19 +114,18 @@ class Float32RintForm(StepForm):
     def bind(self, raw: Array, codes: Array) -> Program:
         """Add, multiply, round half to even, add the zero point, clamp."""
         act, channels = self.requantize.activation, raw.shape[-1]
-        fold = rows_in_run(raw.size // channels, channels)
-        t = raw.reshape(fold * channels if raw.size == fold * channels else (-1, fold * channels))
+        runs, flat = Runs(raw.size // channels, channels), raw.reshape(-1)
         offset, factor = (
-            np.tile(np.broadcast_to(np.asarray(vector, np.float32), channels), fold)
+            runs.repeated(np.broadcast_to(np.asarray(vector, np.float32), channels))
             for vector in (self.offset, self.requantize.factor)
         )
         lowest, highest = np.asarray(act.min, np.float32), np.asarray(act.max, np.float32)
         zero_point = np.asarray(self.requantize.zero_point, np.float32)
         return [
-            (np.add, (t, offset, t)),
-            (np.multiply, (t, factor, t)),
-            (np.rint, (t, t)),
-            (np.add, (t, zero_point, t)),
+            *runs.call(np.add, raw, offset, raw),
+            *runs.call(np.multiply, raw, factor, raw),
+            (np.rint, (flat, flat)),
+            (np.add, (flat, zero_point, flat)),
             *finishing(clip, raw, codes, lowest, highest),
         ]
 
