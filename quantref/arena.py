@@ -3,6 +3,9 @@
 The codes of an activation are small integers, which a float holds as well as a byte does. So between ops that sum
 products, they stay in the type and in the place where the next op sums them, padding and all; nobody converts or moves
 them. Whoever asks for such a tensor gets its codes in their own type (:meth:`quantref.execution.Graph.value`).
+
+Tensors that are not needed at the same time share memory, until somebody asks for one whose memory has been used again.
+Then all get memory of their own, and what ops of the arena made is calculated once more, from what it was given.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ from kernels.engine.planes import Plane, PlaneSum, UncertainPlane
 from kernels.engine.plans import Room, Scratch
 from kernels.engine.program import Program, run
 from kernels.engine.requantized import Cut, RequantizedSum, Reshaped, Work
+from kernels.engine.types import given
 from qmath.types import Array
+from quantref.lifetimes import Lifetime, places
 
 if TYPE_CHECKING:
     from kernels.engine.threads import Team
@@ -91,6 +96,14 @@ class Arena:
         Where the codes of a tensor lie, in its shape.
     hidden
         Those that nobody has asked for by the end of a run.
+    lost
+        Tensors whose memory has been used again by then.
+    loaded
+        Tensors that the arena does not make.
+    paddings
+        What must be written anew around a tensor before it is made.
+    works
+        What its own ops do: all of them, once ``loaded`` lie there.
 
     """
 
@@ -98,9 +111,19 @@ class Arena:
     program: Program = field(default_factory=list)
     homes: dict[int, Array] = field(default_factory=dict)
     hidden: dict[int, Array] = field(default_factory=dict)
+    lost: frozenset[int] = frozenset()
+    loaded: set[int] = field(default_factory=set)
+    paddings: dict[int, Program] = field(default_factory=dict)
+    works: Program = field(default_factory=list)
+
+    def calculate_from(self, other: Arena) -> None:
+        """Make all tensors from what an arena of the same graph was given last."""
+        for number in self.loaded:
+            self.homes[number][...] = other.homes[number]
+        run(self.works)
 
 
-def arena(graph: Graph, steps: list[Step | None]) -> Arena | None:
+def arena(graph: Graph, steps: list[Step | None], *, keeps: bool = False) -> Arena | None:
     """Lay a graph out for the values that it has, or return None if none of its ops can be.
 
     Parameters
@@ -109,6 +132,8 @@ def arena(graph: Graph, steps: list[Step | None]) -> Arena | None:
         Has run.
     steps
         Its ops as they are prepared; None for those that run subgraphs.
+    keeps
+        Whether every tensor has memory of its own.
 
     """
     found = Arena()
@@ -119,8 +144,12 @@ def arena(graph: Graph, steps: list[Step | None]) -> Arena | None:
         if isinstance(op, SumOp):
             op.runner.forget()
     roots = _roots(graph, steps, ops)
-    rooms = _settle(graph, ops, roots, found)
+    lives = {} if keeps or _shares_images(graph, ops) else _lives(graph, roots)
+    rooms = _settle(graph, ops, roots, lives, found)
     _lay_out(graph, ops, roots, rooms, found)
+    found.lost = frozenset(number for number, root in roots.items() if root in lives) & found.hidden.keys()
+    for number in found.lost:
+        del found.hidden[number]
     return found
 
 
@@ -150,13 +179,37 @@ def _roots(graph: Graph, steps: list[Step | None], ops: dict[int, SumOp | PlaneO
             roots[ops[index].y] = ops[index].y
         elif operator.name in VIEWS and step is not None and [slot for slot, _, _ in step.changing] == [0]:
             x, y = operator.inputs[0], operator.outputs[0]
-            if x in roots and graph.value(y).size:
+            if x in roots and 0 not in graph.shape(y):
                 roots[y] = roots[x]
     return roots
 
 
+def _shares_images(graph: Graph, ops: dict[int, SumOp | PlaneOp]) -> bool:
+    """Whether threads may go on to the next op with images of their own: then no op is over when another begins."""
+    team = graph.session.team
+    if team is None:
+        return False
+    shapes = (op.output_shape if isinstance(op, SumOp) else graph.shape(op.y) for op in ops.values())
+    return any(shape[0] >= team.size for shape in shapes if shape)
+
+
+def _lives(graph: Graph, roots: dict[int, int]) -> dict[int, tuple[int, int]]:
+    """Return from which op on and up to which a tensor of the arena is needed; none that the graph gives away."""
+    used: dict[int, list[int]] = defaultdict(list)
+    for index, operator in enumerate(graph.subgraph.operators):
+        for number in (*operator.inputs, *operator.outputs):
+            if number in roots:
+                used[roots[number]].append(index)
+    given_away = {roots[number] for number in graph.subgraph.outputs if number in roots}
+    return {root: (min(indices), max(indices)) for root, indices in used.items() if root not in given_away}
+
+
 def _settle(
-    graph: Graph, ops: dict[int, SumOp | PlaneOp], roots: dict[int, int], found: Arena
+    graph: Graph,
+    ops: dict[int, SumOp | PlaneOp],
+    roots: dict[int, int],
+    lives: dict[int, tuple[int, int]],
+    found: Arena,
 ) -> dict[tuple[int, int], Room]:
     """Choose where each tensor lies, and return in which room an op finds what it reads (by op and tensor)."""
     readers: dict[int, list[tuple[SumOp | PlaneOp, int]]] = defaultdict(list)
@@ -167,22 +220,38 @@ def _settle(
     for op in ops.values():
         for number in op.reads:
             readers[roots.get(number, number)].append((op, number))
-    rooms: dict[tuple[int, int], Room] = {}
+    rooms: dict[int, Room] = {}
+    served: dict[tuple[int, int], int] = {}
     for root, reading in readers.items():
-        shapes = {number: graph.value(number).shape for number in members.get(root) or [root]}
+        shapes = {number: graph.shape(number) for number in members.get(root) or [root]}
         owner, room = _room(ops, root, reading, shapes)
-        if room is not None and room.inside is not None:
-            homes = room.inside
-        elif reading and math.prod(shapes[root]) * 4 <= RESIDENT:
-            homes = memory.empty(shapes[root], np.float32)
-        else:
-            homes = memory.empty(shapes[root], graph.subgraph.tensors[root].dtype.storage)
-        for number, shape in shapes.items():
-            found.homes[number] = homes.reshape(shape)
+        if room is None:
+            resident = reading and math.prod(shapes[root]) * 4 <= RESIDENT
+            dtype = np.float32 if resident else graph.subgraph.tensors[root].dtype.storage
+            rooms[root] = Room(memory.empty(shapes[root], dtype))
+            continue
+        rooms[root] = room
         for op, number in reading:
-            if isinstance(op, SumOp) and room is not None and (op is owner or _serves(room, op)):
-                rooms[op.index, number] = room
-    return rooms
+            if isinstance(op, SumOp) and (op is owner or _serves(room, op)):
+                served[op.index, number] = root
+    _share_memory(rooms, lives)
+    for root, room in rooms.items():
+        for number in members.get(root) or [root]:
+            found.homes[number] = given([room.inside], 0).reshape(graph.shape(number))
+        if root in lives:
+            found.paddings[root] = room.padding
+        else:
+            run(room.padding)
+    return {read: rooms[root] for read, root in served.items()}
+
+
+def _share_memory(rooms: dict[int, Room], lives: dict[int, tuple[int, int]]) -> None:
+    """Move the rooms of what lives for a time to one block of memory."""
+    lifetimes = [Lifetime(*lives[root], rooms[root].array.nbytes) for root in lives]
+    starts, size = places(lifetimes)
+    block = memory.empty((size,), np.uint8)
+    for root, start, lifetime in zip(lives, starts, lifetimes, strict=True):
+        rooms[root] = rooms[root].at(block[start : start + lifetime.size])
 
 
 def _room(
@@ -225,7 +294,6 @@ def _lay_out(
 ) -> None:
     scratch, whole_team = Scratch(), graph.session.team
     team = whole_team if sum(_products(op, found) for op in ops.values()) >= WORTH_SHARING else None
-    loaded: set[int] = set()
     shown: set[int] = set()
     together = _Together(team, found.program)
     for index, operator in enumerate(graph.subgraph.operators):
@@ -243,12 +311,14 @@ def _lay_out(
             found.programs.append(alone)
             continue
         for number in op.reads:
-            if number not in roots and number not in loaded:
-                loaded.add(number)
+            if number not in roots and number not in found.loaded:
+                found.loaded.add(number)
                 loads.append((partial(_load, graph), (index, number, found.homes[number])))
+        before = [*loads, *found.paddings.get(op.y, [])]
         work = _work(op, rooms, found, team, scratch)
-        together.add(loads, work)
-        found.programs.append([*loads, *work.calls(team)])
+        together.add(before, work)
+        found.programs.append([*before, *work.calls(team)])
+        found.works += work.calls(team)
     together.end()
     found.hidden = {number: home for number, home in found.homes.items() if number in roots and number not in shown}
 

@@ -143,6 +143,8 @@ class Graph:
         self._values: list[Array | None] = [None] * len(self.subgraph.tensors)
         #: Tensors whose codes lie in the arena, and nowhere else yet.
         self._hidden: dict[int, Array] = {}
+        #: Tensors whose codes lay there, and must be calculated once more.
+        self._lost: frozenset[int] = frozenset()
         self._arena: Arena | None = None
         self._runs_until_laid_out = RUNS_UNTIL_LAID_OUT if session.searches else -1
         self._steps: dict[int, Step] = {}
@@ -160,17 +162,27 @@ class Graph:
     @property
     def values(self) -> list[Array | None]:
         """The tensors' values at hand, by index."""
+        self._find_lost()
         for number in tuple(self._hidden):
             self.value(number)
         return self._values
 
     def current(self, number: int) -> Array | None:
         """Return the value of a tensor, or None if it has none yet."""
-        return self.value(number) if number in self._hidden else self._values[number]
+        return self.value(number) if number in self._hidden or number in self._lost else self._values[number]
+
+    def shape(self, number: int) -> tuple[int, ...]:
+        """Return the shape that a tensor has come to."""
+        value = self._values[number]
+        if self._arena is not None and (number in self._hidden or number in self._lost):
+            value = self._arena.homes[number]
+        return self.subgraph.tensors[number].shape if value is None else value.shape
 
     def assign(self, number: int, value: Array) -> None:
         """Give a tensor its value."""
         self._hidden.pop(number, None)
+        if number in self._lost:
+            self._lost -= {number}
         self._values[number] = value
 
     def show(self, number: int, home: Array) -> None:
@@ -242,7 +254,7 @@ class Graph:
                     program.run(laid_out.programs[index])
                 seconds.append(time.perf_counter() - start)
         if laid_out is not None:
-            self._hidden = dict(laid_out.hidden)
+            self._hide(laid_out)
         return seconds
 
     def _run_arena(self) -> int:
@@ -253,23 +265,42 @@ class Graph:
         try:
             program.run(laid_out.program)
         except MovedError as moved:
-            self._hidden = dict(laid_out.hidden)
+            self._hide(laid_out)
             self._leave_arena()
             return moved.op
-        self._hidden = laid_out.hidden.copy()
+        self._hide(laid_out)
         return len(self.subgraph.operators)
 
+    def _hide(self, laid_out: Arena) -> None:
+        self._hidden, self._lost = laid_out.hidden.copy(), laid_out.lost
+
     def _leave_arena(self) -> None:
+        """Take what ops of the arena made, those that did not run too: their values of the run before give way."""
+        self._find_lost()
         for number in tuple(self._hidden):
             self.value(number)
         self._arena = None
         self._runs_until_laid_out = RUNS_UNTIL_LAID_OUT
 
+    def _find_lost(self) -> None:
+        """Calculate lost tensors once more, and keep them from now on: who asks for one asks for others, and again."""
+        if not self._lost or self._arena is None:
+            return
+        whole = arena(self, self._steps_in_order(), keeps=True)
+        if whole is not None:
+            with np.errstate(all="ignore"):
+                whole.calculate_from(self._arena)
+            self._hidden.update((number, whole.homes[number]) for number in self._lost)
+            self._arena, self._lost = whole, frozenset()
+
+    def _steps_in_order(self) -> list[Step | None]:
+        return [self._steps.get(index) for index in range(len(self.subgraph.operators))]
+
     def _count_run(self) -> None:
         """Lay the graph out when it has run often enough, on the values that this run has left."""
         self._runs_until_laid_out -= 1
         if self._runs_until_laid_out == 0:
-            self._arena = arena(self, [self._steps.get(index) for index in range(len(self.subgraph.operators))])
+            self._arena = arena(self, self._steps_in_order())
 
     def run_step(self, index: int) -> None:
         """Run one op on the values at hand."""
@@ -372,6 +403,8 @@ class Graph:
             It has none yet.
 
         """
+        if number in self._lost:
+            self._find_lost()
         home = self._hidden.pop(number, None)
         if home is not None:
             self.show(number, home)

@@ -314,8 +314,7 @@ class Interpreter:
 
     def _details(self, index: int) -> dict[str, Any]:
         tensor = self._tensor(index)
-        value = self.graph.current(index)
-        shape = tensor.shape if value is None else value.shape
+        shape = self.graph.shape(index)
         params = tensor.quant
         scales = np.array([], np.float32) if params is None else params.scale
         zero_points = np.array([], np.int32) if params is None else params.zero_point.astype(np.int32)

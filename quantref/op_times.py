@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -140,18 +141,19 @@ def op_times(interpreter: Interpreter, runs: int = 20) -> OpTimes:
     ops = []
     for index, operator in enumerate(graph.subgraph.operators):
         written = [number for number in operator.outputs if number >= 0]
-        shape = graph.value(written[0]).shape if written else ()
+        shape = graph.shape(written[0]) if written else ()
         name = graph.subgraph.tensors[written[0]].name if written else ""
         fastest, median = float(seconds[:, index].min()), float(np.median(seconds[:, index]))
-        products = count_products(operator.name, graph.inputs_of(index), shape)
+        shapes = [graph.shape(number) if number >= 0 else () for number in operator.inputs]
+        products = count_products(operator.name, shapes, shape)
         ops.append(OpTime(index, operator.name, name, shape, products, fastest, median, graph.form_of(index)))
     return OpTimes(str(interpreter.model.path or "model"), interpreter.profile.name, runs, tuple(ops))
 
 
-def count_products(op: str, inputs: Any, shape: tuple[int, ...]) -> int:
-    """Count the multiplications of an op with a filter in input slot 1 and an output of ``shape``; 0 for others."""
+def count_products(op: str, inputs: Sequence[tuple[int, ...]], shape: tuple[int, ...]) -> int:
+    """Count the multiplications of an op from its shapes if it has a filter in input slot 1; 0 for others."""
     if op not in {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}:
         return 0
-    filter_ = inputs[1].shape
+    filter_ = inputs[1]
     taps = filter_[1:] if op != "DEPTHWISE_CONV_2D" else filter_[1:3]
     return int(np.prod(shape)) * int(np.prod(taps))

@@ -10,6 +10,7 @@ because ``sum(w * (q - z)) = sum(w * q) - z * sum(w)``; padding is filled with `
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,7 @@ from kernels.engine import blas, memory
 from kernels.engine.geometry import Window
 from kernels.engine.linear import transpose_convolve_fast
 from kernels.engine.plans import (
+    LONG_RUN,
     ConvolutionPlan,
     DepthwisePlan,
     MatMulPlan,
@@ -209,7 +211,7 @@ class Convolution(LinearSum):
 
     def room(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Room:
         """Return an image with its padding."""
-        return PaddedInput(shape, self.window, self.fill, dtype, 1, Scratch(), keeps=True)
+        return PaddedInput(shape, self.window, self.fill, dtype, 1, Scratch(), keeps=False)
 
     def scaled(self, scale: Float64Array) -> Planner:
         """Fold the scale into the filter."""
@@ -239,11 +241,13 @@ class DepthwiseConvolution(LinearSum):
     def __post_init__(self) -> None:
         """Bound the sums and store the taps in the type that the bound allows."""
         object.__setattr__(self, "products", self.filter[:, :, :1].size)
-        object.__setattr__(self, "sliding", self.window)
+        filter_, window = _in_whole_strides(self.filter, self.window)
+        object.__setattr__(self, "window", window)
+        object.__setattr__(self, "sliding", window)
         reach = Reach.of(self.filter.reshape(-1, self.filter.shape[-1]), self.codes)
         narrow = EXACT_FLOAT32 <= reach.magnitude < EXACT_INT32
         object.__setattr__(self, "reach", reach)
-        object.__setattr__(self, "_taps", np.ascontiguousarray(self.filter, np.int32 if narrow else reach.dtype))
+        object.__setattr__(self, "_taps", np.ascontiguousarray(filter_, np.int32 if narrow else reach.dtype))
 
     def plan(
         self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None, room: Room | None = None
@@ -258,7 +262,7 @@ class DepthwiseConvolution(LinearSum):
         """Return an image with its padding, unless its channels must be repeated."""
         del dtype
         repeat = self._taps.shape[2] // shape[3]
-        room = PaddedInput(shape, self.window, self.fill, self._taps.dtype, repeat, Scratch(), keeps=True)
+        room = PaddedInput(shape, self.window, self.fill, self._taps.dtype, repeat, Scratch(), keeps=False)
         return room if repeat == 1 else None
 
 
@@ -311,6 +315,16 @@ class TransposeConvolution(LinearSum):
         real = x.astype(matrix.dtype)
         real -= self.zero_point
         return transpose_convolve_fast(real, matrix, self.window)
+
+
+def _in_whole_strides(filter_: Int64Array, window: Window) -> tuple[Int64Array, Window]:
+    """Add columns of zeros to a depthwise filter until it is whole strides wide: see :class:`DepthwisePlan`."""
+    wide = window.width
+    more = -wide.kernel % wide.stride
+    if more >= wide.kernel or filter_.shape[2] >= LONG_RUN or wide.dilation > 1:
+        return filter_, window
+    after = dataclasses.replace(wide, kernel=wide.kernel + more, after=wide.after + more)
+    return np.pad(filter_, ((0, 0), (0, more), (0, 0))), dataclasses.replace(window, width=after)
 
 
 def _narrowed(weights: Int64Array) -> Array:

@@ -44,6 +44,13 @@ class Scratch:
     def __init__(self) -> None:
         self._blocks: dict[str, Array] = {}
 
+    @classmethod
+    def of(cls, block: Array) -> Scratch:
+        """Return a block of bytes as memory for the input."""
+        scratch = cls()
+        scratch._blocks["input"] = block
+        return scratch
+
     def take(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """Return uninitialized memory; who takes the same name later gets the same."""
         dtype = np.dtype(dtype)
@@ -103,15 +110,23 @@ class Room:
         What is summed: the input, with its padding if it has any.
     inside
         The part of it that inputs are written to, in their shape; None where they must be cut or repeated.
+    padding
+        Writes the padding: what must be done again where something else has used the memory since.
 
     """
 
     array: Array
     inside: Array | None
+    padding: Program
 
     def __init__(self, array: Array) -> None:
         self.array = array
         self.inside = array
+        self.padding = []
+
+    def at(self, block: Array) -> Room:
+        """Return the same room in a block of bytes that something else may use between inputs."""
+        return Room(Scratch.of(block).take("input", self.array.shape, self.array.dtype))
 
     def take(self, x: Array) -> None:
         """Copy an input in."""
@@ -195,13 +210,17 @@ class PaddedInput(Room):
         repeat: int,
         scratch: Scratch,
         *,
-        keeps: bool = False,
+        keeps: bool | None = None,
     ) -> None:
         high, wide = window.height, window.width
+        self._made = shape, window, fill, repeat
         n, _, _, channels = shape
         whole = checked_shape((n, high.padded, wide.padded, channels * repeat))
-        kept = window.pads and (keeps or math.prod(whole) * np.dtype(dtype).itemsize <= KEPT)
+        if keeps is None:
+            keeps = math.prod(whole) * np.dtype(dtype).itemsize <= KEPT
+        kept = window.pads and keeps
         super().__init__(memory.full(whole, fill, dtype) if kept else scratch.take("input", whole, dtype))
+        self._kept = kept
         cut_top, cut_left = max(-high.before, 0), max(-wide.before, 0)
         h = max(high.size - cut_top - max(-high.after, 0), 0)
         w = max(wide.size - cut_left - max(-wide.after, 0), 0)
@@ -212,15 +231,21 @@ class PaddedInput(Room):
         self._repeated = repeat != 1
         self.inside = inside if self._cuts is None and not self._repeated else None
         self._written = inside if repeat == 1 else inside.reshape(*inside.shape[:3], channels, repeat)
-        self._fill = fill
-        middle = self.array[:, top : top + h]
-        edges = (self.array[:, :top], self.array[:, top + h :], middle[:, :, :left], middle[:, :, left + w :])
-        self._edges = () if kept else tuple(edge for edge in edges if edge.size)
+        self.padding = [
+            (edge.__setitem__, (..., np.asarray(fill, self.array.dtype)))
+            for edge in _edges(self.array, slice(top, top + h), slice(left, left + w))
+            if edge.size
+        ]
+
+    def at(self, block: Array) -> PaddedInput:
+        """Return the same room in a block of bytes that something else may use between inputs."""
+        shape, window, fill, repeat = self._made
+        return PaddedInput(shape, window, fill, self.array.dtype, repeat, Scratch.of(block), keeps=False)
 
     def take(self, x: Array) -> None:
         """Copy an input in; where the room was used for something else meanwhile, write the padding again."""
-        for edge in self._edges:
-            edge[...] = self._fill
+        if not self._kept:
+            run(self.padding)
         if self._cuts is not None:
             x = x[:, self._cuts[0], self._cuts[1]]
         self._written[...] = x[..., None] if self._repeated else x
@@ -282,9 +307,10 @@ class ConvolutionPlan(Plan):
 class DepthwisePlan(Plan):
     """:func:`kernels.engine.linear.depthwise_convolve` in one pass, with the longest runs of memory there are.
 
-    With stride 1, the pixels that one tap meets in a row of windows are neighbours: one run. With a wider stride they
-    are neighbours in one of ``stride`` images that each hold every stride-th column, so the taps are summed image by
-    image; unless there are so many channels that one pixel's make a run long enough, or taps must be met in order.
+    With stride 1, the pixels that one tap meets in a row of windows are neighbours: one run. With a wider stride, and a
+    kernel of whole strides, this is so for a stride of pixels seen as one with as many channels: the sums of its pixels
+    are added at the end. If there are so many channels that one pixel's make a run long enough, or taps must be met in
+    order, each window is summed for itself.
 
     Parameters
     ----------
@@ -320,25 +346,20 @@ class DepthwisePlan(Plan):
         super().__init__(room.take, sums, [])
         if sums.size == 0:
             return
-        if stride > 1 and (in_order or channels >= LONG_RUN or wide.dilation > 1 or wide.kernel < stride):
+        if stride > 1 and (in_order or channels >= LONG_RUN or wide.dilation > 1 or wide.kernel % stride):
             self.work.append(_sum_of_products("nhwijc,ijc->nhwc", patches(padded, window), taps, sums))
             return
-        results = sums.reshape(*sums.shape[:2], -1)
-        for phase in range(stride):
-            columns = padded
-            if stride > 1:
-                every = padded[:, :, phase::stride]
-                columns = scratch.take(f"columns {phase}", every.shape, taps.dtype)
-                self.work.append(copy(every, columns))
-            tiled = memory.empty((*taps[:, phase::stride].shape[:2], wide.output * channels), taps.dtype)
-            tiled.reshape(*tiled.shape[:2], wide.output, channels)[...] = taps[:, phase::stride, None]
-            for image, result in zip(_rows_of_windows(columns, window, tiled.shape[1]), results, strict=True):
-                if phase == 0:
-                    self.work.append(_sum_of_products("hijc,ijc->hc", image, tiled, result))
-                else:
-                    more = scratch.take("more", result.shape, taps.dtype)
-                    self.work.append(_sum_of_products("hijc,ijc->hc", image, tiled, more))
-                    self.work.append((np.add, (result, more, result)))
+        run = wide.output * stride * channels
+        joined = taps.reshape(len(taps), wide.kernel // stride, 1, stride * channels)
+        tiled = memory.empty((*joined.shape[:2], run), taps.dtype)
+        tiled.reshape(*joined.shape[:2], wide.output, stride * channels)[...] = joined
+        found = sums if stride == 1 else scratch.take("pixels", (*sums.shape[:2], run), taps.dtype)
+        for image, result in zip(_rows_of_windows(padded, window, tiled.shape[1], run), found, strict=True):
+            self.work.append(_sum_of_products("hijc,ijc->hc", image, tiled, result.reshape(-1, run)))
+        pixels = found.reshape(*sums.shape[:3], stride, channels)
+        for column in range(1, stride):
+            first = pixels[..., 0, :] if column == 1 else sums
+            self.work.append((np.add, (first, pixels[..., column, :], sums)))
 
 
 def _product(a: Array, b: Matrix, out: Array, scratch: Scratch, multiply: Multiply | None = None) -> Program:
@@ -349,21 +370,34 @@ def _product(a: Array, b: Matrix, out: Array, scratch: Scratch, multiply: Multip
     return [*program, *(blas.product(a, b, out) if multiply is None else [(multiply, (a, b, out))])]
 
 
+def _edges(array: Array, rows: slice, columns: slice) -> tuple[Array, ...]:
+    """Return what lies around some rows and columns of NHWC; the end of a row and the next one's beginning are one."""
+    n, high, wide, channels = array.shape
+    pitch = wide * channels
+    flat = array.reshape(n, high * pitch)
+    if rows.start == rows.stop or columns.start == columns.stop:
+        return (flat,)
+    first, last = (rows.start * wide + columns.start) * channels, ((rows.stop - 1) * wide + columns.stop) * channels
+    more = rows.stop - rows.start - 1
+    between = flat[:, first : first + more * pitch].reshape(n, more, pitch)
+    return flat[:, :first], between[:, :, (columns.stop - columns.start) * channels :], flat[:, last:]
+
+
 def _sum_of_products(indices: str, x: Array, taps: Array, out: Array) -> Call:
     return partial(einsum, out=out), (indices, x, taps)
 
 
-def _rows_of_windows(x: Array, window: Window, taps: int) -> Array:
-    """View padded NHWC, where neighbouring windows start a pixel apart, as (batch, out_h, kernel_h, taps, run).
+def _rows_of_windows(x: Array, window: Window, taps: int, run: int) -> Array:
+    """View padded NHWC as (batch, out_h, kernel_h, taps, run): taps are a stride apart, and so are windows.
 
-    A run is the pixels that one tap meets in a row of windows, which lie one after the other.
+    A run is the pixels that one tap meets in a row of windows, with those between them.
     """
-    n, _, _, channels = x.shape
+    n = len(x)
     high, wide = window.height, window.width
     s_n, s_h, s_w, s_c = x.strides
     return as_strided(
         x,
-        (n, high.output, high.kernel, taps, wide.output * channels),
-        (s_n, s_h * high.stride, s_h * high.dilation, s_w * wide.dilation, s_c),
+        (n, high.output, high.kernel, taps, run),
+        (s_n, s_h * high.stride, s_h * high.dilation, s_w * wide.stride * wide.dilation, s_c),
         writeable=False,
     )
