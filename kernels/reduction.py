@@ -20,9 +20,10 @@ from functools import cache, partial
 import numpy as np
 
 from kernels.engine import delegate, micro
+from kernels.engine.compile import requantized_sum
 from kernels.engine.contract import expect, scale_of, unsupported, zero_point_of
 from kernels.engine.elementwise import float32_scale
-from kernels.engine.exact import EXACT_FLOAT64, Reach
+from kernels.engine.exact import EXACT_FLOAT64, PixelSum, Reach
 from kernels.engine.float_sums import add_in_order
 from kernels.engine.movement import expect_zero_point_zero
 from kernels.engine.reducing import Reduction, folded, reduction_operands
@@ -117,6 +118,8 @@ class SumRule:
     misread: tuple[DType, ...] = ()
 
 
+#: Dimensions of NHWC.
+IMAGES = 4
 QUANTIZED = (DType.INT8, DType.UINT8, DType.INT16)
 #: SUM as it is meant, and as TFLite Micro computes it.
 SOUND_SUM = SumRule(DOUBLE_ROUNDING, QUANTIZED)
@@ -158,6 +161,8 @@ class QuantizedReduction(Prepared):
         Codes of the real value 0.
     dtype
         Of input and output.
+    shape
+        Of the input.
 
     """
 
@@ -167,6 +172,7 @@ class QuantizedReduction(Prepared):
     input_zero_point: int
     output_zero_point: int
     dtype: DType
+    shape: tuple[int, ...]
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`reduce_codes`."""
@@ -178,8 +184,13 @@ class QuantizedReduction(Prepared):
 
     def compile(self, constants: Inputs) -> Runner:
         """Requantize by a float form, proven for the number of elements that make one output."""
-        del constants
         definition = partial(self.evaluate, note=silent)
+        if constants[1] is not None and 0 not in self.shape:
+            reduction = Reduction.of(self.shape, constants[1], keep_dims=self.keep_dims)
+            if len(self.shape) == IMAGES and reduction.axes == (1, 2):
+                sums = PixelSum(self.shape, self.keep_dims, self.dtype)
+                offset = np.full(self.shape[3], -reduction.count * self.input_zero_point)
+                return requantized_sum(sums, offset, self.requantize(reduction.count), definition)
         step_for = cache(self._step_form)
 
         def run(inputs: Inputs) -> Outputs:
@@ -406,7 +417,7 @@ def _quantized(x: TensorView, y: TensorView, regime: Callable[[int], Regime], *,
         expect_zero_point_zero(x, y)
     expect(scale_of(y) > 0, f"a positive scale on {y.name!r}, found {scale_of(y)}")
     real_multiplier = scale_ratio(scale_of(x), 1.0, scale_of(y))
-    return QuantizedReduction(keep_dims, regime, real_multiplier, zero_point_of(x), zero_point_of(y), x.dtype)
+    return QuantizedReduction(keep_dims, regime, real_multiplier, zero_point_of(x), zero_point_of(y), x.dtype, x.shape)
 
 
 PLAIN = (DType.FLOAT32, DType.INT32, DType.INT64)

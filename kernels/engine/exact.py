@@ -13,7 +13,7 @@ import abc
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -264,6 +264,44 @@ class DepthwiseConvolution(LinearSum):
         repeat = self._taps.shape[2] // shape[3]
         room = PaddedInput(shape, self.window, self.fill, self._taps.dtype, repeat, Scratch(), keeps=False)
         return room if repeat == 1 else None
+
+
+@dataclass(frozen=True)
+class PixelSum(LinearSum):
+    """The sum over height and width of NHWC codes, whose two axes stay with size 1 or go."""
+
+    shape: tuple[int, ...]
+    keep_dims: bool
+    codes: Codes
+    reach: Reach = field(init=False)
+    products: int = field(init=False)
+    sliding: Window | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Bound the sums."""
+        _, high, wide, channels = self.shape
+        lowest, highest = (np.full(channels, high * wide * code) for code in (self.codes.min, self.codes.max))
+        magnitude = high * wide * max(-self.codes.min, self.codes.max)
+        object.__setattr__(self, "products", high * wide)
+        object.__setattr__(self, "sliding", None)
+        object.__setattr__(self, "reach", Reach(lowest, highest, magnitude))
+
+    def plan(
+        self, shape: tuple[int, ...], scratch: Scratch, window: Window | None = None, room: Room | None = None
+    ) -> Plan:
+        """Add row after row of channels."""
+        del window
+        room = room or Room(scratch.take("input", shape, np.dtype(self.reach.dtype)))
+        n, high, wide, channels = shape
+        sums = scratch.take(
+            "sums", (n, 1, 1, channels) if self.keep_dims else (n, channels), np.dtype(self.reach.dtype)
+        )
+        add = partial(np.add.reduce, axis=1, out=sums.reshape(n, channels))
+        return Plan(room.take, sums, [(add, (room.array.reshape(n, high * wide, channels),))])
+
+    def room(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Room:
+        """Return an image."""
+        return Room(memory.empty(shape, dtype))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.engine.plans import Scratch
 from kernels.engine.program import Program, finishing
 from kernels.engine.runs import Runs
 from kernels.engine.steps import StepForm
@@ -87,19 +88,21 @@ class Mending:
         How they are seen in long runs.
     codes
         Where the form leaves its codes.
+    scratch
+        Memory for what is found.
 
     """
 
-    def __init__(self, exceptions: Exceptions, raw: Array, runs: Runs, codes: Array) -> None:
+    def __init__(self, exceptions: Exceptions, raw: Array, runs: Runs, codes: Array, scratch: Scratch) -> None:
         self._exceptions = exceptions
         self._codes = codes
-        self._hit = np.empty((len(exceptions.sums), raw.size), np.bool_)
+        self._hit = scratch.take("hit", (len(exceptions.sums), raw.size), np.bool_)
         #: Compares the raw sums with all exceptions.
         self.look: Program = []
         for sums, found in zip(exceptions.sums, self._hit, strict=True):
             self.look += runs.call(np.equal, raw, runs.repeated(sums), found)
         columns = raw.reshape(-1, raw.shape[-1])
-        self._hit_single = np.empty((len(exceptions.channels), len(columns)), np.bool_)
+        self._hit_single = scratch.take("hit single", (len(exceptions.channels), len(columns)), np.bool_)
         for channel, value, hit in zip(
             exceptions.channels, exceptions.single_sums[:, None], self._hit_single, strict=True
         ):
@@ -139,27 +142,27 @@ class FittedForm(StepForm):
         """What the form is, in a few words."""
         return f"{self.bias.dtype}, proven at every step{self._exceptions_in_words}"
 
-    def bind(self, raw: Array, codes: Array) -> Program:
+    def bind(self, raw: Array, codes: Array, scratch: Scratch) -> Program:
         """Work in place, on long runs."""
         channels = raw.shape[-1]
         runs = Runs(raw.size // channels, channels)
-        v = raw if raw.dtype == self.bias.dtype else np.empty(raw.shape, self.bias.dtype)
+        v = raw if raw.dtype == self.bias.dtype else scratch.take("wide", raw.shape, self.bias.dtype)
         program = runs.call(np.add, raw, runs.repeated(self.bias), v)
         program += runs.call(np.multiply, v, runs.repeated(self.scale), v)
-        program += self._cut(v, codes) if self.half is None else self._round(v, codes, runs, self.half)
+        program += self._cut(v, codes) if self.half is None else self._round(v, codes, runs, self.half, scratch)
         if self.exceptions is None:
             return program
-        mending = Mending(self.exceptions, raw, runs, codes)
+        mending = Mending(self.exceptions, raw, runs, codes, scratch)
         return [*mending.look, *program, (mending.mend, ())]
 
     def _cut(self, v: Array, codes: Array) -> Program:
         flat = v.reshape(-1)
         return [(clip, (flat, *self._ends(v.dtype), flat)), *finishing(np.floor, v, codes)]
 
-    def _round(self, v: Array, codes: Array, runs: Runs, half: Array) -> Program:
+    def _round(self, v: Array, codes: Array, runs: Runs, half: Array, scratch: Scratch) -> Program:
         flat, zero_point = v.reshape(-1), np.asarray(self.requantize.zero_point, v.dtype)
         bits, sign_bit = flat.view(SIGN_BIT[v.dtype].dtype), np.asarray(SIGN_BIT[v.dtype])
-        signed_half = np.empty_like(bits)
+        signed_half = scratch.take("signed half", bits.shape, bits.dtype)
         return [
             (np.bitwise_and, (bits, sign_bit, signed_half)),
             *runs.call(np.bitwise_or, signed_half, runs.repeated(half).view(bits.dtype), signed_half),

@@ -18,7 +18,7 @@ import numpy as np
 from kernels.engine.exact import EXACT_FLOAT64, LinearSum, Planner, Reach
 from kernels.engine.geometry import Window
 from kernels.engine.plans import Plan, Room, Scratch
-from kernels.engine.program import Program, finishing
+from kernels.engine.program import Program, copy, finishing
 from kernels.engine.runs import Runs
 from kernels.engine.steps import StepForm
 from kernels.engine.ufuncs import clip
@@ -59,12 +59,15 @@ class FoldedForm(StepForm):
         """What the form is, in a few words."""
         return "the multiplier folded into float64 sums, exact by its bound"
 
-    def bind(self, raw: Array, codes: Array) -> Program:
+    def bind(self, raw: Array, codes: Array, scratch: Scratch) -> Program:
         """Work in place, on long runs."""
+        del scratch
         activation, channels = self.requantize.activation, raw.shape[-1]
         runs, flat = Runs(raw.size // channels, channels), raw.reshape(-1)
         add = runs.call(np.add, raw, runs.repeated(self.constant), raw)
         cut = clip, (flat, np.asarray(float(activation.min)), np.asarray(float(activation.max)), flat)
+        if activation.min >= 0 and np.issubdtype(codes.dtype, np.integer):
+            return [*add, cut, copy(raw, codes)]
         return [*add, cut, *finishing(np.floor, raw, codes)]
 
 

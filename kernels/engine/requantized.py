@@ -242,7 +242,7 @@ class RequantizedSum:
             program = [(plan.take, (codes_read,)), *plan.work]
         self._summed_in = str(plan.sums.dtype)
         written = codes[part.images] if part.rows is None else codes[part.images, slice(*part.rows)]
-        return [*program, *self._step.bind(plan.sums, written)]
+        return [*program, *self._step.bind(plan.sums, written, scratch)]
 
     def _parts(self, output_shape: tuple[int, ...], team: Team | None) -> tuple[Cut, list[list[Part]]]:
         """Cut the work into parts that suit the caches, for each thread."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernels.engine.exact import Reach
+from kernels.engine.plans import Scratch
 from kernels.engine.program import Program, finishing, run
 from kernels.engine.runs import Runs
 from kernels.engine.ufuncs import clip
@@ -31,16 +32,16 @@ class StepForm(abc.ABC):
         """What the form is, in a few words."""
 
     @abc.abstractmethod
-    def bind(self, raw: Array, codes: Array) -> Program:
+    def bind(self, raw: Array, codes: Array, scratch: Scratch) -> Program:
         """Lay out the way from whatever ``raw`` holds by then to ``codes``: an array of its shape.
 
-        ``codes`` may be of any type that holds them, with any strides.
+        ``codes`` may be of any type that holds them, with any strides. ``scratch`` is for what is needed on the way.
         """
 
     def __call__(self, raw: Array) -> Array:
         """Return codes of the output's type, in the shape of ``raw``."""
         codes = np.empty(raw.shape, self.requantize.dtype.storage)
-        run(self.bind(raw, codes))
+        run(self.bind(raw, codes, Scratch()))
         return codes
 
 
@@ -51,8 +52,9 @@ class WholeForm(StepForm):
     def __call__(self, raw: Array) -> Array:
         """Return codes of the output's type, in the shape of ``raw``."""
 
-    def bind(self, raw: Array, codes: Array) -> Program:
+    def bind(self, raw: Array, codes: Array, scratch: Scratch) -> Program:
         """Make them and copy."""
+        del scratch
         return [(lambda: codes.__setitem__(..., self(raw)), ())]
 
 
@@ -111,8 +113,9 @@ class Float32RintForm(StepForm):
         """What the form is, in a few words."""
         return "float32, as the regime itself computes"
 
-    def bind(self, raw: Array, codes: Array) -> Program:
+    def bind(self, raw: Array, codes: Array, scratch: Scratch) -> Program:
         """Add, multiply, round half to even, add the zero point, clamp."""
+        del scratch
         act, channels = self.requantize.activation, raw.shape[-1]
         runs, flat = Runs(raw.size // channels, channels), raw.reshape(-1)
         offset, factor = (
@@ -148,17 +151,19 @@ def quick_form(requantize: Requantize, offset: Int64Array, reach: Reach) -> Step
 def exact_in_float64(requantize: Requantize, offset: Int64Array, reach: Reach) -> bool:
     """Whether float64 computes the regime's real form without any rounding that matters.
 
-    A product is a multiple of ``2**(shift - 31)``. It is exact while ``|accumulator| * multiplier < 2**53``; or, with
-    ``shift >= -12``, for outputs up to 2**10, beyond which every output has saturated and stays so because rounding
-    is monotone. Adding the tie terms is exact as long as 1 and that unit fit one significand. And a result far below
-    one half is zero, whatever the rounding.
+    A product, and whatever is added to it, is a multiple of ``2**(shift - 31)``. So all is exact as long as the result
+    is less than ``2**53`` such units; or, for outputs of 8 bits with ``shift >= -12``, up to 2**10, beyond which every
+    output has saturated and stays so because rounding is monotone. And a result far below one half is zero, whatever
+    the rounding.
     """
     factor = requantize.factor
-    if not isinstance(factor, FixedPointMultiplier) or requantize.dtype.bits > 8:
+    if not isinstance(factor, FixedPointMultiplier):
         return False
-    product = _largest(offset, reach).astype(np.float64) * factor.multiplier
-    vanishes = np.ldexp(product, (factor.shift - 31).astype(np.int32)) < 0.25
-    return bool((((product < 2.0**53) & (factor.shift >= -20)) | (factor.shift >= -12) | vanishes).all())
+    product = np.ldexp(_largest(offset, reach).astype(np.float64) * factor.multiplier, factor.shift - 31)
+    added = 1 + abs(requantize.zero_point)
+    exact = product + added < np.ldexp(2.0**53, factor.shift - 31)
+    saturates = (factor.shift >= -12) & (requantize.dtype.bits <= 8)
+    return bool((exact | saturates | (product < 0.25)).all())
 
 
 def _largest(offset: Int64Array, reach: Reach) -> Int64Array:
