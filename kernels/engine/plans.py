@@ -371,7 +371,7 @@ def _lay_out(windows: Array, to: Array) -> Program:
     A row of a window that lies in one piece is moved as one element of as many bytes.
     """
     size, (_, _, _, columns, channels) = to.itemsize, to.shape
-    if windows.strides[3:] != (channels * size, size):
+    if windows.strides[3:] != (channels * size, size) or to.size == 0:
         return [copy(windows, to)]
     whole = np.dtype((np.void, columns * channels * size))
     source, target = (array.reshape(*to.shape[:3], -1).view(whole)[..., 0] for array in (windows, to))
