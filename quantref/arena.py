@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -32,10 +32,14 @@ if TYPE_CHECKING:
     from kernels.engine.threads import Team
     from quantref.execution import Graph, Step
 
+#: From a tensor to its shape.
+ShapeOf: TypeAlias = Callable[[int], tuple[int, ...]]
 #: Ops that give the same elements another shape.
 VIEWS = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})
 #: Tensors above so many bytes as floats are kept in their own type: they would not stay in the caches anyway.
 RESIDENT = 6 << 20
+#: Bytes of all tensors from which on they share memory: fewer stay in the caches anyway.
+CACHED = 1 << 22
 #: Products that are worth sharing the images of a batch among threads, for all ops between two that are not laid out.
 WORTH_SHARING = 1 << 22
 
@@ -123,7 +127,7 @@ class Arena:
         run(self.works)
 
 
-def arena(graph: Graph, steps: list[Step | None], *, keeps: bool = False) -> Arena | None:
+def arena(graph: Graph, steps: list[Step | None], instead_of: Arena | None = None) -> Arena | None:
     """Lay a graph out for the values that it has, or return None if none of its ops can be.
 
     Parameters
@@ -132,10 +136,11 @@ def arena(graph: Graph, steps: list[Step | None], *, keeps: bool = False) -> Are
         Has run.
     steps
         Its ops as they are prepared; None for those that run subgraphs.
-    keeps
-        Whether every tensor has memory of its own.
+    instead_of
+        An arena of the same graph that this one is to replace, with memory of its own for each tensor.
 
     """
+    shape_of = partial(_shape, graph, {} if instead_of is None else instead_of.homes)
     found = Arena()
     ops = {op.index: op for op in _laid_out(graph, steps)}
     if not ops:
@@ -143,11 +148,11 @@ def arena(graph: Graph, steps: list[Step | None], *, keeps: bool = False) -> Are
     for op in ops.values():
         if isinstance(op, SumOp):
             op.runner.forget()
-    roots = _roots(graph, steps, ops)
-    lives = {} if keeps or _shares_images(graph, ops) else _lives(graph, roots)
-    rooms = _settle(graph, ops, roots, lives, found)
+    roots = _roots(graph, steps, ops, shape_of)
+    lives = {} if instead_of is not None or _shares_images(graph, ops, shape_of) else _lives(graph, roots)
+    rooms = _settle(graph, ops, roots, shape_of, lives, found)
     _lay_out(graph, ops, roots, rooms, found)
-    found.lost = frozenset(number for number, root in roots.items() if root in lives) & found.hidden.keys()
+    found.lost = frozenset(number for number, root in roots.items() if root in found.paddings) & found.hidden.keys()
     for number in found.lost:
         del found.hidden[number]
     return found
@@ -171,7 +176,13 @@ def _laid_out(graph: Graph, steps: list[Step | None]) -> Iterator[SumOp | PlaneO
             yield PlaneOp(index, runner.plane, (changing[0], changing[1]), y)
 
 
-def _roots(graph: Graph, steps: list[Step | None], ops: dict[int, SumOp | PlaneOp]) -> dict[int, int]:
+def _shape(graph: Graph, homes: dict[int, Array], number: int) -> tuple[int, ...]:
+    return homes[number].shape if number in homes else graph.shape(number)
+
+
+def _roots(
+    graph: Graph, steps: list[Step | None], ops: dict[int, SumOp | PlaneOp], shape_of: ShapeOf
+) -> dict[int, int]:
     """Return, for each tensor that an op of the arena makes, or that is such a tensor in another shape, whose codes."""
     roots: dict[int, int] = {}
     for index, (operator, step) in enumerate(zip(graph.subgraph.operators, steps, strict=True)):
@@ -179,17 +190,17 @@ def _roots(graph: Graph, steps: list[Step | None], ops: dict[int, SumOp | PlaneO
             roots[ops[index].y] = ops[index].y
         elif operator.name in VIEWS and step is not None and [slot for slot, _, _ in step.changing] == [0]:
             x, y = operator.inputs[0], operator.outputs[0]
-            if x in roots and 0 not in graph.shape(y):
+            if x in roots and 0 not in shape_of(y):
                 roots[y] = roots[x]
     return roots
 
 
-def _shares_images(graph: Graph, ops: dict[int, SumOp | PlaneOp]) -> bool:
+def _shares_images(graph: Graph, ops: dict[int, SumOp | PlaneOp], shape_of: ShapeOf) -> bool:
     """Whether threads may go on to the next op with images of their own: then no op is over when another begins."""
     team = graph.session.team
     if team is None:
         return False
-    shapes = (op.output_shape if isinstance(op, SumOp) else graph.shape(op.y) for op in ops.values())
+    shapes = (op.output_shape if isinstance(op, SumOp) else shape_of(op.y) for op in ops.values())
     return any(shape[0] >= team.size for shape in shapes if shape)
 
 
@@ -208,6 +219,7 @@ def _settle(
     graph: Graph,
     ops: dict[int, SumOp | PlaneOp],
     roots: dict[int, int],
+    shape_of: ShapeOf,
     lives: dict[int, tuple[int, int]],
     found: Arena,
 ) -> dict[tuple[int, int], Room]:
@@ -223,7 +235,7 @@ def _settle(
     rooms: dict[int, Room] = {}
     served: dict[tuple[int, int], int] = {}
     for root, reading in readers.items():
-        shapes = {number: graph.shape(number) for number in members.get(root) or [root]}
+        shapes = {number: shape_of(number) for number in members.get(root) or [root]}
         owner, room = _room(ops, root, reading, shapes)
         if room is None:
             resident = reading and math.prod(shapes[root]) * 4 <= RESIDENT
@@ -234,24 +246,27 @@ def _settle(
         for op, number in reading:
             if isinstance(op, SumOp) and (op is owner or _serves(room, op)):
                 served[op.index, number] = root
-    _share_memory(rooms, lives)
+    shared = _share_memory(rooms, lives)
     for root, room in rooms.items():
         for number in members.get(root) or [root]:
-            found.homes[number] = given([room.inside], 0).reshape(graph.shape(number))
-        if root in lives:
+            found.homes[number] = given([room.inside], 0).reshape(shape_of(number))
+        if root in shared:
             found.paddings[root] = room.padding
         else:
             run(room.padding)
     return {read: rooms[root] for read, root in served.items()}
 
 
-def _share_memory(rooms: dict[int, Room], lives: dict[int, tuple[int, int]]) -> None:
-    """Move the rooms of what lives for a time to one block of memory."""
+def _share_memory(rooms: dict[int, Room], lives: dict[int, tuple[int, int]]) -> set[int]:
+    """Move the rooms of what lives for a time to one block of memory, and return which: none if all are small."""
     lifetimes = [Lifetime(*lives[root], rooms[root].array.nbytes) for root in lives]
+    if sum(lifetime.size for lifetime in lifetimes) < CACHED:
+        return set()
     starts, size = places(lifetimes)
     block = memory.empty((size,), np.uint8)
     for root, start, lifetime in zip(lives, starts, lifetimes, strict=True):
         rooms[root] = rooms[root].at(block[start : start + lifetime.size])
+    return set(lives)
 
 
 def _room(

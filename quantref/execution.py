@@ -286,7 +286,7 @@ class Graph:
         """Calculate lost tensors once more, and keep them from now on: who asks for one asks for others, and again."""
         if not self._lost or self._arena is None:
             return
-        whole = arena(self, self._steps_in_order(), keeps=True)
+        whole = arena(self, self._steps_in_order(), instead_of=self._arena)
         if whole is not None:
             with np.errstate(all="ignore"):
                 whole.calculate_from(self._arena)

@@ -188,8 +188,7 @@ class Interpreter:
         tensor = self._tensor(tensor_index)
         self._require_allocation()
         array = np.asarray(value)
-        expected = self.graph.current(tensor_index)
-        shape = tensor.shape if expected is None else expected.shape
+        shape = self.graph.shape(tensor_index)
         if array.dtype != tensor.dtype.storage:
             raise InputError(f"expected {tensor.dtype.storage} for tensor {tensor.name!r}, found {array.dtype}")
         if array.shape != shape:

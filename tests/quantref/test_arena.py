@@ -8,6 +8,7 @@ import pytest
 import fbs
 from qmath.types import DType
 from quantref import Interpreter
+from quantref.arena import Arena
 from quantref.execution import RUNS_UNTIL_LAID_OUT
 from tests.quantref.small_models import two_layers
 
@@ -198,6 +199,83 @@ def test_tensors_may_stay_in_their_own_type(resident, monkeypatch):
     interpreter = interpreter_of(residual(2))
     run_often(interpreter)
     expect_equal(every_tensor(interpreter), by_definition(interpreter))
+
+
+@pytest.fixture
+def recalculations(monkeypatch):
+    """Let tensors of any size share memory, and record where lost ones are calculated once more."""
+    monkeypatch.setattr("quantref.arena.CACHED", 0)
+    done = []
+    original = Arena.calculate_from
+
+    def recorded(arena: Arena, other: Arena) -> None:
+        done.append(other.lost)
+        original(arena, other)
+
+    monkeypatch.setattr(Arena, "calculate_from", recorded)
+    return done
+
+
+@pytest.mark.parametrize("profile", ["litert-reference", "xnnpack"])
+@pytest.mark.parametrize("name", MODELS)
+def test_tensors_share_memory_until_somebody_asks_for_one(name, profile, recalculations):
+    interpreter = interpreter_of(MODELS[name], profile)
+    run_often(interpreter)
+    expected, outputs = by_definition(interpreter), interpreter.graph.subgraph.outputs
+    expect_equal({n: interpreter.get_tensor(n) for n in outputs}, {n: expected[n] for n in outputs})
+    assert recalculations == []
+    set_input(interpreter, RUNS)  # what is calculated once more is that of the last run
+    (number,) = interpreter.graph.subgraph.inputs
+    expect_equal(every_tensor(interpreter) | {number: expected[number]}, expected)
+    assert len(recalculations) == 1
+    interpreter.invoke()
+    expect_equal(every_tensor(interpreter), by_definition(interpreter))
+    assert len(recalculations) == 1
+
+
+def test_memory_is_shared(recalculations):
+    interpreter = interpreter_of(residual())
+    run_often(interpreter)
+    interpreter.get_tensor(max(interpreter.graph.subgraph.operators[1].outputs))
+    (lost,) = recalculations
+    made = {number for operator in interpreter.graph.subgraph.operators for number in operator.outputs}
+    assert lost < made
+    assert not lost & set(interpreter.graph.subgraph.outputs)
+
+
+def test_a_lost_tensor_may_be_set(recalculations):
+    interpreter = interpreter_of(residual())
+    run_often(interpreter)
+    number = interpreter.graph.subgraph.operators[0].outputs[0]
+    value = np.full(interpreter.get_tensor_details()[number]["shape"], 7, np.int8)
+    assert recalculations == []
+    interpreter.set_tensor(number, value)
+    expected = by_definition(interpreter) | {number: value}
+    expect_equal(every_tensor(interpreter), expected)
+
+
+def test_threads_share_memory_within_an_image(recalculations, monkeypatch):
+    monkeypatch.setattr("quantref.arena.WORTH_SHARING", 0)
+    monkeypatch.setattr("kernels.engine.requantized.WORTH_SHARING", 0)
+    for batch in (1, 4):
+        interpreter = interpreter_of(residual(batch), threads=2)
+        run_often(interpreter)
+        expected, outputs = by_definition(interpreter), interpreter.graph.subgraph.outputs
+        expect_equal({n: interpreter.get_tensor(n) for n in outputs}, {n: expected[n] for n in outputs})
+        expect_equal(every_tensor(interpreter), expected)
+    assert len(recalculations) == 1  # threads that have images of their own do not wait for each other
+
+
+def test_another_shape_after_memory_was_shared(recalculations):
+    interpreter = interpreter_of(residual())
+    run_often(interpreter)
+    (number,) = interpreter.graph.subgraph.inputs
+    interpreter.resize_tensor_input(number, (2, 9, 8, 3))
+    interpreter.allocate_tensors()
+    set_input(interpreter, 1)
+    interpreter.invoke()
+    expect_equal(every_tensor(interpreter), by_definition(interpreter))
+    assert len(recalculations) == 1
 
 
 def test_large_matrices_are_kept_narrow(monkeypatch):
