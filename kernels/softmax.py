@@ -137,7 +137,7 @@ class FixedPointSoftmax(Prepared):
             x = given(inputs, 0)
             if x.size == 0:
                 return self.evaluate(inputs, silent)
-            below = np.subtract(np.maximum.reduce(x, axis=-1, keepdims=True), x, dtype=np.intp)
+            below = (np.maximum.reduce(x, axis=-1, keepdims=True) - x).view(np.uint8).astype(np.intp)
             shares_of_one, terms = tables()
             total = np.add.reduce(terms.take(below), axis=-1, keepdims=True)
             share = shares_of_one.take(below)

@@ -98,11 +98,12 @@ class Session:
             There is no such subgraph.
 
         """
-        if not 0 <= index < len(self.model.subgraphs):
-            raise ModelError(f"expected a subgraph below {len(self.model.subgraphs)}, found {index}")
-        if index not in self.graphs:
-            self.graphs[index] = Graph(self, index)
-        return self.graphs[index]
+        found = self.graphs.get(index)
+        if found is None:
+            if not 0 <= index < len(self.model.subgraphs):
+                raise ModelError(f"expected a subgraph below {len(self.model.subgraphs)}, found {index}")
+            found = self.graphs[index] = Graph(self, index)
+        return found
 
 
 def expect_written(subgraph: fbs.Subgraph, op: int, profile: Profile) -> None:

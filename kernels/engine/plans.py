@@ -341,14 +341,18 @@ class DepthwisePlan(Plan):
         in_order: bool = False,
         room: Room | None = None,
     ) -> None:
-        channels, wide, stride = taps.shape[2], window.width, window.width.stride
+        channels = taps.shape[2]
         repeat = channels // shape[3] if shape[3] else 1
         room = room or PaddedInput(shape, window, fill, taps.dtype, repeat, scratch)
         padded = room.array
-        sums = scratch.take("sums", (shape[0], window.height.output, wide.output, channels), taps.dtype)
+        sums = scratch.take("sums", (shape[0], window.height.output, window.width.output, channels), taps.dtype)
         super().__init__(room.take, sums, [])
         if sums.size == 0:
             return
+        if window.width.padded == 1:  # a column lies in memory as a row does
+            padded, sums, taps = (array.swapaxes(-3, -2) for array in (padded, sums, taps))
+            window = Window(window.width, window.height)
+        wide, stride = window.width, window.width.stride
         if stride > 1 and (in_order or channels >= LONG_RUN or wide.dilation > 1 or wide.kernel % stride):
             self.work.append(_sum_of_products("nhwijc,ijc->nhwc", patches(padded, window), taps, sums))
             return

@@ -50,16 +50,15 @@ class Runs:
             From :meth:`repeated`.
 
         """
-        values, out = values.reshape(-1), out.reshape(-1)
-        end, left = self._folded, self._elements - self._folded
-        if end == len(run):
-            program: Program = [(function, (values[:end], run, out[:end]))]
-        else:
-            folded = (-1, self._length)
-            program = [(function, (values[:end].reshape(folded), run, out[:end].reshape(folded)))]
-        if left:
-            program.append((function, (values[end:], run[:left], out[end:])))
-        return program
+        # NumPy need not ask whether input and output overlap if they are one and the same array.
+        read = self._pieces(values)
+        written = read if out is values else self._pieces(out)
+        return [(function, (x, run[: x.shape[-1]], y)) for x, y in zip(read, written, strict=True)]
+
+    def _pieces(self, array: Array) -> list[Array]:
+        flat, end = array.reshape(-1), self._folded
+        folded = flat[:end] if end <= self._length else flat[:end].reshape(-1, self._length)
+        return [folded, flat[end:]] if end < self._elements else [folded]
 
 
 def blocks_of_rows(rows: int, length: int) -> Iterator[slice]:
