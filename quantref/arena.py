@@ -23,10 +23,11 @@ from kernels.engine import memory
 from kernels.engine.planes import Plane, PlaneSum, UncertainPlane
 from kernels.engine.plans import Room, Scratch
 from kernels.engine.program import Program, run
-from kernels.engine.requantized import Cut, RequantizedSum, Reshaped, Work
+from kernels.engine.requantized import PRODUCTS_AN_ELEMENT, Cut, RequantizedSum, Reshaped, Work
 from kernels.engine.types import given
 from qmath.types import Array
-from quantref.lifetimes import Lifetime, places
+from quantref.lifetimes import Lifetime, lifetimes_placed
+from quantref.teamwork import WHOLE, Place, Sharing, Together, grouped
 
 if TYPE_CHECKING:
     from kernels.engine.threads import Team
@@ -40,8 +41,6 @@ VIEWS = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})
 RESIDENT = 6 << 20
 #: Bytes of all tensors from which on they share memory: fewer stay in the caches anyway.
 CACHED = 1 << 22
-#: Products that are worth sharing the images of a batch among threads, for all ops between two that are not laid out.
-WORTH_SHARING = 1 << 22
 
 
 class MovedError(Exception):
@@ -149,9 +148,10 @@ def arena(graph: Graph, steps: list[Step | None], instead_of: Arena | None = Non
         if isinstance(op, SumOp):
             op.runner.forget()
     roots = _roots(graph, steps, ops, shape_of)
-    lives = {} if instead_of is not None or _shares_images(graph, ops, shape_of) else _lives(graph, roots)
+    places = _places(graph, ops, roots, shape_of)
+    lives = {} if instead_of is not None else _lives(graph, roots, places)
     rooms = _settle(graph, ops, roots, shape_of, lives, found)
-    _lay_out(graph, ops, roots, rooms, found)
+    _lay_out(graph, ops, roots, rooms, places, found)
     found.lost = frozenset(number for number, root in roots.items() if root in found.paddings) & found.hidden.keys()
     for number in found.lost:
         del found.hidden[number]
@@ -195,22 +195,42 @@ def _roots(
     return roots
 
 
-def _shares_images(graph: Graph, ops: dict[int, SumOp | PlaneOp], shape_of: ShapeOf) -> bool:
-    """Whether threads may go on to the next op with images of their own: then no op is over when another begins."""
-    team = graph.session.team
-    if team is None:
-        return False
-    shapes = (op.output_shape if isinstance(op, SumOp) else shape_of(op.y) for op in ops.values())
-    return any(shape[0] >= team.size for shape in shapes if shape)
+def _places(
+    graph: Graph, ops: dict[int, SumOp | PlaneOp], roots: dict[int, int], shape_of: ShapeOf
+) -> dict[int, Place]:
+    """Return where each op stands: those that are not laid out, and views, which take no time, too."""
+    team, views = graph.session.team, {}
+    seen: list[int] = []
+    sharing: list[Sharing] = []
+    for index, operator in enumerate(graph.subgraph.operators):
+        if index not in ops and operator.outputs and operator.outputs[0] in roots:
+            views[index] = len(seen) - 1  # of a tensor that an op before it makes
+            continue
+        seen.append(index)
+        sharing.append(WHOLE if index not in ops or team is None else _sharing(ops[index], roots, shape_of, team))
+    found = grouped(sharing)
+    places = dict(zip(seen, found, strict=True))
+    return places | {index: found[before] for index, before in views.items()}
 
 
-def _lives(graph: Graph, roots: dict[int, int]) -> dict[int, tuple[int, int]]:
-    """Return from which op on and up to which a tensor of the arena is needed; none that the graph gives away."""
+def _sharing(op: SumOp | PlaneOp, roots: dict[int, int], shape_of: ShapeOf, team: Team) -> Sharing:
+    reads = tuple(roots.get(number, number) for number in op.reads)
+    if isinstance(op, SumOp):
+        cut, count = op.runner.cut(op.output_shape, team)
+        return Sharing(cut, count, reads, roots[op.y], op.runner.keeps_rows, op.runner.work(op.output_shape))
+    shape = shape_of(op.y)
+    cut = Cut.of(shape, team, has_rows=len(shape) > 1)
+    count = shape[cut.value] if cut is not Cut.WHOLE else 0
+    return Sharing(cut, count, reads, roots[op.y], keeps_rows=True, work=math.prod(shape) * PRODUCTS_AN_ELEMENT)
+
+
+def _lives(graph: Graph, roots: dict[int, int], places: dict[int, Place]) -> dict[int, tuple[int, int]]:
+    """Return from which group of ops on and up to which a tensor of the arena is needed; none that is given away."""
     used: dict[int, list[int]] = defaultdict(list)
     for index, operator in enumerate(graph.subgraph.operators):
         for number in (*operator.inputs, *operator.outputs):
             if number in roots:
-                used[roots[number]].append(index)
+                used[roots[number]].append(places[index].group)
     given_away = {roots[number] for number in graph.subgraph.outputs if number in roots}
     return {root: (min(indices), max(indices)) for root, indices in used.items() if root not in given_away}
 
@@ -262,7 +282,7 @@ def _share_memory(rooms: dict[int, Room], lives: dict[int, tuple[int, int]]) -> 
     lifetimes = [Lifetime(*lives[root], rooms[root].array.nbytes) for root in lives]
     if sum(lifetime.size for lifetime in lifetimes) < CACHED:
         return set()
-    starts, size = places(lifetimes)
+    starts, size = lifetimes_placed(lifetimes)
     block = memory.empty((size,), np.uint8)
     for root, start, lifetime in zip(lives, starts, lifetimes, strict=True):
         rooms[root] = rooms[root].at(block[start : start + lifetime.size])
@@ -305,12 +325,12 @@ def _lay_out(
     ops: dict[int, SumOp | PlaneOp],
     roots: dict[int, int],
     rooms: dict[tuple[int, int], Room],
+    places: dict[int, Place],
     found: Arena,
 ) -> None:
-    scratch, whole_team = Scratch(), graph.session.team
-    team = whole_team if sum(_products(op, found) for op in ops.values()) >= WORTH_SHARING else None
+    scratch, team = Scratch(), graph.session.team
     shown: set[int] = set()
-    together = _Together(team, found.program)
+    together = Together(team, found.program)
     for index, operator in enumerate(graph.subgraph.operators):
         op = ops.get(index)
         loads: Program = []
@@ -321,7 +341,7 @@ def _lay_out(
             homed = [number for number in operator.inputs if number in found.homes and number in roots]
             shown.update(homed)
             alone: Program = [(graph.show, (number, found.homes[number])) for number in homed]
-            alone.append((graph.run_step if whole_team is None else graph.run_alone, (index,)))
+            alone.append((graph.run_step if team is None else graph.run_alone, (index,)))
             together.alone(alone)
             found.programs.append(alone)
             continue
@@ -330,36 +350,37 @@ def _lay_out(
                 found.loaded.add(number)
                 loads.append((partial(_load, graph), (index, number, found.homes[number])))
         before = [*loads, *found.paddings.get(op.y, [])]
-        work = _work(op, rooms, found, team, scratch)
-        together.add(before, work)
+        work = _work(op, rooms, found, places[index].cut, team, scratch)
+        together.add(before, work, places[index].group)
         found.programs.append([*before, *work.calls(team)])
         found.works += work.calls(team)
     together.end()
     found.hidden = {number: home for number, home in found.homes.items() if number in roots and number not in shown}
 
 
-def _products(op: SumOp | PlaneOp, found: Arena) -> int:
-    if isinstance(op, SumOp):
-        return op.runner.work(op.output_shape)
-    return found.homes[op.y].size
-
-
 def _work(
-    op: SumOp | PlaneOp, rooms: dict[tuple[int, int], Room], found: Arena, team: Team | None, scratch: Scratch
+    op: SumOp | PlaneOp,
+    rooms: dict[tuple[int, int], Room],
+    found: Arena,
+    cut: Cut,
+    team: Team | None,
+    scratch: Scratch,
 ) -> Work:
     codes = found.homes[op.y]
     if isinstance(op, SumOp):
         room = rooms.get((op.index, op.x))
         images = found.homes[op.x].reshape(op.shape) if room is None else room
-        return op.runner.lay_out(images, op.shape, codes.reshape(op.output_shape), scratch, team)
+        return op.runner.lay_out(images, op.shape, codes.reshape(op.output_shape), scratch, team, cut)
     first, second = (found.homes[number] for number in op.reads)
-    if team is None or codes.ndim == 0 or len(codes) < team.size:
-        return Work(Cut.WHOLE, [op.plane.lay_out(first, second, codes, scratch)])
-    shares = [
-        op.plane.lay_out(first[images], second[images], codes[images], memory)
-        for images, memory in zip(team.parts(len(codes)), team.scratch, strict=True)
-    ]
-    return Work(Cut.IMAGES, shares)
+    if team is None or cut is Cut.WHOLE:
+        return Work([op.plane.lay_out(first, second, codes, scratch)])
+    shares = [(slice(None),) * cut.value + (part,) for part in team.parts(codes.shape[cut.value])]
+    return Work(
+        [
+            op.plane.lay_out(first[share], second[share], codes[share], memory)
+            for share, memory in zip(shares, team.scratch, strict=True)
+        ]
+    )
 
 
 def _load(graph: Graph, op: int, number: int, home: Array) -> None:
@@ -368,33 +389,3 @@ def _load(graph: Graph, op: int, number: int, home: Array) -> None:
     if value.shape != home.shape:
         raise MovedError(op)
     home[...] = value
-
-
-class _Together:
-    """Joins ops whose images are shared in the same way: a thread goes on with its own and waits for nobody."""
-
-    def __init__(self, team: Team | None, program: Program) -> None:
-        self._team = team
-        self._program = program
-        self._shares: list[Program] = []
-
-    def add(self, loads: Program, work: Work) -> None:
-        """Add an op."""
-        if self._team is None or work.cut is not Cut.IMAGES:
-            self.alone([*loads, *work.calls(self._team)])
-            return
-        self._program.extend(loads)  # before what waits to be flushed, which does not make what they bring in
-        self._shares = self._shares or [[] for _ in work.shares]
-        for mine, more in zip(self._shares, work.shares, strict=True):
-            mine.extend(more)
-
-    def alone(self, calls: Program) -> None:
-        """Add calls that the others must wait for."""
-        self.end()
-        self._program.extend(calls)
-
-    def end(self) -> None:
-        """Finish what has been joined."""
-        if self._shares and self._team is not None:
-            self._program.append((self._team.run, ([partial(run, share) for share in self._shares],)))
-        self._shares = []

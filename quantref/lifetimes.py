@@ -34,7 +34,7 @@ class Lifetime:
         return self.first <= other.last and other.first <= self.last
 
 
-def places(lifetimes: Sequence[Lifetime]) -> tuple[list[int], int]:
+def lifetimes_placed(lifetimes: Sequence[Lifetime]) -> tuple[list[int], int]:
     """Place all in one block of memory: the largest first, each as low as it can be.
 
     Returns

@@ -29,8 +29,6 @@ RUNS_UNTIL_SETTLED = 4
 BLOCK = 1 << 20
 #: Accumulators of one image above which it is worked on in bands of rows, so that they stay in the inner caches.
 BAND = 3 << 17
-#: The same for rows shared among threads, which hinder each other between calls: fewer and longer ones.
-TEAM_BAND = 1 << 20
 #: Products, and passes over elements, that are worth handing half of to another thread.
 WORTH_SHARING = 3 << 20
 #: What requantizing an element costs, in products.
@@ -38,11 +36,19 @@ PRODUCTS_AN_ELEMENT = 20
 
 
 class Cut(enum.Enum):
-    """How work is shared among threads."""
+    """How work is shared among threads: not at all, or along an axis of the output."""
 
-    WHOLE = enum.auto()
-    IMAGES = enum.auto()
-    ROWS = enum.auto()
+    WHOLE = None
+    IMAGES = 0
+    ROWS = 1
+
+    @classmethod
+    def of(cls, output_shape: tuple[int, ...], team: Team, *, has_rows: bool) -> Cut:
+        """Return how an op can be shared: by images if there are enough, else by the rows of a single one."""
+        if output_shape and output_shape[0] >= team.size:
+            return cls.IMAGES
+        rows = has_rows and output_shape[0] == 1 and output_shape[1] >= team.size
+        return cls.ROWS if rows else cls.WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +57,11 @@ class Work:
 
     Attributes
     ----------
-    cut
-        How it is shared.
     shares
-        What each thread does.
+        What each thread does; one if it is not shared.
 
     """
 
-    cut: Cut
     shares: list[Program]
 
     def calls(self, team: Team | None) -> Program:
@@ -167,6 +170,17 @@ class RequantizedSum:
         """Return how many products an output takes, passes over elements counted as some."""
         return math.prod(output_shape) * (self._sums.products + PRODUCTS_AN_ELEMENT)
 
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether a row of the output takes the same row of the input, and no other."""
+        window = self._sums.sliding
+        return window is not None and (window.height.kernel, window.height.stride, window.height.before) == (1, 1, 0)
+
+    def cut(self, output_shape: tuple[int, ...], team: Team) -> tuple[Cut, int]:
+        """Return how the op can be shared, and how many images or rows there are to share."""
+        cut = Cut.of(output_shape, team, has_rows=self._sums.sliding is not None)
+        return cut, 0 if cut is Cut.WHOLE else output_shape[cut.value]
+
     def lay_out(
         self,
         images: Array | Room,
@@ -174,6 +188,7 @@ class RequantizedSum:
         codes: Array,
         scratch: Scratch,
         team: Team | None = None,
+        cut: Cut = Cut.WHOLE,
     ) -> Work:
         """Bind the op to its input and output.
 
@@ -187,18 +202,20 @@ class RequantizedSum:
             Where the output belongs: of its shape, in any type that holds its codes, with any strides.
         scratch
             Memory that nothing else uses while the work is done; threads have their own.
-        team
-            Who shares the work.
+        team, cut
+            Who shares the work, and how: one of :meth:`cut`.
 
         """
         self._elements_per_image = math.prod(codes.shape[1:])
-        cut, parts = self._parts(codes.shape, team)
-        memories = team.scratch if team is not None and cut is not Cut.WHOLE else (scratch,)
+        memories: tuple[Scratch, ...] = (scratch,)
+        parts = [self._images(0, len(codes))]
+        if team is not None and cut is not Cut.WHOLE:
+            parts, memories = self._parts(codes.shape, team, cut), team.scratch
         shares = [
             [call for part in share for call in self._calls(part, images, shape, codes, memory)]
             for share, memory in zip(parts, memories, strict=True)
         ]
-        return Work(cut, shares)
+        return Work(shares)
 
     def _count_run(self) -> None:
         """Settle when it is time: never before the first run, which tells how large images are."""
@@ -210,7 +227,10 @@ class RequantizedSum:
     def _bind(self, shape: tuple[int, ...], dtype: np.dtype[Any], team: Team | None) -> _Bound:
         images = THREAD.scratch.take("images", shape, dtype)
         codes = THREAD.scratch.take("codes", self.output_shape(shape), self._requantize.dtype.storage)
-        bound = _Bound(images, codes, self.lay_out(images, shape, codes, THREAD.scratch, team).calls(team))
+        cut, _ = (Cut.WHOLE, 0) if team is None else self.cut(codes.shape, team)
+        if cut is Cut.ROWS and self.work(codes.shape) < WORTH_SHARING:
+            cut = Cut.WHOLE
+        bound = _Bound(images, codes, self.lay_out(images, shape, codes, THREAD.scratch, team, cut).calls(team))
         if len(self._bound) >= MOST_PLANS:
             self._bound.clear()
         self._bound[get_ident(), team, shape] = bound
@@ -244,16 +264,19 @@ class RequantizedSum:
         written = codes[part.images] if part.rows is None else codes[part.images, slice(*part.rows)]
         return [*program, *self._step.bind(plan.sums, written, scratch)]
 
-    def _parts(self, output_shape: tuple[int, ...], team: Team | None) -> tuple[Cut, list[list[Part]]]:
+    def _parts(self, output_shape: tuple[int, ...], team: Team, cut: Cut) -> list[list[Part]]:
         """Cut the work into parts that suit the caches, for each thread."""
-        images = output_shape[0]
-        if team is not None and images >= team.size:
-            return Cut.IMAGES, [self._images(part.start, part.stop) for part in team.parts(images)]
-        if team is not None and self.work(output_shape) >= WORTH_SHARING:
-            bands = self._bands(images, team)
-            if bands:
-                return Cut.ROWS, bands
-        return Cut.WHOLE, [self._images(0, images)]
+        if cut is Cut.IMAGES:
+            return [self._images(part.start, part.stop) for part in team.parts(output_shape[0])]
+        height = output_shape[1]
+        most = max(1, height * BAND // max(1, self._elements_per_image))
+        return [
+            [
+                Part(slice(0, 1), (first, min(first + most, share.stop)))
+                for first in range(share.start, share.stop, most)
+            ]
+            for share in team.parts(height)
+        ]
 
     def _images(self, first: int, last: int) -> list[Part]:
         """Cut a range of images: several at a time if they are small, in bands of rows if they are large."""
@@ -264,22 +287,6 @@ class RequantizedSum:
             return [Part(slice(i, i + 1), rows) for i in range(first, last) for rows in pairwise(ends)]
         many = max(1, BLOCK // elements)
         return [Part(slice(start, min(start + many, last))) for start in range(first, last, many)]
-
-    def _bands(self, images: int, team: Team) -> list[list[Part]]:
-        """Cut one image into bands of rows, some for each thread; none where the sum has no rows to share."""
-        window = self._sums.sliding
-        if window is None or images != 1 or window.height.output < team.size:
-            return []
-        elements = max(1, self._elements_per_image)
-        each = min(window.height.output // team.size, max(1, window.height.output * TEAM_BAND // elements))
-        count = -(-window.height.output // each)
-        count += -count % team.size
-        ends = np.linspace(0, window.height.output, count + 1).astype(int).tolist()
-        shares: list[list[Part]] = [[] for _ in team.scratch]
-        for number, rows in enumerate(pairwise(ends)):
-            if rows[0] < rows[1]:
-                shares[number * team.size // count].append(Part(slice(0, 1), rows))
-        return shares
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,19 @@ def test_forms_by_regime() -> None:
     assert kinds[FLOAT32_HALF_EVEN] is Float32RintForm
 
 
+@pytest.mark.parametrize("zero_point", [-128, 0, 100])
+@pytest.mark.parametrize(("total", "multiplier"), [(614_141, 1_833_292_203), (1_659_361, 2_035_542_429)])
+def test_float64_forms_keep_the_last_unit(total: int, multiplier: int, zero_point: int) -> None:
+    """A product one unit of ``2**-51`` below a tie: a zero point must not round it up."""
+    factor = np.array([multiplier * 2.0**-51])
+    requantize = Requantize(SINGLE_ROUNDING, factor, zero_point, ActivationRange(-128, 127), DType.INT8)
+    reach = Reach(np.array([-total]), np.array([total]), total)
+    form = quick_form(requantize, np.zeros(1, np.int64), reach)
+    assert form is not None
+    raw = np.array([[total], [-total]])
+    np.testing.assert_array_equal(form(raw.astype(np.float64)), requantize(raw))
+
+
 def test_no_form_where_the_regime_would_wrap() -> None:
     """A left shift that leaves 32 bits makes the definition wrap: only the definition knows how."""
     requantize = Requantize(DOUBLE_ROUNDING, np.full(1, 3.0e4), 0, ActivationRange(-128, 127), DType.INT8)
