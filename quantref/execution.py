@@ -22,6 +22,7 @@ from qmath.stages import Note, silent
 from qmath.types import Array, DType
 from quantref import control_flow
 from quantref.arena import Arena, MovedError, arena
+from quantref.unwritten import expect_written
 
 #: Runs after which a graph is laid out: by then its ops have the forms that they will keep.
 RUNS_UNTIL_LAID_OUT = 6
@@ -104,34 +105,6 @@ class Session:
                 raise ModelError(f"expected a subgraph below {len(self.model.subgraphs)}, found {index}")
             found = self.graphs[index] = Graph(self, index)
         return found
-
-
-def expect_written(subgraph: fbs.Subgraph, op: int, profile: Profile) -> None:
-    """Check that the runtime writes the output of a DENSIFY.
-
-    A delegate spreads a sparse constant out for itself if no other kernel reads it, and then fills no tensor.
-
-    Raises
-    ------
-    UnsupportedError
-        Only the delegate reads the output, and the graph gives it away.
-
-    """
-    operator = subgraph.operators[op]
-    if profile.fallback is None or operator.name != "DENSIFY" or not set(operator.outputs) & set(subgraph.outputs):
-        return
-    readers = [other for other in subgraph.operators if set(operator.outputs) & set(other.inputs)]
-    if all(_is_delegated(subgraph, reader, profile) for reader in readers):
-        raise UnsupportedError(
-            f"under the profile {profile.name} the runtime fails, or gives memory that nobody wrote: XNNPACK spreads"
-            " out for itself the sparse constant that the graph gives as an output; have an op read it that XNNPACK"
-            " leaves"
-        )
-
-
-def _is_delegated(subgraph: fbs.Subgraph, operator: fbs.Operator, profile: Profile) -> bool:
-    known = operator.name in registry.registry()
-    return known and registry.profile_running(fbs.view(subgraph, operator), profile) is profile
 
 
 class Graph:
