@@ -379,8 +379,7 @@ class Graph:
         """
         if number in self._lost:
             self._find_lost()
-        home = self._hidden.pop(number, None)
-        if home is not None:
+        if (home := self._hidden.pop(number, None)) is not None:
             self.show(number, home)
         value = self._values[number] if 0 <= number < len(self._values) else None
         if value is None:
