@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.engine import exact
+from kernels.engine import blas, exact
 from kernels.engine.hybrid import QuantizedRows
 from kernels.engine.pairs import Pairs
 from kernels.profiles import LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, Rules
@@ -108,7 +108,8 @@ class IntegerMatrix:
     def _sums_and_excess(self, rows: QuantizedRows) -> tuple[Array, Array | None]:
         """Return the sums, and what weights of -128 that are misread, or whose pairs are lost, add to them, if any."""
         codes = rows.codes.astype(self.taps.dtype)
-        sums = np.matmul(codes, self.taps)
+        sums = np.empty((len(codes), self.taps.shape[1]), codes.dtype)
+        blas.multiply(codes, self.taps, sums)
         excess = None if self.misread is None else np.matmul(np.minimum(codes, 0), self.misread)
         if self.pairs is not None:
             groups = len(self.taps) // GROUP * GROUP
