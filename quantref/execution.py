@@ -16,12 +16,14 @@ from kernels.engine.planes import PlaneSum
 from kernels.engine.requantized import RequantizedSum, Reshaped
 from kernels.engine.threads import Team, working_as
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner
+from kernels.engine.ufuncs import silent_context
 from kernels.profiles import Profile
-from qmath.errors import InputError, ModelError, QuantrefError, UnsupportedError
+from qmath.errors import InputError, ModelError
 from qmath.stages import Note, silent
 from qmath.types import Array, DType
 from quantref import control_flow
 from quantref.arena import Arena, MovedError, arena
+from quantref.locations import located
 from quantref.unwritten import expect_written
 
 #: Runs after which a graph is laid out: by then its ops have the forms that they will keep.
@@ -127,6 +129,7 @@ class Graph:
         self._fixed: set[int] = set()
         self._constants_loaded = False
         self._running = False
+        self._silent = silent_context()
 
     @property
     def is_laid_out(self) -> bool:
@@ -201,14 +204,16 @@ class Graph:
         What :meth:`run_op` does, with the least work for an op that meets the shapes it was prepared for: small
         models spend most of their time between ops.
         """
-        with np.errstate(all="ignore"):
-            start = self._run_arena()
-            if start < len(self.subgraph.operators):
-                with working_as(self.session.team):
-                    for index in range(start, len(self.subgraph.operators)):
-                        self.run_step(index)
-                if start == 0:
-                    self._count_run()
+        self._silent.run(self._run_from_arena)
+
+    def _run_from_arena(self) -> None:
+        start = self._run_arena()
+        if start < len(self.subgraph.operators):
+            with working_as(self.session.team):
+                for index in range(start, len(self.subgraph.operators)):
+                    self.run_step(index)
+            if start == 0:
+                self._count_run()
 
     def run_alone(self, index: int) -> None:
         """Run one op that the arena does not lay out."""
@@ -430,21 +435,3 @@ class Graph:
 
 def _inner(run: Runner) -> Any:
     return run.inner if isinstance(run, Reshaped) else run
-
-
-@contextmanager
-def located(*places: str) -> Iterator[None]:
-    """Add places, outermost first, to a :class:`QuantrefError` on its way up.
-
-    What a kernel did not foresee in a damaged model is reported as a ModelError too.
-    """
-    try:
-        yield
-    except QuantrefError as error:
-        for place in reversed(places):
-            error.within(place)
-        raise
-    except MemoryError as error:
-        raise UnsupportedError(": ".join((*places, f"not enough memory ({error})"))) from error
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        raise ModelError(": ".join((*places, f"cannot be run: {error}"))) from error

@@ -20,7 +20,8 @@ from qmath.errors import InputError
 from qmath.stages import Note, silent
 from qmath.types import Array
 from quantref.blas_threads import one_blas_thread
-from quantref.execution import Graph, Session, located
+from quantref.execution import Graph, Session
+from quantref.locations import located
 from quantref.op_times import OpTimes, op_times
 
 #: How much an interpreter plans ahead.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
 
@@ -16,3 +17,14 @@ _c_einsum: Any = getattr(getattr(_core, "multiarray", None), "c_einsum", None)
 
 #: ``einsum(indices, *operands, out=...)`` without a search for a better order of operands.
 einsum: Any = _c_einsum if _c_einsum is not None else partial(np.einsum, optimize=False)
+
+
+def silent_context() -> Context:
+    """Return a context in which NumPy says nothing of overflows and the like.
+
+    ``context.run(function)`` takes a fraction of the time that ``np.errstate`` takes, but a context that runs something
+    can't run anything else.
+    """
+    context = copy_context()
+    context.run(np.seterr, all="ignore")
+    return context

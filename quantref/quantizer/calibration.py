@@ -40,8 +40,9 @@ from qmath.calibration import CONVERTER_MIN_MAX, MIN_MAX, MOVING_AVERAGE, Extent
 from qmath.errors import InputError, QuantrefError
 from qmath.types import Array, Float64Array
 from quantref.blas_threads import one_blas_thread
-from quantref.execution import Session, located
+from quantref.execution import Session
 from quantref.interpreter import ModelSource, load
+from quantref.locations import located
 from quantref.names import tensor_keys
 from quantref.quantizer.bias_correction import channel_counts, channel_means
 from quantref.quantizer.pollution import overwritten_inputs, polluted
