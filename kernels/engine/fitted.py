@@ -18,12 +18,8 @@ from kernels.engine.ufuncs import clip
 from qmath.requantize import Requantize
 from qmath.types import Array, Int64Array
 
-#: A pass that compares everything is worth it from this share of channels on; below, each is compared with its column,
-DENSE = 1 / 20
-#: unless a call has so few elements that comparing all of them costs less.
-FEW = 1 << 14
-#: Bytes that a pass runs over in the time that it takes to start.
-BYTES_TO_START = 1 << 14
+#: Bytes that a pass runs over in the time that it takes to start, and elements of one channel, which lie apart.
+BYTES_TO_START, APART_TO_START = 1 << 14, 1 << 9
 #: The sign of a float, as the integer of the same bits.
 SIGN_BIT: dict[np.dtype[Any], np.signedinteger[Any]] = {
     np.dtype(np.float32): np.int32(-(1 << 31)),
@@ -64,15 +60,22 @@ class Exceptions:
             {channel: pairs[level] for channel, pairs in by_channel.items() if len(pairs) > level}
             for level in range(depth)
         ]
-        dense = [level for level in levels if elements <= FEW or len(level) > DENSE * channels]
-        single = [(channel, *pair) for level in levels[len(dense) :] for channel, pair in level.items()]
+        # One pass finds a whole level; or one a channel, each over what that channel has.
+        whole, single = _starts(elements, dtype), 1 + elements / channels / APART_TO_START
+        dense = [level for level in levels if len(level) * single > whole]
+        apart = [(channel, *pair) for level in levels[len(dense) :] for channel, pair in level.items()]
         sums = np.full((len(dense), channels), np.nan, dtype)
         codes = np.zeros((len(dense), channels), np.int64)
         for row, level in enumerate(dense):
             for channel, (raw, code) in level.items():
                 sums[row, channel], codes[row, channel] = raw, code
-        table = np.array(single, np.int64).reshape(-1, 3)
+        table = np.array(apart, np.int64).reshape(-1, 3)
         return cls(sums, codes, table[:, 0], table[:, 1].astype(dtype), table[:, 2])
+
+
+def _starts(elements: int, dtype: np.dtype[Any]) -> float:
+    """Return what a pass over all elements takes."""
+    return 1 + elements * dtype.itemsize / BYTES_TO_START
 
 
 class Mending:
@@ -190,8 +193,9 @@ class FittedForm(StepForm):
         starts = 0.0
         if self.exceptions is not None:
             passes += len(self.exceptions.sums)
-            starts = 6.0 if self.exceptions.channels.size else 1.5
-        return starts + passes * (1 + elements * self.bias.dtype.itemsize / BYTES_TO_START)
+            rows = elements / len(self.bias)
+            starts = 1.5 + len(self.exceptions.channels) * (1 + rows / APART_TO_START)
+        return starts + passes * _starts(elements, self.bias.dtype)
 
     def unclamped(self, raw: Int64Array) -> Array:
         """Return codes before the clamp, for raw sums of shape (any, channels): what is proven."""
