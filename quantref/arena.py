@@ -317,7 +317,7 @@ def _room(
 def _serves(room: Room, op: SumOp) -> bool:
     """Whether an op can sum what lies in a room that may have been made for another."""
     own = op.runner.room(op.shape)
-    return own is not None and own.array.shape == room.array.shape and own.array.dtype == room.array.dtype
+    return own is not None and own.is_like(room)
 
 
 def _lay_out(

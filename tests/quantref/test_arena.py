@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import fbs
 from qmath.types import DType
@@ -125,6 +127,13 @@ def doubled() -> fbs.Model:
     return net.finish(net.dense(flat, 7), net.convolve(twice, 8))
 
 
+def padded_otherwise() -> fbs.Model:
+    """A tensor that two ops pad to the same size, one of them at one end only."""
+    net = Network((1, 7, 8, 6), seed=3)
+    y = net.convolve(net.x, 8, kernel=1)
+    return net.finish(net.convolve(y, 5), net.depthwise(y, stride=2))
+
+
 def wide() -> fbs.Model:
     """16-bit activations, with a residual sum between ops that are laid out."""
     net = Network((2, 7, 6, 5), seed=2, dtype=DType.INT16)
@@ -133,11 +142,37 @@ def wide() -> fbs.Model:
     return net.finish(net.convolve(joined, 4, stride=2), joined, net.mean(joined, keep_dims=True))
 
 
+def any_network(seed: int, batch: int, dtype: DType) -> fbs.Model:
+    """Ops that are drawn at random, on tensors that are drawn from all those before."""
+    net, rng = Network((batch, 7, 8, 4), seed, dtype), np.random.default_rng(seed)
+    images = [net.convolve(net.x, 8, kernel=1)]
+    for _ in range(9):
+        x = images[-1] if rng.random() < 0.6 else images[rng.integers(len(images))]
+        alike = [other for other in images if net.shapes[other] == net.shapes[x]]
+        stride = int(rng.integers(1, 3))
+        match rng.integers(5):
+            case 0:
+                images.append(net.convolve(x, int(rng.choice([3, 8])), kernel=1))
+            case 1:
+                images.append(net.convolve(x, 8, int(rng.choice([2, 3, 5])), stride, int(rng.integers(2))))
+            case 2:
+                images.append(net.depthwise(x, stride, int(rng.choice([1, 1, 2]))))
+            case 3:
+                images.append(net.add(x, alike[rng.integers(len(alike))]))
+            case 4:
+                n, h, w, c = net.shapes[x]
+                images.append(net.reshape(x, (n, w, h, c)))
+    n, h, w, c = net.shapes[images[-1]]
+    mean, flat = net.mean(images[rng.integers(len(images))]), net.reshape(images[-1], (n, h * w * c))
+    return net.finish(mean, flat if net.is_wide else net.dense(flat, 5), images[rng.integers(len(images))])
+
+
 MODELS = {
     "wide": wide(),
     "residual": residual(),
     "batch": residual(4),
     "doubled": doubled(),
+    "padded otherwise": padded_otherwise(),
     "two layers": two_layers(),
 }
 
@@ -239,6 +274,22 @@ def test_tensors_share_memory_until_somebody_asks_for_one(name, profile, recalcu
     interpreter.invoke()
     expect_equal(every_tensor(interpreter), by_definition(interpreter))
     assert len(recalculations) == 1
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 1 << 20),
+    batch=st.sampled_from([1, 1, 2, 3]),
+    threads=st.sampled_from([None, 2, 3]),
+    dtype=st.sampled_from([DType.INT8, DType.INT8, DType.INT16]),
+)
+def test_any_network(seed, batch, threads, dtype, recalculations, monkeypatch):
+    monkeypatch.setattr("quantref.teamwork.WORTH_SHARING", 0)
+    interpreter = interpreter_of(any_network(seed, batch, dtype), threads=threads)
+    run_often(interpreter)
+    expected, outputs = by_definition(interpreter), interpreter.graph.subgraph.outputs
+    expect_equal({n: interpreter.get_tensor(n) for n in outputs}, {n: expected[n] for n in outputs})
+    expect_equal(every_tensor(interpreter), expected)
 
 
 def test_memory_is_shared(recalculations):
