@@ -39,8 +39,8 @@ ShapeOf: TypeAlias = Callable[[int], tuple[int, ...]]
 VIEWS = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})
 #: Tensors above so many bytes as floats are kept in their own type: they would not stay in the caches anyway.
 RESIDENT = 6 << 20
-#: Bytes of all tensors from which on they share memory: fewer stay in the caches anyway.
-CACHED = 1 << 22
+#: Bytes that tensors must save by sharing memory: fewer stay in the caches anyway.
+WORTH_SAVING = 1 << 22
 
 
 class MovedError(Exception):
@@ -278,12 +278,12 @@ def _settle(
 
 
 def _share_memory(rooms: dict[int, Room], lives: dict[int, tuple[int, int]]) -> set[int]:
-    """Move the rooms of what lives for a time to one block of memory, and return which: none if all are small."""
+    """Move the rooms of what lives for a time to one block of memory, and return which: none if it saves little."""
     lifetimes = [Lifetime(*lives[root], rooms[root].array.nbytes) for root in lives]
-    if sum(lifetime.size for lifetime in lifetimes) < CACHED:
-        return set()
     starts, size = lifetimes_placed(lifetimes)
-    block = memory.empty((size,), np.uint8)
+    if sum(lifetime.size for lifetime in lifetimes) - size < WORTH_SAVING:
+        return set()
+    block = memory.block(size)
     for root, start, lifetime in zip(lives, starts, lifetimes, strict=True):
         rooms[root] = rooms[root].at(block[start : start + lifetime.size])
     return set(lives)

@@ -14,13 +14,24 @@ from qmath.types import Array
 LINE = 64
 
 
+def block(size: int) -> Array:
+    """Return uninitialized bytes."""
+    whole = np.empty(size + LINE, np.uint8)
+    start = -whole.ctypes.data % LINE
+    return whole[start : start + size]
+
+
 def empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-    """Return an uninitialized array."""
+    """Return an uninitialized array.
+
+    Raises
+    ------
+    UnsupportedError
+        A tensor may not have so many elements.
+
+    """
     dtype = np.dtype(dtype)
-    size = math.prod(checked_shape(shape)) * dtype.itemsize
-    block = np.empty(size + LINE, np.uint8)
-    start = -block.ctypes.data % LINE
-    return block[start : start + size].view(dtype).reshape(shape)
+    return block(math.prod(checked_shape(shape)) * dtype.itemsize).view(dtype).reshape(shape)
 
 
 def full(shape: tuple[int, ...], value: float, dtype: npt.DTypeLike) -> Array:

@@ -59,7 +59,7 @@ class Scratch:
         size = math.prod(checked_shape(shape)) * dtype.itemsize
         block = self._blocks.get(name)
         if block is None or block.nbytes < size:
-            block = self._blocks[name] = memory.empty((size,), np.uint8)
+            block = self._blocks[name] = memory.block(size)
         return block[:size].view(dtype).reshape(shape)
 
     def forget(self) -> None:

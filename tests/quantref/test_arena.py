@@ -247,7 +247,7 @@ def test_tensors_may_stay_in_their_own_type(resident, monkeypatch):
 @pytest.fixture
 def recalculations(monkeypatch):
     """Let tensors of any size share memory, and record where lost ones are calculated once more."""
-    monkeypatch.setattr("quantref.arena.CACHED", 0)
+    monkeypatch.setattr("quantref.arena.WORTH_SAVING", -(1 << 30))
     done = []
     original = Arena.calculate_from
 
