@@ -117,7 +117,6 @@ def float_to_int32_saturating(x: npt.NDArray[Float]) -> Int64Array:
     return np.where(np.isnan(wide), 0, saturated).astype(np.int64)
 
 
-_SMALLEST_NORMAL = np.finfo(np.float32).smallest_normal
 #: Elements of a float64 block that stay in the inner caches while several steps go over them.
 _BLOCK = 1 << 14
 #: Bits of a float64 that a float32 has no room for, and what they are halfway between two float32 numbers.
@@ -145,24 +144,21 @@ def fused_multiply_add(a: Array, b: Array, c: Array) -> Float32Array:
     if out.size <= _BLOCK or a.shape != shape or max(b.size, c.size) > last or not a.flags.c_contiguous:
         out[...] = _fused_multiply_add(a, b, c)
         return out
-    # Converted and repeated once, factors and addends need neither in any block.
-    step = max(1, _BLOCK // last) * last
-    factor, addend = (np.resize(np.broadcast_to(term.reshape(-1), last).astype(np.float64), step) for term in (b, c))
-    numbers, results = a.reshape(-1), out.reshape(-1)
-    for start in range(0, len(numbers), step):
-        part = numbers[start : start + step]
-        results[start : start + step] = _fused_multiply_add(part, factor[: len(part)], addend[: len(part)])
+    rows, results, step = a.reshape(-1, last), out.reshape(-1, last), max(1, _BLOCK // last)
+    factor, addend = b.reshape(-1), c.reshape(-1)
+    for start in range(0, len(rows), step):
+        results[start : start + step] = _fused_multiply_add(rows[start : start + step], factor, addend)
     return out
 
 
 def _fused_multiply_add(a: Array, b: Array, c: Array) -> Float32Array:
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        product = np.asarray(a.astype(np.float64) * b.astype(np.float64, copy=False))
-        total = np.asarray(product + c.astype(np.float64, copy=False))
+        product = np.asarray(np.multiply(a, b, dtype=np.float64))
+        total = np.asarray(product + c.astype(np.float64))
         rounded = total.astype(np.float32)
         doubtful = (total.view(np.int64) & _DROPPED) == _HALFWAY
-        doubtful |= np.abs(rounded) <= _SMALLEST_NORMAL
-        if np.count_nonzero(doubtful):
+        doubtful |= np.abs(rounded) <= np.finfo(np.float32).smallest_normal
+        if doubtful.any():
             addend = np.broadcast_to(c, total.shape)[doubtful].astype(np.float64)
             product = np.broadcast_to(product, total.shape)[doubtful]
             rounded[doubtful] = _rounded_to_odd(product, addend, total[doubtful]).astype(np.float32)

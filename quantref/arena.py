@@ -216,12 +216,13 @@ def _places(
 def _sharing(op: SumOp | PlaneOp, roots: dict[int, int], shape_of: ShapeOf, team: Team) -> Sharing:
     reads = tuple(roots.get(number, number) for number in op.reads)
     if isinstance(op, SumOp):
-        cut, count = op.runner.cut(op.output_shape, team)
-        return Sharing(cut, count, reads, roots[op.y], op.runner.keeps_rows, op.runner.work(op.output_shape))
-    shape = shape_of(op.y)
-    cut = Cut.of(shape, team, has_rows=len(shape) > 1)
-    count = shape[cut.value] if cut is not Cut.WHOLE else 0
-    return Sharing(cut, count, reads, roots[op.y], keeps_rows=True, work=math.prod(shape) * PRODUCTS_AN_ELEMENT)
+        shape, keeps_rows = op.output_shape, op.runner.keeps_rows
+        cut, work = op.runner.cut(shape, team), op.runner.work(shape)
+    else:
+        shape, keeps_rows = shape_of(op.y), True
+        cut, work = Cut.of(shape, team, has_rows=len(shape) > 1), math.prod(shape) * PRODUCTS_AN_ELEMENT
+    count = 0 if cut is Cut.WHOLE else shape[cut.value]
+    return Sharing(cut, count, reads, roots[op.y], keeps_rows, work)
 
 
 def _lives(graph: Graph, roots: dict[int, int], places: dict[int, Place]) -> dict[int, tuple[int, int]]:

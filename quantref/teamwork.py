@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
-from kernels.engine.program import Program, run
-from kernels.engine.requantized import Cut, Work
+from kernels.engine.program import Program
+from kernels.engine.requantized import WORTH_SHARING, Cut, Work
 from kernels.engine.threads import Team
-
-#: Products, and passes over elements, of ops between two waits that are worth it.
-WORTH_SHARING = 3 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +121,6 @@ class Together:
 
     def end(self) -> None:
         """Finish a group."""
-        if self._shares and self._team is not None:
-            self._program.append((self._team.run, ([partial(run, share) for share in self._shares],)))
+        if self._shares:
+            self._program.extend(Work(self._shares).calls(self._team))
         self._group, self._shares = -1, []

@@ -291,11 +291,10 @@ class PixelSum(LinearSum):
     ) -> Plan:
         """Add row after row of channels."""
         del window
-        room = room or Room(scratch.take("input", shape, np.dtype(self.reach.dtype)))
+        dtype = np.dtype(self.reach.dtype)
+        room = room or Room(scratch.take("input", shape, dtype))
         n, high, wide, channels = shape
-        sums = scratch.take(
-            "sums", (n, 1, 1, channels) if self.keep_dims else (n, channels), np.dtype(self.reach.dtype)
-        )
+        sums = scratch.take("sums", (n, 1, 1, channels) if self.keep_dims else (n, channels), dtype)
         add = partial(np.add.reduce, axis=1, out=sums.reshape(n, channels))
         return Plan(room.take, sums, [(add, (room.array.reshape(n, high * wide, channels),))])
 

@@ -176,10 +176,9 @@ class RequantizedSum:
         window = self._sums.sliding
         return window is not None and (window.height.kernel, window.height.stride, window.height.before) == (1, 1, 0)
 
-    def cut(self, output_shape: tuple[int, ...], team: Team) -> tuple[Cut, int]:
-        """Return how the op can be shared, and how many images or rows there are to share."""
-        cut = Cut.of(output_shape, team, has_rows=self._sums.sliding is not None)
-        return cut, 0 if cut is Cut.WHOLE else output_shape[cut.value]
+    def cut(self, output_shape: tuple[int, ...], team: Team) -> Cut:
+        """Return how the op can be shared."""
+        return Cut.of(output_shape, team, has_rows=self._sums.sliding is not None)
 
     def lay_out(
         self,
@@ -227,7 +226,7 @@ class RequantizedSum:
     def _bind(self, shape: tuple[int, ...], dtype: np.dtype[Any], team: Team | None) -> _Bound:
         images = THREAD.scratch.take("images", shape, dtype)
         codes = THREAD.scratch.take("codes", self.output_shape(shape), self._requantize.dtype.storage)
-        cut, _ = (Cut.WHOLE, 0) if team is None else self.cut(codes.shape, team)
+        cut = Cut.WHOLE if team is None else self.cut(codes.shape, team)
         if cut is Cut.ROWS and self.work(codes.shape) < WORTH_SHARING:
             cut = Cut.WHOLE
         bound = _Bound(images, codes, self.lay_out(images, shape, codes, THREAD.scratch, team, cut).calls(team))

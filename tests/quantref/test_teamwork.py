@@ -6,11 +6,10 @@ import dataclasses
 
 import pytest
 
-from kernels.engine.requantized import Cut
-from quantref import teamwork
+from kernels.engine.requantized import WORTH_SHARING, Cut
 from quantref.teamwork import WHOLE, Place, Sharing, grouped
 
-ENOUGH = teamwork.WORTH_SHARING
+ENOUGH = WORTH_SHARING
 
 
 def rows(makes: int, *reads: int, keeps: bool = True, count: int = 8, work: int = ENOUGH) -> Sharing:
