@@ -106,11 +106,16 @@ def reduced_64(accumulator: int, multiplier: int, shift: int) -> int:
 
 
 def float64_half_away(accumulator: int, real: float) -> int:
-    """Round the product to float64, then away from zero on ties."""
-    return half_away(to_float(accumulator * Fraction(real), 53))
+    """Round the product to float64, then away from zero on ties; beyond 32 bits it is the lowest integer."""
+    return converted(half_away(to_float(accumulator * Fraction(real), 53)))
 
 
 def float32_half_even(accumulator: int, real: float) -> int:
-    """Round accumulator, multiplier and product to float32, then to even on ties."""
+    """Round accumulator, multiplier and product to float32, bound it above, then round to even on ties."""
     product = to_float(Fraction(accumulator), 24) * to_float(Fraction(real), 24)
-    return half_even(to_float(product, 24))
+    return converted(half_even(min(to_float(product, 24), Fraction(2**30))))
+
+
+def converted(value: int) -> int:
+    """Convert to int32 as x86-64 does."""
+    return value if abs(value) < 2**31 else -(2**31)

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 
 from qmath import requantize as rq
 from qmath.errors import SpecError
@@ -68,12 +68,17 @@ def test_fixed_point_regimes_on_real_multipliers(regime, oracle):
 @pytest.mark.parametrize(("regime", "oracle"), FLOATING)
 def test_floating_regimes_on_real_multipliers(regime, oracle):
     @given(PAIRS)
+    @example((2**29 + 33, 2.0))  # just beyond 2^30, where the product of the float32 regime is bounded
+    @example((-(2**29) - 33, 2.0))
+    @example((2**29, 2.0))
+    @example((2**30, 2.0))  # just beyond 32 bits
+    @example((-(2**30), 2.0))
+    @example((-(2**31), 63.0))
+    @example((2**31 - 1, 63.0))
     def check(pair):
         accumulator, real = pair
-        expected = oracle(accumulator, real)
-        if abs(expected) >= 2**31:
-            expected = -(2**31)
-        assert regime.apply(np.array([accumulator]), regime.encode(np.array([real]))).tolist() == [expected]
+        found = regime.apply(np.array([accumulator]), regime.encode(np.array([real])))
+        assert found.tolist() == [oracle(accumulator, real)]
 
     check()
 
