@@ -91,7 +91,8 @@ class OpInfo:
     inputs, outputs
         Indices of tensors.
     options
-        Builtin options by the schema's names, enumerations as integers; custom ones in hexadecimal.
+        Builtin options by the schema's names, enumerations as integers, floats that are not finite by name; custom
+        ones in hexadecimal.
     remarkable
         Those that differ from the schema's defaults, in words.
 
@@ -303,6 +304,8 @@ def _option_in_words(name: str, value: Any) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no number for it
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import fbs
 from qmath.errors import InputError, UnsupportedError
 from qmath.types import Array, DType
+from quantref.locations import located
 from quantref.names import tensor_keys
 
 #: Integers without quantization are mostly indices or lengths: they are drawn from 0 to this, exclusive.
@@ -29,17 +30,24 @@ def random_samples(model: fbs.Model, count: int, seed: int = 0) -> list[list[Arr
     Raises
     ------
     UnsupportedError
-        An input has a type that nothing sensible can be drawn for, such as strings.
+        An input has a type that nothing sensible can be drawn for, such as strings, or is too large for the memory.
+    ModelError
+        An input is larger than any array.
 
     """
     graph = model.subgraphs[0]
     return [
         [
-            _draw(graph, index, np.random.default_rng([seed, sample, position]))
+            _drawn(graph, index, np.random.default_rng([seed, sample, position]))
             for position, index in enumerate(graph.inputs)
         ]
         for sample in range(count)
     ]
+
+
+def _drawn(graph: fbs.Subgraph, index: int, rng: np.random.Generator) -> Array:
+    with located(f"input {index} ({graph.tensors[index].name!r})"), np.errstate(over="ignore", under="ignore"):
+        return _draw(graph, index, rng)
 
 
 def _draw(graph: fbs.Subgraph, index: int, rng: np.random.Generator) -> Array:
@@ -54,7 +62,7 @@ def _draw(graph: fbs.Subgraph, index: int, rng: np.random.Generator) -> Array:
         real = _real_range(graph, index)
         values = rng.uniform(*real, shape) if real else rng.standard_normal(shape)
         return np.asarray(values, dtype.storage)
-    raise UnsupportedError(f"input {tensor.name!r}: cannot draw random values of type {dtype.name}; give inputs")
+    raise UnsupportedError(f"cannot draw random values of type {dtype.name}; give inputs")
 
 
 def _real_range(graph: fbs.Subgraph, index: int) -> tuple[float, float] | None:

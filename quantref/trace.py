@@ -260,11 +260,11 @@ def trace(model: ModelSource, inputs: Mapping[str, npt.ArrayLike], profile: str 
             _op(graph, index, [None if x is None else x.shape for x in read], recorder.stages, keys)
             for index, read, _, recorder in evaluate_all(graph, keep_terms=False)
         )
-    tensors = tuple(
-        TensorTrace(number, keys[number], tensor.dtype.name.lower(), value.copy(), tensor.quant)
-        for number, (tensor, value) in enumerate(zip(graph.subgraph.tensors, graph.values, strict=True))
-        if value is not None
-    )
+        tensors = tuple(
+            TensorTrace(number, keys[number], tensor.dtype.name.lower(), value.copy(), tensor.quant)
+            for number, (tensor, value) in enumerate(zip(graph.subgraph.tensors, graph.values, strict=True))
+            if value is not None
+        )
     name = interpreter.model.path.name if interpreter.model.path else "model"
     return Trace(name, interpreter.profile.name, tensors, ops)
 

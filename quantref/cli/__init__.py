@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -73,11 +74,12 @@ def program() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; errors are one line on stderr."""
     settings = Settings()
+    _encode_anything()
     try:
         code = program.main(args=arguments, prog_name="quantref", standalone_mode=False, obj=settings)
         sys.stdout.flush()
     except click.ClickException as error:
-        return _fail(error.format_message(), ExitCode.BAD_INPUT, settings)
+        return _misused(error, settings)
     except QuantrefError as error:
         return _fail(str(error), ExitCode.BAD_INPUT, settings)
     except (KeyboardInterrupt, click.Abort):
@@ -88,6 +90,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - whatever else it is, it is our fault and not the user's
         return _fail(f"internal error: {type(error).__name__}: {error}", ExitCode.INTERNAL_ERROR, settings)
     return int(code or ExitCode.DONE)
+
+
+def _encode_anything() -> None:
+    """Let characters that a stream cannot hold appear as escapes, instead of ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _misused(error: click.ClickException, settings: Settings) -> ExitCode:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()  # a page, not a sentence
+        return ExitCode.BAD_INPUT
+    return _fail(error.format_message(), ExitCode.BAD_INPUT, settings)
 
 
 def _fail(message: str, code: ExitCode, settings: Settings) -> ExitCode:

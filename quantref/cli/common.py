@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -90,25 +92,33 @@ def example(*lines: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print plain values."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print plain values; characters that stdout cannot encode as JSON writes them in ASCII."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2, allow_nan=False)
+    click.echo(text)
 
 
 def console() -> Console:
     """Return where tables go: stdout."""
     from rich.console import Console  # noqa: PLC0415 - keeps --help quick
 
-    plain = Console(highlight=False)
-    return plain if plain.is_terminal else Console(highlight=False, width=_WIDE)
+    # Names of files and tensors may hold what rich takes for markup or for an emoji: they are printed as they are.
+    as_it_is = partial(Console, highlight=False, markup=False, emoji=False)
+    plain = as_it_is()
+    return plain if plain.is_terminal else as_it_is(width=_WIDE)
 
 
 @contextmanager
 def progress(label: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar on stderr while work is done, if that is a terminal; gives the function to call with (done, total)."""
     from rich.console import Console  # noqa: PLC0415 - keeps --help quick
+    from rich.markup import escape  # noqa: PLC0415 - keeps --help quick
     from rich.progress import Progress  # noqa: PLC0415 - keeps --help quick
 
     errors = Console(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task(label, total=None)
+        task = bar.add_task(escape(label), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

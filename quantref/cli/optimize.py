@@ -110,5 +110,5 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         table.add_row(*row)
     out = console()
     out.print(table)
-    out.print(f"wrote {output}", markup=False, soft_wrap=True)
+    out.print(f"wrote {output}", soft_wrap=True)
     return 0

@@ -65,9 +65,9 @@ def command(
         out = console()
         out.print(f"{len(samples)} sample{'s' * (len(samples) != 1)} under {profile}; wrote {output}:", soft_wrap=True)
         for name, array in arrays.items():
-            out.print(f"  {name}  {array.dtype} {list(array.shape)}", markup=False, soft_wrap=True)
+            out.print(f"  {name}  {array.dtype} {list(array.shape)}", soft_wrap=True)
         if times is not None:
-            out.print(times.summary(), markup=False, soft_wrap=True)
+            out.print(times.summary(), soft_wrap=True)
             out.print(_table(times))
     return 0
 

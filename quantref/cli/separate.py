@@ -41,7 +41,7 @@ def separate(
     if as_json:
         print_json(result.to_json() | {"output": str(output) if result.inputs is not None else None})
     else:
-        console().print(result.summary(), soft_wrap=True, markup=False)
+        console().print(result.summary(), soft_wrap=True)
         if result.inputs is not None:
-            console().print(f"wrote {output}", soft_wrap=True, markup=False)
+            console().print(f"wrote {output}", soft_wrap=True)
     return 0 if result.inputs is not None else 1

@@ -42,7 +42,7 @@ def command(model: Path, inputs: Path | None, sample: int, output: Path, profile
         print_json(result.to_json() | {"output": str(output)})
     else:
         show(result)
-        console().print(f"wrote {len(result.arrays())} arrays to {output}", soft_wrap=True, markup=False)
+        console().print(f"wrote {len(result.arrays())} arrays to {output}", soft_wrap=True)
     return 0
 
 

@@ -65,8 +65,8 @@ def show(suite: Suite) -> None:
         table.add_row(*row)
     out.print(table)
     size = f"{totals.cases:,} cases of {len(totals.cells):,} cells and {len(totals.ops):,} ops"
-    out.print(f"{size}, {totals.bytes / 1e6:.1f} MB, in {suite.directory}", soft_wrap=True, markup=False)
+    out.print(f"{size}, {totals.bytes / 1e6:.1f} MB, in {suite.directory}", soft_wrap=True)
     for cell, count in sorted(totals.empty.items()):
-        out.print(f"none found that fits: {cell} ({count})", soft_wrap=True, markup=False)
+        out.print(f"none found that fits: {cell} ({count})", soft_wrap=True)
     if totals.full:
         out.print("the budget ended it: later cases are left out", soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -114,7 +115,6 @@ def test_inspect(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["frobnicate"],
         ["inspect"],
         ["inspect", "no-such.tflite"],
@@ -137,6 +137,47 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert shown.err.count("\n") == 1
     assert shown.err.startswith("quantref: ")
     assert not (model.parent / "out.npz").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["profiles"]])
+def test_no_verb_shows_the_help_as_a_page(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("Usage: quantref")
+    assert "\n\nCommands:\n" in shown.err
+
+
+def test_names_are_printed_as_they_are(inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also those that look like markup or like an emoji to what prints the tables."""
+    folder = tmp_path / "a [" / "b]"
+    folder.mkdir(parents=True)  # "[/b]" ends bold text
+    model, output = folder / ":star:.tflite", folder / "[red]:star:.npz"
+    fbs.save(two_layers(("[/b]:star:", "y")), model)
+    assert main(["run", str(model), "--inputs", str(inputs), "-o", str(output), "--all-tensors"]) == 0
+    out = capsys.readouterr().out
+    assert str(output) in out
+    assert "[/b]:star:" in out
+    assert main(["inspect", str(model)]) == 0
+    assert "[/b]:star:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["inspect"], ["inspect", "--json"]])
+def test_characters_that_stdout_cannot_hold_are_escaped(arguments: list[str], tmp_path: Path) -> None:
+    model = tmp_path / "größe.tflite"
+    fbs.save(two_layers(("hüllkurve" * 20, "y")), model)
+    program = "import sys; from quantref.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments, str(model)],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout.decode("ascii")
+    assert "gr\\" in shown
+    if "--json" in arguments:
+        assert json.loads(shown)["model"] == "größe.tflite"
 
 
 def test_our_own_errors_are_exit_code_3(

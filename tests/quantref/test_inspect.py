@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import fbs
 from qmath.errors import InputError
+from qmath.types import DType
 from quantref.inspect import Role, inspect
 from tests.quantref.small_models import custom_op, two_layers
 
@@ -45,6 +47,15 @@ def test_options_that_matter_are_in_words(data: Path) -> None:
 
 def test_ops_that_cannot_run_can_be_looked_at() -> None:
     assert [op.name for op in inspect(custom_op()).subgraphs[0].ops] == ["RESHAPE", "Mystery"]
+
+
+def test_options_that_are_no_number_are_named() -> None:
+    builder = fbs.Builder()
+    x, y = builder.input("x", DType.FLOAT32, (1, 4)), builder.tensor("y", DType.FLOAT32, (1, 4))
+    builder.op("LEAKY_RELU", [x], [y], alpha=float("nan"))
+    result = inspect(builder.finish([y]))
+    again = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert again["subgraphs"][0]["ops"][0]["options"] == {"alpha": "nan"}
 
 
 def test_a_file_that_is_not_there() -> None:

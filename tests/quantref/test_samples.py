@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fbs
-from qmath.errors import InputError, UnsupportedError
+from qmath.errors import InputError, ModelError, UnsupportedError
 from qmath.types import DType
 from quantref.samples import random_samples, samples_from
 from tests.quantref.small_models import two_layers
@@ -46,6 +46,14 @@ def test_floats_and_booleans() -> None:
     assert set(truth.ravel()) == {True, False}
     with pytest.raises(UnsupportedError, match="STRING"):
         random_samples(_with_input(DType.STRING), 1)
+
+
+@pytest.mark.parametrize("dtype", [DType.INT8, DType.INT32, DType.FLOAT32, DType.BOOL])
+def test_an_input_beyond_all_memory_is_refused_by_name(dtype: DType) -> None:
+    with pytest.raises(UnsupportedError, match="input 0 .'x'.*not enough memory"):
+        random_samples(_with_input(dtype, (2**24, 2**24)), 1)
+    with pytest.raises(ModelError, match="input 0 .'x'.*cannot be run"):
+        random_samples(_with_input(dtype, (2**30, 2**30, 2**30)), 1)
 
 
 def test_floats_that_are_quantized_reach_the_whole_range_and_beyond() -> None:
