@@ -50,9 +50,9 @@ def test_floats_and_booleans() -> None:
 
 @pytest.mark.parametrize("dtype", [DType.INT8, DType.INT32, DType.FLOAT32, DType.BOOL])
 def test_an_input_beyond_all_memory_is_refused_by_name(dtype: DType) -> None:
-    with pytest.raises(UnsupportedError, match="input 0 .'x'.*not enough memory"):
+    with pytest.raises(UnsupportedError, match=r"input 0 .'x'.*not enough memory"):
         random_samples(_with_input(dtype, (2**24, 2**24)), 1)
-    with pytest.raises(ModelError, match="input 0 .'x'.*cannot be run"):
+    with pytest.raises(ModelError, match=r"input 0 .'x'.*cannot be run"):
         random_samples(_with_input(dtype, (2**30, 2**30, 2**30)), 1)
 
 
