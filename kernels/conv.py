@@ -118,6 +118,8 @@ ARITHMETIC: Rules[Arithmetic] = Rules(
         ),
     },
 )
+#: The slot of the bias.
+BIAS = 2
 #: Types of input and filter, and what the bias may be.
 BIAS_TYPES = {
     (DType.INT8, DType.INT8): (DType.INT32,),
@@ -309,6 +311,8 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     """
     arithmetic = ARITHMETIC[profile]
     expect_count(op, {3} if arithmetic.without_bias is None else {2, 3})
+    if arithmetic.without_bias is None:
+        input_tensor(op, BIAS)
     operands = _operands(op)
     window, groups = _geometry(op, operands)
     activation = choice(op, "fused_activation_function", Activation)
@@ -372,7 +376,7 @@ def _rows_of_filter(lanes: Lanes | None) -> Callable[[Array], Array]:
 
 
 def _operands(op: OpView) -> Operands:
-    return Operands(input_tensor(op, 0), input_tensor(op, 1), optional_input(op, 2), output_tensor(op), 0)
+    return Operands(input_tensor(op, 0), input_tensor(op, 1), optional_input(op, BIAS), output_tensor(op), 0)
 
 
 def _left_by_delegate(op: OpView) -> str | None:

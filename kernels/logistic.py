@@ -183,10 +183,10 @@ def float32_logistic(x: Float64Array) -> Float64Array:
     return np.asarray(np.float32(1) / (np.float32(1) + power)).astype(np.float64)
 
 
-@ruled("float32(tanh(x))")
+@ruled("~ tanh(x)")
 def tanh(x: Float64Array) -> Float64Array:
-    """Compute tanh."""
-    return np.asarray(np.tanh(x))
+    """Compute tanh of float32 numbers as the C library does, which is not always the nearest; see ``libm.py``."""
+    return libm.tanh_of_any(x.astype(np.float32)).astype(np.float64)
 
 
 @ruled("float32(exp(x) / (1 + exp(x)))")

@@ -309,20 +309,25 @@ def _lane(along: Span, tap: int) -> slice:
     return slice(tap, tap + (along.output - 1) * along.stride + 1, along.stride)
 
 
-def _span(size: int, kernel: int, stride: int, padding: Padding) -> Span | None:
-    """Lay windows along one axis, or return None where the input is too small for any.
-
-    Taps that meet nothing but padding in every window are dropped, so that a huge kernel costs no more than its input.
+def _count(size: int, kernel: int, stride: int, padding: Padding) -> int | None:
+    """Count the windows along one axis; None if the kernel is empty or larger than the input by two strides or more.
 
     Raises
     ------
     ModelError
-        The kernel's size or the stride is not positive.
+        The stride is not positive.
 
     """
-    expect(kernel > 0 and stride > 0, f"a positive kernel size and stride, found {kernel} and {stride}")
-    if size == 0 or (padding is Padding.VALID and size < kernel):
-        return None
+    expect(stride > 0, f"a positive stride, found {stride}")
+    room = size + stride - (1 if padding is Padding.SAME else kernel)
+    return None if kernel <= 0 or room <= -stride else max(room, 0) // stride
+
+
+def _span(size: int, kernel: int, stride: int, padding: Padding) -> Span:
+    """Lay windows along one axis that has some.
+
+    Taps that meet nothing but padding in every window are dropped, so that a huge kernel costs no more than its input.
+    """
     along = span(size, kernel, stride, padding)
     first = max(0, along.before - (along.output - 1) * along.stride)
     last = min(along.kernel, along.before + along.size)
@@ -348,11 +353,16 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     expect_dtype(y, x.dtype)
     activation = choice(op, "fused_activation_function", Activation)
     padding = choice(op, "padding", Padding)
-    high = _span(x.shape[1], option(op, "filter_height"), option(op, "stride_h"), padding)
-    wide = _span(x.shape[2], option(op, "filter_width"), option(op, "stride_w"), padding)
-    if high is None or wide is None:
-        counts = tuple(0 if along is None else along.output for along in (high, wide))
+    if x.dtype is not DType.FLOAT32 and (x.dtype not in INTEGERS or op.name == "L2_POOL_2D"):
+        raise unsupported(op, "float32" if op.name == "L2_POOL_2D" else ", ".join(COVERS))
+    down = x.shape[1], option(op, "filter_height"), option(op, "stride_h"), padding
+    across = x.shape[2], option(op, "filter_width"), option(op, "stride_w"), padding
+    rows, columns = _count(*down), _count(*across)
+    if not rows or not columns:
+        # The runtime looks along the width first, and at nothing more where that fails.
+        counts = (0, 0) if columns is None else (rows or 0, columns)
         return Movement(lambda x: np.zeros((len(x), *counts, x.shape[3]), x.dtype))
+    high, wide = _span(*down), _span(*across)
     window = Window(high, wide)
     if x.dtype is DType.FLOAT32:
         if XNNPACK in profile.lineage and op.name == "AVERAGE_POOL_2D" and _is_unknown(op, high):
@@ -361,9 +371,6 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
                 " a stride of 3 or more apart, are not sums over counts in some rows, which is not worked out"
             )
         return FloatPool2D(window, _FLOAT_POOLS[op.name], activation, FINITE[profile])
-    if x.dtype not in INTEGERS or op.name == "L2_POOL_2D":
-        covered = "float32" if op.name == "L2_POOL_2D" else ", ".join(COVERS)
-        raise unsupported(op, covered)
     if op.name == "MAX_POOL_2D":
         written = quantized_range(activation, y, profile)
         if ACTIVATION_ALONE[profile] and _is_activation(op):

@@ -190,7 +190,7 @@ class Quantize(Prepared):
             # A NaN fails the comparison too.
             if steps.size == 0 or not max(steps.max(), -steps.min()) < INT32_STEPS:
                 return self.evaluate(inputs, silent)
-            codes = steps + zero_point
+            codes = np.asarray(steps + zero_point)
             return (np.clip(codes, self.dtype.min, self.dtype.max, out=codes).astype(self.dtype.storage),)
 
         return run

@@ -51,6 +51,7 @@ class Plane:
 
     def lay_out(self, first: Array, second: Array, codes: Array, scratch: Scratch) -> Program:
         """Lay out the way from two arrays of codes to a third; shapes are equal, types any that hold them."""
+        first, second, codes = _with_an_axis(first, second, codes)
         v = scratch.take("first scaled", codes.shape, np.float32)
         w = scratch.take("second scaled", codes.shape, np.float32)
         flat, more = v.reshape(-1), w.reshape(-1)
@@ -62,6 +63,11 @@ class Plane:
             (clip, (flat, self.lowest, self.highest, flat)),
             *finishing(np.floor, v, codes),
         ]
+
+
+def _with_an_axis(*arrays: Array) -> list[Array]:
+    """Return views with at least one axis, as the numbers of a plane have."""
+    return [array.reshape(1) if array.ndim == 0 else array for array in arrays]
 
 
 def fitted_plane(
@@ -132,6 +138,7 @@ class UncertainPlane:
 
     def lay_out(self, first: Array, second: Array, codes: Array, scratch: Scratch) -> Program:
         """Lay out the way from two arrays of codes to a third; shapes are equal, types any that hold them."""
+        first, second, codes = _with_an_axis(first, second, codes)
         v = scratch.take("first scaled", codes.shape, np.float64)
         w = scratch.take("second scaled", codes.shape, np.float64)
         doubt = scratch.take("doubt", codes.shape, np.bool_)

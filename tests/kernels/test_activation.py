@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fbs
+from kernels.profiles import LITERT_OPTIMIZED, LITERT_REFERENCE, XNNPACK
 from qmath.errors import ModelError, UnsupportedError
 from qmath.lookup import code_table
 from qmath.types import DType, QuantParams
@@ -106,6 +109,19 @@ def test_definition_of_tabulated_functions_is_the_table():
     target = QuantParams(scale=[1 / 128], zero_point=[-1], dtype=DType.INT8)
     found = evaluate("TANH", EVERY_CODE, DType.INT8, (0.1, 3), (1 / 128, -1))
     assert found == code_table(np.tanh, source, target)[EVERY_CODE].tolist()
+
+
+@pytest.mark.parametrize(
+    ("scale", "codes"), [(0.07435547560453415, 9), (0.12962745130062103, 16), (0.1375802755355835, 17)]
+)
+def test_tanh_of_bytes_is_the_c_library_s(scale, codes):
+    """The float32 number nearest to tanh is a tie, and the C library's, which LiteRT takes, is the one below it."""
+    assert np.float32(math.tanh(np.float32(scale))) * 128 == codes + 0.5
+    for profile in (LITERT_REFERENCE, LITERT_OPTIMIZED, XNNPACK):
+        x = np.array([1, -1], np.int8)
+        model = one_input("TANH", x, DType.INT8, DType.INT8, {"scale": scale}, {"scale": 1 / 128})
+        (found,), _ = run_forms(model, {"x": x}, profile)
+        assert found.tolist() == [codes, -codes]
 
 
 def test_logistic_of_zero_is_one_half():

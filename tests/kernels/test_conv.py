@@ -29,6 +29,7 @@ def conv_model(
     bias_scale=(0.25, 0),
     axis=0,
     inputs=3,
+    has_bias=True,
     **options,
 ):
     """Build a CONV_2D; quantization as (scale, zero point), None for none."""
@@ -41,7 +42,7 @@ def conv_model(
     slots = [
         b.input("x", activation, x_shape, **params(x)),
         b.constant("filter", np.array(filter_), filter_type, **params(weights), quantized_dimension=axis),
-        b.constant("bias", np.array(bias), bias_type, **params(bias_scale)),
+        b.constant("bias", np.array(bias), bias_type, **params(bias_scale)) if has_bias else None,
     ]
     out = b.tensor("y", activation, (), **params(y))
     options = {"stride_h": 1, "stride_w": 1, "dilation_h_factor": 1, "dilation_w_factor": 1, **options}
@@ -192,6 +193,8 @@ TWO = np.ones((2, 1, 1, 1), int)
     ("arguments", "error", "message"),
     [
         ({"inputs": 2}, ModelError, "expected 3 inputs, found 2"),
+        ({"has_bias": False}, ModelError, "expected a tensor as input 2, found none"),
+        ({"has_bias": False, "types": (DType.FLOAT32,) * 3}, ModelError, "expected a tensor as input 2, found none"),
         ({"x_shape": (1, 1, 1, 3), "filter_": np.ones((1, 1, 1, 2), int)}, ModelError, "multiple of the filter's 2"),
         ({"x_shape": (1, 1, 1, 2)}, ModelError, "divide into 2 groups, found 1"),
         ({"x_shape": (1, 1, 1)}, ModelError, "4 dimensions"),

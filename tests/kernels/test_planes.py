@@ -79,6 +79,16 @@ def test_pairs_on_a_step_are_in_doubt_and_put_right():
     assert not np.array_equal(codes, np.floor((first + 1) / 2 + 0.5))  # negative ties go away from zero
 
 
+@pytest.mark.parametrize("dtype", [DType.INT8, DType.INT16])
+def test_scalars_are_laid_out_too(dtype):
+    op = prepared("ADD", dtype, (1.0, 0.5, 1.0), (0, 0, 0))
+    first, second = np.asarray(5, dtype.storage), np.asarray(4, dtype.storage)
+    codes, plane = laid_out(op, first, second)
+    assert plane is not None
+    assert codes.shape == ()
+    assert codes == op.evaluate((first, second), silent)[0] == 7
+
+
 @pytest.mark.parametrize("scales", [(0.5, 0.5, 0.5), (0.1, 0.03, 0.07), (0.02, 0.3, 0.29)])
 def test_common_scales_have_a_plane(scales):
     _, plane = laid_out(prepared("ADD", DType.INT8, scales, (3, -5, 10)), *np.zeros((2, 4), np.int8))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fbs
 from qmath.errors import ModelError, UnsupportedError
 from qmath.types import DType
 from quantref.vectors.cells.build import Operand, Result, dtype_of, one_op
@@ -115,6 +116,19 @@ def test_an_image_smaller_than_the_kernel_gives_nothing():
     assert definition[0].shape == (2, 0, 4, 3)
 
 
+@pytest.mark.litert
+@pytest.mark.parametrize(
+    ("height", "width", "rows", "columns"),
+    [(2, 6, 1, 0), (2, 7, 0, 0), (4, 2, 0, 4), (9, 2, 0, 4), (9, 6, 0, 0), (0, 2, 0, 4), (2, 0, 0, 0)],
+)
+def test_the_runtime_looks_at_no_height_where_the_width_is_far_too_small(height, width, rows, columns, litert):
+    x = np.ones((2, 2, 5, 3), np.int8)
+    model = pool_model(x, params={"scale": 0.5}, filter_height=height, filter_width=width, padding=1)
+    (theirs,) = litert.run(fbs.write(model), [[x]], all_tensors=False)
+    definition, compiled = run_forms(model, {"x0": x})
+    assert theirs.outputs[0].shape == definition[0].shape == compiled[0].shape == (2, rows, columns, 3)
+
+
 def test_float_pools_of_special_numbers():
     x = np.array([np.nan, np.inf, -np.inf, 2], np.float32).reshape(1, 1, 4, 1)
     largest = np.finfo(np.float32).max
@@ -130,7 +144,7 @@ def test_float_pools_of_special_numbers():
     [
         (np.ones((1, 2, 2), np.int8), "MAX_POOL_2D", {}, ModelError, "4 dimensions"),
         (np.ones((1, 2, 2, 1), np.int8), "MAX_POOL_2D", {"stride_h": 0}, ModelError, "stride"),
-        (np.ones((1, 2, 2, 1), np.int8), "MAX_POOL_2D", {"filter_width": 0}, ModelError, "kernel"),
+        (np.ones((1, 1, 2, 1), np.int32), "MAX_POOL_2D", {"filter_height": 9, "padding": 1}, UnsupportedError, "int8"),
         (np.ones((1, 2, 2, 1), np.int8), "MAX_POOL_2D", {"padding": 7}, ModelError, "padding"),
         (np.ones((1, 2, 2, 1), np.int8), "L2_POOL_2D", {}, UnsupportedError, "float32"),
         (np.ones((1, 2, 2, 1), np.int32), "AVERAGE_POOL_2D", {}, UnsupportedError, "int8"),

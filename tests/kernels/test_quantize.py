@@ -94,6 +94,18 @@ def test_ties_go_away_from_zero():
     assert quantized == [11, 9, 12, 8]
 
 
+@pytest.mark.parametrize("shape", [(), (0,), (1, 0, 3)])
+def test_scalars_and_empty_tensors_keep_their_shape(shape):
+    for source, target in ((DType.FLOAT32, DType.INT8), (DType.INT8, DType.INT16), (DType.INT8, DType.UINT8)):
+        scaled = None if source is DType.FLOAT32 else params(0.5)
+        codes = evaluate("QUANTIZE", np.full(shape, 3), source, target, scaled, params(0.25))
+        assert codes == np.full(shape, 12 if source is DType.FLOAT32 else 6).tolist()
+    assert (
+        evaluate("DEQUANTIZE", np.full(shape, 3), DType.INT8, DType.FLOAT32, params(0.5))
+        == np.full(shape, 1.5).tolist()
+    )
+
+
 def test_one_scale_for_each_channel():
     target = params([1.0, 0.5], [0, 10], quantized_dimension=1)
     assert evaluate("QUANTIZE", [[3, 3], [-1, -1]], DType.FLOAT32, DType.INT8, None, target) == [[3, 16], [-1, 8]]
