@@ -212,6 +212,8 @@ def _stored_otherwise(weights: TensorView) -> str | None:
     """Return why XNNPACK does not take sparse or narrow weights as they are stored, or None."""
     if weights.sparsity is not None:
         return "XNNPACK leaves FULLY_CONNECTED with sparse weights"
+    if len(weights.shape) != 2:
+        return "XNNPACK takes weights of two dimensions alone"
     multiple = {DType.INT4: 2, DType.INT2: 4}.get(weights.dtype, 1)
     if weights.shape[-1] % multiple:
         return f"XNNPACK takes {weights.dtype.name} weights of a depth that is a multiple of {multiple} alone"

@@ -177,11 +177,12 @@ class Graph:
         self._constants_loaded = True
 
     def reset_variables(self) -> None:
-        """Set variable tensors to zero; int8 ones to their zero point, as the runtime does."""
+        """Set variable tensors to zero; int8 ones to the lowest byte of their zero point, as the runtime does."""
         self._done.clear()
         for number, tensor in enumerate(self.subgraph.tensors):
             if tensor.is_variable and tensor.dtype.bits:
-                start = int(tensor.quant.zero_point[0]) if tensor.quant and tensor.dtype is DType.INT8 else 0
+                quant = tensor.quant if tensor.dtype is DType.INT8 else None
+                start = quant.zero_point[:1].astype(np.int8) if quant else 0
                 self.assign(number, np.full(tensor.shape, start, tensor.dtype.storage))
 
     def run(self, inputs: Sequence[Array]) -> tuple[Array, ...]:

@@ -22,6 +22,7 @@ from qmath.types import ActivationRange, FixedPointMultiplier, Float64Array, Int
 from quantref.control_flow import HANDLERS
 from quantref.execution import Session
 from quantref.interpreter import ModelSource, load
+from quantref.locations import located
 from quantref.names import tensor_keys
 from quantref.parameters import holders, words
 from quantref.roles import role
@@ -202,13 +203,13 @@ def multipliers(model: ModelSource, profile: str | Profile = LITERT_REFERENCE) -
             continue
         shapes = [graph.subgraph.tensors[n].shape if n >= 0 else None for n in operator.inputs]
         view = graph.view(index, shapes)
+        output = keys[operator.outputs[0]] if operator.outputs else ""
         try:
-            prepared = registry.prepare(view, session.profile)
+            with located(), np.errstate(all="ignore"):
+                prepared = registry.prepare(view, session.profile)
+                entries += list(_of_op(index, view, output, prepared, _stand_ins(view)))
         except QuantrefError as error:
             refusals[index] = error.message
-            continue
-        output = keys[operator.outputs[0]] if operator.outputs else ""
-        entries += _of_op(index, view, output, prepared, _stand_ins(view))
     return MultiplierTable(loaded.path.name if loaded.path else "model", session.profile.name, tuple(entries), refusals)
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
+from fbs.files import replacing
 from qmath.errors import InputError, QuantrefError
 from qmath.types import Array
 
@@ -75,12 +74,11 @@ def save_npz(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
         The file cannot be written.
 
     """
-    target = Path(path)
     try:
-        with replacing(target) as temporary, temporary.open("wb") as file:
+        with replacing(path) as draft, draft.open("wb") as file:
             _write(file, arrays)
     except OSError as error:
-        raise InputError(f"{target}: expected a place to write, found: {error.strerror or error}") from error
+        raise InputError(f"{path}: expected a place to write, found: {error.strerror or error}") from error
 
 
 def _write(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
@@ -89,26 +87,3 @@ def _write(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
             content = io.BytesIO()
             np.lib.format.write_array(content, np.asanyarray(array), allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), content.getbuffer())
-
-
-@contextlib.contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``target``; put it in its place at the end, or remove it after an error.
-
-    Raises
-    ------
-    OSError
-        There is no place to write.
-
-    """
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # mkstemp's own mode is private
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)

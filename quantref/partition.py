@@ -22,6 +22,7 @@ from qmath.errors import InputError, QuantrefError
 from qmath.types import Array, DType, QuantParams
 from quantref.control_flow import HANDLERS
 from quantref.interpreter import ModelSource, load
+from quantref.locations import located
 from quantref.names import tensor_keys
 
 #: Types of constants that XNNPACK unpacks to float32 before it runs.
@@ -247,7 +248,8 @@ def _reason(graph: fbs.Subgraph, operator: fbs.Operator, delegate: Profile, unpa
     if any(stored):
         view = _Unpacked(view, tuple(_Constant(x) if s and x else x for x, s in zip(view.inputs, stored, strict=True)))
     try:
-        return registry.kernel_of(view).refused_by(view, delegate) or ""
+        with located():
+            return registry.kernel_of(view).refused_by(view, delegate) or ""
     except QuantrefError as error:
         return error.message
 

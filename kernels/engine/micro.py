@@ -135,8 +135,7 @@ _BESIDE = {
 
 def fully_connected_of_cmsis_nn(op: OpView) -> str | None:
     """Refuse what CMSIS-NN's FULLY_CONNECTED of int16 does not compute, beside what TFLite Micro refuses."""
-    x, weights = op.inputs[0], op.inputs[1]
-    bias = op.inputs[2] if len(op.inputs) > 2 else None
+    x, weights, bias = (*op.inputs, None, None, None)[:3]
     if x is not None and weights is not None and x.dtype is DType.INT16:
         if weights.quant is not None and weights.quant.per_axis:
             return "CMSIS-NN has no FULLY_CONNECTED of int16 with a scale a unit"

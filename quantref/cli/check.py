@@ -162,13 +162,12 @@ def _rules(*, as_json: bool) -> None:
 def _write_sarif(results: list[Findings], path: Path) -> None:
     import json  # noqa: PLC0415 - keeps --help quick
 
+    from fbs.files import replacing  # noqa: PLC0415 - keeps --help quick
     from qmath.errors import InputError  # noqa: PLC0415 - keeps --help quick
     from quantref.checks.sarif import sarif  # noqa: PLC0415 - keeps --help quick
 
-    draft = path.with_name(f".{path.name}.draft")
     try:
-        draft.write_text(json.dumps(sarif(results), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        draft.replace(path)
+        with replacing(path) as draft:
+            draft.write_text(json.dumps(sarif(results), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise InputError(f"expected to write {path}, found: {error.strerror or error}") from None

@@ -110,8 +110,8 @@ def command(  # noqa: PLR0913 - the verb's options
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[str]]:
     """Give a file that appears when it is complete, or stdout for ``-``."""
+    from fbs.files import replacing  # noqa: PLC0415 - keeps --help quick
     from qmath.errors import InputError  # noqa: PLC0415 - keeps --help quick
-    from quantref.npz import replacing  # noqa: PLC0415 - keeps --help quick
 
     if path == Path("-"):
         yield sys.stdout

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 import fbs
+from fbs.files import replacing
 from qmath.errors import InputError, QuantrefError
 from qmath.types import DType, Float64Array
 from quantref.names import tensor_keys
@@ -185,16 +186,11 @@ class Statistics:
             The file cannot be written.
 
         """
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            try:
-                temporary.write_text(json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-                temporary.replace(target)
-            finally:
-                temporary.unlink(missing_ok=True)
+            with replacing(path) as draft:
+                draft.write_text(json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
         except OSError as error:
-            raise InputError(f"{target}: expected a file that can be written, found: {error.strerror}") from error
+            raise InputError(f"{path}: expected a file that can be written, found: {error.strerror}") from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Statistics:

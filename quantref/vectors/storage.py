@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fbs.files import replacing
 from qmath.errors import InputError
 from quantref.vectors.entries import Entry, Manifest, StoredFile, parse_object
 from quantref.vectors.formats.c import SUITE_HEADER, suite_header
@@ -50,7 +50,7 @@ class Store:
         """
         store, stamp = cls(root, plan), root / PARTIAL / "plan.json"
         wanted = _stamp(plan)
-        try:
+        with _writing(root):
             if stamp.is_file():
                 if not resume:
                     raise InputError(f"{root}: expected an empty folder, found an unfinished suite; resume goes on")
@@ -61,8 +61,6 @@ class Store:
                 raise InputError(f"{root}: expected no folder or an empty one, found something in it")
             (root / PARTIAL).mkdir(parents=True)
             _write(stamp, wanted.encode())
-        except OSError as error:
-            raise InputError(f"{root}: expected a folder to write to, found: {error.strerror or error}") from error
         return store
 
     def unit(self, number: int) -> Totals | None:
@@ -74,31 +72,49 @@ class Store:
             return Totals.from_json(parse_object(lines.readline(), str(path)))
 
     def write_unit(self, number: int, cases: Sequence[Made], totals: Totals) -> None:
-        """Write the files of a unit's cases, and then its lines of the index."""
-        if self.plan.layout == "records":
-            entries = self._write_shard(number, cases)
-        else:
-            entries = [self._write_folder(made) for made in cases]
-        lines = [json.dumps(totals.to_json(), separators=(",", ":")) + "\n", *(entry.to_line() for entry in entries)]
-        _write(self._lines(number), "".join(lines).encode())
+        """Write the files of a unit's cases, and then its lines of the index.
+
+        Raises
+        ------
+        InputError
+            The folder cannot be written to.
+
+        """
+        with _writing(self.root):
+            if self.plan.layout == "records":
+                entries = self._write_shard(number, cases)
+            else:
+                entries = [self._write_folder(made) for made in cases]
+            counted = json.dumps(totals.to_json(), separators=(",", ":")) + "\n"
+            _write(self._lines(number), (counted + "".join(entry.to_line() for entry in entries)).encode())
 
     def finish(self, totals: Totals, manifest: Manifest, units: int) -> Manifest:
-        """Join the index, write the manifest, and remove what was for resuming alone."""
+        """Join the index, write the manifest, and remove what was for resuming alone.
+
+        Raises
+        ------
+        InputError
+            The folder cannot be written to.
+
+        """
+        with _writing(self.root):
+            manifest = replace(manifest, index_sha256=self._join_index(units))
+            _write(self.root / COVERAGE, totals.markdown(self.plan.name).encode())
+            if "c" in self.plan.formats and self.plan.layout == "folders":
+                entries = (Entry.from_line(line.decode(), INDEX) for line in self._index_lines(units))
+                _write(self.root / SUITE_HEADER, suite_header(entries))
+            _write(self.root / MANIFEST, (json.dumps(manifest.to_json(), indent=1) + "\n").encode())
+            shutil.rmtree(self.root / PARTIAL)
+        return manifest
+
+    def _join_index(self, units: int) -> str:
+        """Write the index and return its digest."""
         digest = hashlib.sha256()
-        draft = self.root / PARTIAL / INDEX
-        with draft.open("wb") as index:
+        with replacing(self.root / INDEX) as draft, draft.open("wb") as index:
             for line in self._index_lines(units):
                 index.write(line)
                 digest.update(line)
-        draft.replace(self.root / INDEX)
-        _write(self.root / COVERAGE, totals.markdown(self.plan.name).encode())
-        if "c" in self.plan.formats and self.plan.layout == "folders":
-            entries = (Entry.from_line(line.decode(), INDEX) for line in self._index_lines(units))
-            _write(self.root / SUITE_HEADER, suite_header(entries))
-        manifest = replace(manifest, index_sha256=digest.hexdigest())
-        _write(self.root / MANIFEST, (json.dumps(manifest.to_json(), indent=1) + "\n").encode())
-        shutil.rmtree(self.root / PARTIAL)
-        return manifest
+        return digest.hexdigest()
 
     def _index_lines(self, units: int) -> Iterator[bytes]:
         for number in range(units):
@@ -163,14 +179,16 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+@contextmanager
+def _writing(root: Path) -> Iterator[None]:
+    """Say of an error of the file system which folder cannot be written to."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{root}: expected a folder to write to, found: {error.strerror or error}") from error
+
+
 def _write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".draft.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        draft = Path(name)
-        draft.chmod(0o644)
-        draft.replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with replacing(path) as draft:
+        draft.write_bytes(content)

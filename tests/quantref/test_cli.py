@@ -180,6 +180,37 @@ def test_characters_that_stdout_cannot_hold_are_escaped(arguments: list[str], tm
         assert json.loads(shown)["model"] == "größe.tflite"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run MODEL --inputs INPUTS -o OUT --all-tensors",
+        "trace MODEL -o OUT",
+        "check MODEL --sarif OUT",
+        "quantize DIGITS -o OUT --mode float16",
+        "optimize DIGITS -o OUT --prune 0.5",
+        "calibrate DIGITS --data DATA -o OUT",
+        "vectors -o OUT",
+    ],
+)
+def test_a_full_disk_is_bad_input_and_leaves_no_file(
+    command: str, model: Path, inputs: Path, data: Path, tmp_path: Path
+) -> None:
+    images, out = tmp_path / "images.npz", tmp_path / "out" / "result"
+    save_npz(images, {"image": np.zeros((2, 8, 8, 1), np.float32)})
+    out.parent.mkdir()
+    places = {"MODEL": model, "INPUTS": inputs, "DIGITS": data / "digits_float32.tflite", "DATA": images, "OUT": out}
+    limited = (
+        "import resource, sys; from quantref.cli import main;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)); sys.exit(main())"
+    )
+    arguments = [str(places.get(argument, argument)) for argument in command.split()]
+    done = subprocess.run([sys.executable, "-c", limited, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert str(out) in done.stderr
+    assert [path for path in out.parent.rglob("*") if path.is_file() and ".partial" not in path.parts] == []
+
+
 def test_our_own_errors_are_exit_code_3(
     model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

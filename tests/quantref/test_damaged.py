@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +13,10 @@ import pytest
 
 import fbs
 import quantref
+from kernels.profiles import PROFILES
 from qmath.errors import QuantrefError
+from qmath.types import DType
+from quantref.multipliers import multipliers
 
 WORDS = (0, 1, 2, 4, 8, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFC, 0x00010000, 0x7FC00000, 0x100, 0x1000)
 MODELS = ("digits_int8.tflite", "digits_dynamic.tflite", "digits_int16x8.tflite")
@@ -79,6 +83,37 @@ def test_damaged_models(data: Path, name: str) -> None:
         found[what] = found.get(what, 0) + 1
     assert found.get("ran", 0) > 0, "nothing survived, so nothing was run"
     assert found.get("ModelError", 0) > 0, "nothing was found damaged"
+
+
+def _lone_op(op: str, shapes: list[tuple[int, ...]], **options: int) -> fbs.Model:
+    builder = fbs.Builder()
+    x = builder.input("x", DType.INT16, (1, 4), scale=0.5)
+    weights = [builder.constant(f"w{n}", np.ones(shape, np.int8), scale=0.5) for n, shape in enumerate(shapes)]
+    y = builder.tensor("y", DType.INT16, (1, 4), scale=0.5)
+    builder.op(op, [x, *weights], [y], **options)
+    return builder.finish([y])
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+@pytest.mark.parametrize("shapes", [[], [()], [(4,)], [(4, 4, 1)]])
+def test_weights_that_are_absent_or_of_another_rank_are_named(profile: str, shapes: list[tuple[int, ...]]) -> None:
+    model = _lone_op("FULLY_CONNECTED", shapes)
+    refusal = multipliers(model, profile).refusals[0]
+    assert re.search("expected|has no|reads an", refusal), refusal
+    with pytest.raises(QuantrefError, match=r"expected|has no|reads an"):
+        quantref.run(model, {"x": np.zeros((1, 4), np.int16)}, profile)
+    if profile.startswith("xnnpack"):
+        (op,) = quantref.partition(model, profile).ops
+        assert op.reason
+        assert "cannot be run" not in op.reason
+
+
+def test_a_state_starts_at_the_lowest_byte_of_its_zero_point() -> None:
+    builder = fbs.Builder()
+    builder.variable("state", DType.INT8, (2,), scale=0.5, zero_point=4294967292)
+    interpreter = quantref.Interpreter(builder.finish([0]))
+    interpreter.allocate_tensors()
+    assert interpreter.get_tensor(0).tolist() == [-4, -4]
 
 
 if __name__ == "__main__":
