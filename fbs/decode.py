@@ -21,7 +21,7 @@ import numpy as np
 
 from fbs import schema
 from fbs.schema import Field, Kind, Table
-from qmath.errors import ModelError, QuantrefError, UnsupportedError
+from qmath.errors import ModelError, QuantrefError
 
 Record: TypeAlias = dict[str, Any]
 
@@ -52,10 +52,24 @@ class Decoder:
         self._allowance = MAX_UNFOLDING * self._size + _SLACK
         self._tables = 0
         self._layouts: dict[tuple[int, str], tuple[int, tuple[tuple[Field, int, int], ...]]] = {}
+        #: Where what has been read so far ends; nothing that the file refers to lies behind it.
+        self.end = 0
 
     def root(self, table: Table) -> Record:
         """Return the root table."""
         return self.table(table, self._follow(0))
+
+    def outside(self, offset: int, size: int) -> memoryview:
+        """Return bytes that lie behind the flatbuffer, counted from the start of the file.
+
+        Raises
+        ------
+        ModelError
+            There are fewer.
+
+        """
+        self._check(offset, size, "data behind the flatbuffer")
+        return self._data[offset : offset + size]
 
     def table(self, table: Table, position: int) -> Record:
         """Return the table at a position.
@@ -63,9 +77,11 @@ class Decoder:
         Raises
         ------
         ModelError
-            Something lies outside of the buffer, is not UTF-8, or unfolds to more than the file could hold.
+            Something lies outside of the buffer, is not UTF-8, unfolds to more than the file could hold, or is a field
+            or a member of a union that no schema has.
         UnsupportedError
-            The table has fields, or a union a member, that the ``tflite`` package does not know.
+            The table has a field, or a union a member, of a schema that is newer than the ``tflite`` package. What
+            lies behind an unknown field cannot be kept: the format does not say how long it is.
 
         """
         self._check(position, 4, "a table")
@@ -101,8 +117,7 @@ class Decoder:
         offsets = struct.unpack_from(f"<{vtable_size // 2 - 2}H", self._data, vtable + 4)
         for slot in range(table.slots, len(offsets)):
             if offsets[slot]:
-                msg = f"uses field {schema.describe_unknown(table.name, slot)}"
-                raise UnsupportedError(msg)
+                raise schema.unknown(table.name, slot, "field ")
         fields = []
         for field in table.fields:
             offset = offsets[field.slot] if field.slot < len(offsets) else 0
@@ -139,8 +154,7 @@ class Decoder:
         number = self._data[type_position] if type_position else 0
         names = schema.members(field.table)
         if number not in names:
-            msg = f"uses {schema.describe_unknown(field.table, number)}"
-            raise UnsupportedError(msg)
+            raise schema.unknown(field.table, number)
         if names[number] == "NONE":
             return None
         return names[number], self.table(schema.table(names[number]), self._follow(position))
@@ -194,6 +208,7 @@ class Decoder:
         if position < 0 or position + size > self._size:
             msg = f"expected {what} within the file's {self._size} bytes, found bytes {position} to {position + size}"
             raise ModelError(msg)
+        self.end = max(self.end, position + size)
 
     def _spend(self, size: int) -> None:
         self._allowance -= size

@@ -27,6 +27,10 @@ class Exact:
     def __hash__(self) -> int:
         return hash(self._key())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle by construction, so that arrays are read-only on the other side, too."""
+        return type(self), tuple(getattr(self, item.name) for item in dataclasses.fields(self))  # type: ignore[arg-type]
+
 
 def frozen(array: Array) -> Array:
     """Return a read-only view."""

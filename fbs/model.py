@@ -7,7 +7,8 @@ counts as listed there by identity, because two buffers of a file may well hold 
 
 Where the runtime makes no difference between an absent and an empty text or list, both are read as empty;
 where it does (buffers, zero points, options) absent is None. The field names are the schema's,
-``tflite/converter/schema/schema.fbs``.
+``tflite/converter/schema/schema.fbs``. Not kept are the schema's three deprecated fields (a signature's tag and two
+sizes of RESIZE_BILINEAR), which no runtime reads; fields that the schema does not have make :func:`fbs.read` refuse.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -151,6 +153,10 @@ class Tensor:
     sparsity: Sparsity | None = None
     has_rank: bool = False
     variant_tensors: tuple[VariantSubType, ...] = ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields alone: what follows from them is not copied, nor sent to other processes."""
+        return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
 
     @property
     def is_constant(self) -> bool:
@@ -342,6 +348,8 @@ class Model:
         Text that its maker left.
     version
         Of the schema: 3.
+    appended
+        Bytes behind all that the file refers to: metadata tools append files, such as labels, as a ZIP archive.
     path
         Where it was read from, if it was; not compared.
 
@@ -355,6 +363,7 @@ class Model:
     signatures: tuple[Signature, ...] = ()
     description: str = ""
     version: int = 3
+    appended: bytes = b""
     path: Path | None = field(default=None, compare=False)
 
     def pruned(self) -> Model:

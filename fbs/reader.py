@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,14 +35,14 @@ SCHEMA_VERSION = 3
 _T = TypeVar("_T")
 
 
-def read(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> Model:
+def read(source: str | os.PathLike[str] | bytes | bytearray | memoryview | mmap.mmap | Array) -> Model:
     """Read a model.
 
     Parameters
     ----------
     source
-        Path of a file, which is mapped into memory and must not change while the model is in use; or the
-        file's bytes.
+        Path of a file, or its bytes, or anything else that offers bytes. A file is mapped into memory. Neither it nor
+        the bytes may change while the model is in use; a file may be deleted, or replaced by another.
 
     Returns
     -------
@@ -55,11 +56,11 @@ def read(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> Mod
     UnsupportedError
         The file uses something of a newer schema; the message names it.
     InputError
-        The file cannot be opened.
+        There is no such file, it cannot be read, or ``source`` is neither a path nor bytes.
 
     """
-    if isinstance(source, bytes | bytearray | memoryview):
-        return _model(memoryview(source).toreadonly().cast("B"), None)
+    if not isinstance(source, str | os.PathLike):
+        return _model(_bytes(source), None)
     path = Path(source)
     try:
         return _model(_map(path), path)
@@ -67,14 +68,33 @@ def read(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> Mod
         raise error.within(str(path)) from None
 
 
+def _bytes(source: object) -> memoryview:
+    """Return the bytes that an object offers; a copy only where they do not lie one after the other."""
+    try:
+        view = memoryview(source)  # type: ignore[arg-type]
+    except TypeError:
+        msg = f"expected the path or the bytes of a file, found an object of type {type(source).__name__}"
+        raise InputError(msg) from None
+    try:
+        return view.toreadonly().cast("B")
+    except (TypeError, ValueError):
+        return memoryview(view.tobytes())
+
+
 def _map(path: Path) -> memoryview:
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe could wait for ever
+            raise InputError("expected a file, found " + ("a directory" if stat.S_ISDIR(status.st_mode) else "none"))
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
+            if status.st_size == 0:
                 return memoryview(b"")
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except OSError as error:
         msg = f"expected a readable file, found: {error.strerror or error}"
+        raise InputError(msg) from error
+    except ValueError as error:  # a path that no file can have, or a file that was emptied in between
+        msg = f"expected a readable file, found: {error}"
         raise InputError(msg) from error
 
 
@@ -83,21 +103,23 @@ def _model(data: memoryview, path: Path | None) -> Model:
         found = f"{bytes(data[4:8])!r}" if len(data) >= 8 else f"a file of {len(data)} bytes"
         msg = f"expected a TensorFlow Lite model with the identifier {IDENTIFIER!r} at byte 4, found {found}"
         raise ModelError(msg)
-    record = Decoder(data).root(schema.table("Model"))
+    decoder = Decoder(data)
+    record = decoder.root(schema.table("Model"))
     if record["version"] != SCHEMA_VERSION:
         msg = f"expected version {SCHEMA_VERSION} of the schema, found {record['version']}"
         raise UnsupportedError(msg)
-    buffers = _each("buffer", record["buffers"], lambda item: _buffer(item, data))
+    buffers = _each("buffer", record["buffers"], lambda item: _buffer(item, decoder))
     codes = _each("operator code", record["operator_codes"], _operator_code)
     return Model(
-        subgraphs=_each("subgraph", record["subgraphs"], lambda item: _subgraph(item, buffers, codes, data)),
+        subgraphs=_each("subgraph", record["subgraphs"], lambda item: _subgraph(item, buffers, codes, decoder)),
         operator_codes=codes,
         buffers=buffers,
         metadata=_each("metadata", record["metadata"], lambda item: _metadata(item, buffers)),
-        metadata_buffer=tuple(_pick(buffers, index, "buffer") for index in record["metadata_buffer"] or ()),
+        metadata_buffer=_metadata_buffers(record["metadata_buffer"] or (), buffers),
         signatures=_each("signature", record["signature_defs"], _signature),
         description=record["description"] or "",
         version=record["version"],
+        appended=bytes(data[decoder.end :]).lstrip(b"\0"),
         path=path,
     )
 
@@ -119,19 +141,11 @@ def _pick(items: Sequence[_T], index: int, what: str) -> _T:
     return items[index]
 
 
-def _buffer(record: Record, data: memoryview) -> Buffer:
+def _buffer(record: Record, decoder: Decoder) -> Buffer:
     if record["data"] is None and record["offset"] > 1:
-        outside = _outside(data, record["offset"], record["size"])
+        outside = decoder.outside(record["offset"], record["size"])
         return Buffer(np.frombuffer(outside, np.uint8), outside=True)
     return Buffer(record["data"])
-
-
-def _outside(data: memoryview, offset: int, size: int) -> memoryview:
-    """Return bytes that lie behind the flatbuffer, counted from the start of the file."""
-    if offset + size > len(data):
-        msg = f"expected data within the file's {len(data)} bytes, found {size} bytes at offset {offset}"
-        raise ModelError(msg)
-    return data[offset : offset + size]
 
 
 def _operator_code(record: Record) -> OperatorCode:
@@ -139,15 +153,14 @@ def _operator_code(record: Record) -> OperatorCode:
     number = max(record["builtin_code"], record["deprecated_builtin_code"])
     name = schema.members("BuiltinOperator").get(number)
     if name is None:
-        msg = f"uses {schema.describe_unknown('BuiltinOperator', number)}"
-        raise UnsupportedError(msg)
+        raise schema.unknown("BuiltinOperator", number)
     return OperatorCode(name, record["version"], record["custom_code"] or "")
 
 
-def _subgraph(record: Record, buffers: Sequence[Buffer], codes: Sequence[OperatorCode], data: memoryview) -> Subgraph:
+def _subgraph(record: Record, buffers: Sequence[Buffer], codes: Sequence[OperatorCode], decoder: Decoder) -> Subgraph:
     return Subgraph(
         tensors=_each("tensor", record["tensors"], lambda item: _tensor(item, buffers)),
-        operators=_each("operator", record["operators"], lambda item: _operator(item, codes, data)),
+        operators=_each("operator", record["operators"], lambda item: _operator(item, codes, decoder)),
         inputs=record["inputs"] or (),
         outputs=record["outputs"] or (),
         name=record["name"] or "",
@@ -176,8 +189,7 @@ def _dtype(number: int) -> DType:
     try:
         return DType(number)
     except ValueError:
-        msg = f"uses {schema.describe_unknown('TensorType', number)}"
-        raise UnsupportedError(msg) from None
+        raise schema.unknown("TensorType", number) from None
 
 
 def _quantization(record: Record) -> Quantization:
@@ -218,12 +230,12 @@ def _variant(record: Record) -> VariantSubType:
     return VariantSubType(record["shape"] or (), _dtype(record["type"]), record["has_rank"])
 
 
-def _operator(record: Record, codes: Sequence[OperatorCode], data: memoryview) -> Operator:
+def _operator(record: Record, codes: Sequence[OperatorCode], decoder: Decoder) -> Operator:
     custom_options: bytes | None = record["custom_options"]
     outside = custom_options is None and record["large_custom_options_offset"] > 1
     if outside:
         offset, size = record["large_custom_options_offset"], record["large_custom_options_size"]
-        custom_options = bytes(_outside(data, offset, size))
+        custom_options = bytes(decoder.outside(offset, size))
     return Operator(
         code=_pick(codes, record["opcode_index"], "operator code"),
         inputs=record["inputs"] or (),
@@ -241,6 +253,13 @@ def _operator(record: Record, codes: Sequence[OperatorCode], data: memoryview) -
 
 def _options(union: tuple[str, Record] | None) -> Options | None:
     return None if union is None else Options(*union)
+
+
+def _metadata_buffers(indices: Sequence[int], buffers: Sequence[Buffer]) -> tuple[Buffer, ...]:
+    try:
+        return tuple(_pick(buffers, index, "buffer") for index in indices)
+    except QuantrefError as error:
+        raise error.within("metadata_buffer") from None
 
 
 def _metadata(record: Record, buffers: Sequence[Buffer]) -> Metadata:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from qmath.errors import InputError
+from qmath.errors import InputError, ModelError, QuantrefError, UnsupportedError
 
 _UNIONS = {
     "builtin_options": "BuiltinOptions",
@@ -47,7 +47,7 @@ _NEWER = {
     ("TensorType", 21): "FLOAT8_E4M3FN",
     ("TensorType", 22): "FLOAT8_E5M2",
 }
-"""What newer schemas call the numbers that the package does not know yet, for messages."""
+"""What newer schemas call the numbers that the package does not know yet; up to LiteRT of August 2026."""
 
 
 class Kind(enum.Enum):
@@ -169,11 +169,18 @@ def numbers(enumeration: str) -> Mapping[str, int]:
     return MappingProxyType({name: number for number, name in members(enumeration).items()})
 
 
-def describe_unknown(owner: str, number: int) -> str:
-    """Name a slot or member that the package does not know, as far as newer schemas tell."""
+def unknown(owner: str, number: int, kind: str = "") -> QuantrefError:
+    """Return the error for a slot or member that the package does not know.
+
+    It is an UnsupportedError, with its name, if a newer schema has it; if none known here has it, the file is taken
+    for damaged: a ModelError.
+    """
     name = _NEWER.get((owner, number))
-    what = f"{owner} {number}" + (f" ({name})" if name else "")
-    return f"{what}, which the schema of tflite {version()} does not know"
+    if name is None:
+        return ModelError(f"uses {kind}{owner} {number}, which no schema has that is known here")
+    return UnsupportedError(
+        f"uses {kind}{owner} {number} ({name}), which the schema of tflite {version()} does not know"
+    )
 
 
 def version() -> str:

@@ -16,6 +16,8 @@ from fbs.options import table_of
 from fbs.validate_tensor import check_tensor
 from qmath.errors import ModelError, QuantrefError
 
+#: Calls of subgraphs inside each other: each takes stack to run, in the runtime as here; no model comes near it.
+MAX_CALL_DEPTH = 32
 _NOT_IN_FILES = frozenset({"DELEGATE", "PLACEHOLDER_FOR_GREATER_OP_CODES"})
 
 
@@ -67,7 +69,7 @@ def _check(model: Model, findings: Findings) -> None:
         with findings.within(name, subgraph=index):
             _check_subgraph(model, subgraph, findings)
     with findings.about(Subject.STRUCTURE):
-        _check_recursion(model)
+        _check_calls(model)
     _check_signatures(model, findings)
 
 
@@ -180,8 +182,11 @@ def _check_writable(tensor: Tensor, number: int, written: Collection[int], input
     raise ModelError(msg)
 
 
-def _check_recursion(model: Model) -> None:
-    """Check that no subgraph calls itself, be it through others: strike out those that call none that is left."""
+def _check_calls(model: Model) -> None:
+    """Check that no subgraph calls itself, be it through others, and that calls do not lie too deep in each other.
+
+    Strike out the subgraphs that call none that is left, and keep how many calls lie below each.
+    """
     called = [
         {
             callee
@@ -197,8 +202,10 @@ def _check_recursion(model: Model) -> None:
             callers[callee].append(caller)
     open_calls = [len(callees) for callees in called]
     done = [index for index, count in enumerate(open_calls) if count == 0]
+    depth = [0] * len(called)
     for index in done:
         for caller in callers[index]:
+            depth[caller] = max(depth[caller], depth[index] + 1)
             open_calls[caller] -= 1
             if open_calls[caller] == 0:
                 done.append(caller)
@@ -206,6 +213,10 @@ def _check_recursion(model: Model) -> None:
         circle = sorted(set(range(len(called))) - set(done))
         msg = f"expected subgraphs that do not call themselves, found a circle of calls among: {circle[:10]}"
         raise ModelError(msg)
+    deepest = max(depth, default=0)
+    if deepest > MAX_CALL_DEPTH:
+        msg = f"expected at most {MAX_CALL_DEPTH} calls of subgraphs inside each other"
+        raise ModelError(f"{msg}, found {deepest} below subgraph {depth.index(deepest)}")
 
 
 def _check_signatures(model: Model, findings: Findings) -> None:

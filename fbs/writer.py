@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import flatbuffers
+from flatbuffers.builder import BuilderSizeError
 
 from fbs import encode, schema
 from fbs.model import (
@@ -49,16 +50,26 @@ def write(model: Model) -> bytes:
         Something does not fit its field in the file.
 
     """
+    return b"".join(_pieces(model))
+
+
+def _pieces(model: Model) -> Iterator[bytes | memoryview]:
+    """Yield a file piece by piece, so that a large one need not be copied."""
+    if not isinstance(model, Model):
+        msg = f"expected a fbs.Model to write, found an object of type {type(model).__name__}"
+        raise InputError(msg)
     flatbuffer, behind = _Writer(model, _PLACEHOLDER_OFFSET).finish()
-    if not behind:
-        return flatbuffer
-    # Offsets have a fixed width, so the second pass gives the same layout with the offsets filled in.
-    flatbuffer, behind = _Writer(model, _aligned(len(flatbuffer))).finish()
-    file = bytearray(flatbuffer)
+    if behind:
+        # Offsets have a fixed width, so the second pass gives the same layout with the offsets filled in.
+        flatbuffer, behind = _Writer(model, _aligned(len(flatbuffer))).finish()
+    yield flatbuffer
+    written = len(flatbuffer)
     for piece in behind:
-        file.extend(bytes(_aligned(len(file)) - len(file)))
-        file.extend(piece)
-    return bytes(file)
+        yield bytes(_aligned(written) - written)
+        yield piece if isinstance(piece, bytes) else piece.data
+        written = _aligned(written) + len(piece)
+    if model.appended:
+        yield model.appended
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
@@ -70,24 +81,28 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         The model does not fit the format, or the file cannot be written.
 
     """
+    if not isinstance(path, str | os.PathLike):
+        msg = f"expected the path of a file to write, found an object of type {type(path).__name__}"
+        raise InputError(msg)
     target = Path(path)
     try:
-        data = write(model)
+        pieces = list(_pieces(model))
     except QuantrefError as error:
         raise error.within(str(target)) from None
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
             with temporary.open("xb") as file:
-                file.write(data)
+                for piece in pieces:
+                    file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-    except OSError as error:
-        msg = f"{target}: expected a file that can be written, found: {error.strerror or error}"
+    except (OSError, ValueError) as error:  # a ValueError: no file can have such a path
+        msg = f"{target}: expected a file that can be written, found: {getattr(error, 'strerror', None) or error}"
         raise InputError(msg) from error
 
 
@@ -107,8 +122,12 @@ class _Writer:
         record = self._record()
         size = sum(item["data"].size for item in record["buffers"] if item.get("data") is not None)
         builder = flatbuffers.Builder(min(size + size // 8 + 65536, LARGEST_INSIDE))
-        root = encode.table(builder, schema.table("Model"), record)
-        builder.Finish(root, file_identifier=IDENTIFIER)
+        try:
+            root = encode.table(builder, schema.table("Model"), record)
+            builder.Finish(root, file_identifier=IDENTIFIER)
+        except BuilderSizeError:
+            msg = "expected a model that fits the 2 GB of a flatbuffer, its buffers aside; found a larger one"
+            raise InputError(msg) from None
         return bytes(builder.Output()), self._behind
 
     def _record(self) -> dict[str, Any]:

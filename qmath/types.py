@@ -199,6 +199,10 @@ class QuantParams:
         """Hash what ``==`` compares."""
         return hash((self.dtype, self.quantized_dimension, self.scale.tobytes(), self.zero_point.tobytes()))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle by construction, so that the arrays of a copy are read-only, too."""
+        return QuantParams, (self.scale, self.zero_point, self.dtype, self.quantized_dimension)
+
 
 @dataclass(frozen=True, slots=True)
 class FixedPointMultiplier:

@@ -70,7 +70,6 @@ NEWER = {
     "version 2 of the schema": ({"version": 2}, "expected version 3 of the schema, found 2"),
     "FLOAT8": (_tensor(type=21), r"subgraph 0: tensor 1: uses TensorType 21 \(FLOAT8_E4M3FN\)"),
     "operator": ({"operator_codes": [{"builtin_code": 209}]}, r"BuiltinOperator 209 \(STABLEHLO_CASE\)"),
-    "unknown operator": ({"operator_codes": [{"builtin_code": 4000}]}, "BuiltinOperator 4000, which the schema of"),
 }
 
 
@@ -79,6 +78,18 @@ def test_what_the_package_does_not_know_is_named(case: str) -> None:
     record, message = NEWER[case]
     with pytest.raises(UnsupportedError, match=message):
         fbs.read(_file(record))
+
+
+@pytest.mark.parametrize("number", [210, 4000, (1 << 31) - 1])
+def test_an_operator_that_no_schema_has_is_damage(number: int) -> None:
+    with pytest.raises(ModelError, match=f"^operator code 0: uses BuiltinOperator {number}, which no schema has"):
+        fbs.read(_file({"operator_codes": [{"builtin_code": number}]}))
+
+
+@pytest.mark.parametrize("number", [-1, 23, 127])
+def test_a_type_that_no_schema_has_is_damage(number: int) -> None:
+    with pytest.raises(ModelError, match=f"^subgraph 0: tensor 1: uses TensorType {number}, which no schema has"):
+        fbs.read(_file(_tensor(type=number)))
 
 
 def test_blockwise_quantization_is_named() -> None:
@@ -102,7 +113,7 @@ def test_unknown_fields_are_named() -> None:
         if "FillOptions" in _message(bytes(data)):
             break
         data[place] = number["Conv2DOptions"]
-    assert "builtin_options: uses field FillOptions 1, which the schema of tflite" in _message(bytes(data))
+    assert "builtin_options: uses field FillOptions 1, which no schema has" in _message(bytes(data))
 
 
 def _message(data: bytes) -> str:
@@ -133,6 +144,13 @@ def test_indices_out_of_range() -> None:
     ):
         with pytest.raises(ModelError, match="expected"):
             fbs.read(_file(record))
+
+
+def test_the_place_of_an_index_is_named() -> None:
+    with pytest.raises(ModelError, match=r"^metadata_buffer: expected the index of one of 1 buffers, found -1"):
+        fbs.read(_file({"metadata_buffer": [-1]}))
+    with pytest.raises(ModelError, match=r"^buffer 0: expected data behind the flatbuffer within the file's"):
+        fbs.read(_file({"buffers": [{"offset": 1 << 40, "size": 4}]}))
 
 
 def test_text_that_is_no_text() -> None:

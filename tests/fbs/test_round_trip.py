@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import io
+import mmap
+import os
 import pickle
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +20,7 @@ import fbs
 import fbs.writer
 from fbs import encode, schema
 from qmath.errors import InputError
-from qmath.types import DType
+from qmath.types import Array, DType
 from tests.fbs.dump import dump
 from tests.fbs.models import MODELS, conv, outside, recurrent
 
@@ -89,6 +95,90 @@ def test_a_model_can_be_sent_to_another_process(model: fbs.Model) -> None:
     assert pickle.loads(pickle.dumps(model)) == model  # noqa: S301 (made a moment ago)
 
 
+def test_copies_are_read_only_and_carry_nothing_twice() -> None:
+    model = fbs.read(fbs.write(conv()))
+    size = len(pickle.dumps(model))
+    for tensor in model.subgraphs[0].tensors:
+        assert tensor.data is None or not tensor.data.flags.writeable
+        assert tensor.quant is None or tensor.quant.scale.size
+    assert len(pickle.dumps(model)) == size
+    for twin in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):  # noqa: S301 (made a moment ago)
+        assert twin == model
+        arrays = [_arrays(tensor) for tensor in twin.subgraphs[0].tensors]
+        assert sum(map(len, arrays)) > 10
+        assert not any(array.flags.writeable for found in arrays for array in found)
+
+
+def _arrays(tensor: fbs.Tensor) -> list[Array]:
+    stored, quant = tensor.quantization, tensor.quant
+    found = [tensor.data, tensor.buffer.data]
+    found += [] if stored is None else [stored.scale, stored.zero_point, stored.min, stored.max]
+    found += [] if quant is None else [quant.scale, quant.zero_point]
+    return [array for array in found if array is not None]
+
+
+def test_whatever_offers_bytes_is_read(tmp_path: Path) -> None:
+    data = fbs.write(conv())
+    data += bytes(-len(data) % 8)
+    path = tmp_path / "conv.tflite"
+    path.write_bytes(data)
+    spread = bytes(byte for pair in zip(data, data, strict=True) for byte in pair)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        sources = [str(path), data, bytearray(data), memoryview(data).cast("I"), memoryview(spread)[::2], mapped]
+        sources += [np.frombuffer(data, np.uint8), np.frombuffer(data, ">u2")]
+        for source in sources:
+            assert fbs.read(source) == conv()
+    for other in (io.BytesIO(data), 3, None, list(data)):
+        with pytest.raises(InputError, match="expected the path or the bytes of a file, found an object of type"):
+            fbs.read(other)  # type: ignore[arg-type]
+
+
+def test_paths_that_are_no_files_are_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, found in (
+        (tmp_path, "expected a file, found a directory"),
+        (tmp_path / "pipe", "expected a file, found none"),
+        (tmp_path / "none", "expected a readable file, found: No such file"),
+        ("x\0y", "expected a readable file, found: embedded null"),
+        ("x" * 5000, "expected a readable file, found: File name too long"),
+    ):
+        with pytest.raises(InputError, match=found):
+            fbs.read(path)
+    for place in ("x\0y", tmp_path, tmp_path / "no" / "where"):
+        with pytest.raises(InputError, match="expected a file that can be written"):
+            fbs.save(conv(), place)
+    with pytest.raises(InputError, match="expected the path of a file to write, found an object of type BytesIO"):
+        fbs.save(conv(), io.BytesIO())  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"expected a fbs\.Model to write, found an object of type str"):
+        fbs.save("model.tflite", tmp_path / "x")  # type: ignore[arg-type]
+
+
+def test_a_mapped_file_may_be_deleted_or_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "conv.tflite"
+    fbs.save(conv(), path)
+    model = fbs.read(path)
+    fbs.save(recurrent(), path)
+    assert model == conv()
+    assert fbs.read(path) == recurrent()
+    path.unlink()
+    assert fbs.write(model) == fbs.write(conv())
+
+
+@pytest.mark.parametrize("make", [conv, outside])
+def test_files_that_metadata_tools_append_survive(make: Callable[[], fbs.Model]) -> None:
+    file = io.BytesIO(fbs.write(make()))
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("labels.txt", "cat\ndog\n")
+    model = fbs.read(file.getvalue())
+    assert model.appended.startswith(b"PK")
+    assert dataclasses.replace(model, appended=b"") == make()
+    edited = dataclasses.replace(model, description="longer than it was before")
+    for written in (fbs.write(model), fbs.write(edited)):
+        assert zipfile.ZipFile(io.BytesIO(written)).read("labels.txt") == b"cat\ndog\n"
+    assert fbs.read(fbs.write(model)) == model
+    assert not fbs.read(fbs.write(make())).appended
+
+
 def test_data_behind_the_flatbuffer() -> None:
     data = fbs.write(outside())
     buffer = tflite.Model.GetRootAs(data, 0).Buffers(1)
@@ -106,6 +196,15 @@ def test_models_too_large_for_a_flatbuffer_put_their_buffers_behind_it(monkeypat
     assert [buffer.outside for buffer in model.buffers] == [False, True, True, True]
     for found, made in zip(model.subgraphs[0].tensors, conv().subgraphs[0].tensors, strict=True):
         assert np.array_equal(found.data, made.data) if made.data is not None else found.data is None
+
+
+def test_what_does_not_fit_a_flatbuffer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flatbuffers.Builder.MAX_BUFFER_SIZE", 1 << 17)
+    b = fbs.Builder()
+    x = b.input("x", DType.FLOAT32, (1,))
+    b.custom("Big", [x], [b.tensor("y", DType.FLOAT32, (1,))], bytes(1 << 18))
+    with pytest.raises(InputError, match="expected a model that fits the 2 GB of a flatbuffer"):
+        fbs.write(b.finish(outputs=[1]))
 
 
 def test_operator_codes_old_and_new() -> None:

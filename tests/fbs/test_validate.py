@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 
 import fbs
+from fbs.validate import MAX_CALL_DEPTH
 from qmath.errors import ModelError
 from qmath.types import DType
+from quantref.interpreter import Interpreter
 from tests.fbs.models import control_flow, conv, recurrent
 
 
@@ -54,6 +57,15 @@ def _cycle() -> fbs.Model:
     b.op("ADD", [x, z], [y])
     b.op("EXP", [y], [z])
     return b.finish(outputs=[z])
+
+
+def _chain(length: int) -> fbs.Model:
+    """Return a model of subgraphs each of which calls the next."""
+    model = fbs.Builder()
+    builders = [(0, model), *(model.subgraph() for _ in range(length))]
+    for (_, caller), (callee, _) in pairwise(builders):
+        caller.op("CALL_ONCE", [], [], init_subgraph_index=callee)
+    return model.finish()
 
 
 def _recursion() -> fbs.Model:
@@ -104,6 +116,10 @@ WRONG = {
     "written twice": (_twice(), r"operator 1 \(CONV_2D\).*found it is an earlier output"),
     "cycle": (_cycle(), r"operator 0 \(ADD\): expected input 0 \('x'\) to hold a value"),
     "subgraphs that call themselves": (_recursion(), r"a circle of calls among: \[0, 2\]"),
+    "calls inside each other": (
+        _chain(3000),
+        "at most 32 calls of subgraphs inside each other, found 3000 below subgraph",
+    ),
     "subgraph out of range": (_callee_out_of_range(), "body_subgraph_index to be one of 2 subgraphs, found 2"),
     "signature of no subgraph": (_with_signature(subgraph_index=1), "'serving_default'.*one of 1 subgraphs, found 1"),
     "signature of no tensor": (_with_signature(inputs=(("x", 12),)), "found 12"),
@@ -169,3 +185,10 @@ def test_tensors_without_elements_need_no_value() -> None:
     x, shape, y = b.input("x", DType.FLOAT32, (1,)), b.tensor("s", DType.INT32, (0,)), b.tensor("y", DType.FLOAT32, ())
     b.op("RESHAPE", [x, shape], [y])
     assert fbs.validate(b.finish(outputs=[y])) == ()
+
+
+def test_calls_as_deep_as_allowed_run() -> None:
+    fbs.validate(_chain(MAX_CALL_DEPTH))
+    interpreter = Interpreter(_chain(MAX_CALL_DEPTH))
+    interpreter.allocate_tensors()
+    interpreter.invoke()
