@@ -19,6 +19,7 @@ import numpy as np
 
 from kernels.engine.exact import Reach
 from kernels.engine.fitted import Exceptions, FittedForm
+from kernels.engine.steps import stays_in_domain
 from qmath.requantize import Requantize
 from qmath.types import Array, BoolArray, Float64Array, Int64Array
 
@@ -110,6 +111,8 @@ def steps_of(requantize: Requantize, offset: Int64Array, reach: Reach) -> Steps 
 def proven_form(requantize: Requantize, offset: Int64Array, reach: Reach, elements: int) -> FittedForm | None:
     """Fit a float form and prove it at every step, or return None.
 
+    Beyond the domain of its regime a requantization may wrap around: it is no step function there, and has no form.
+
     Parameters
     ----------
     requantize, offset, reach
@@ -119,7 +122,7 @@ def proven_form(requantize: Requantize, offset: Int64Array, reach: Reach, elemen
         signs, or one in a wider type.
 
     """
-    if reach.dtype is None or requantize.dtype.bits > 8:
+    if reach.dtype is None or requantize.dtype.bits > 8 or not stays_in_domain(requantize, offset, reach):
         return None
     steps = steps_of(requantize, offset, reach)
     if steps is None or not steps.codes.size:  # a range of one code has no steps

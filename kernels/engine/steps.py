@@ -135,8 +135,7 @@ class Float32RintForm(StepForm):
 
 def quick_form(requantize: Requantize, offset: Int64Array, reach: Reach) -> StepForm | None:
     """Return a form that costs nothing to derive, or None where the accumulator may leave the regime's domain."""
-    limit = requantize.regime.limit(requantize.factor)
-    if reach.dtype is None or (_largest(offset, reach) > limit).any():
+    if reach.dtype is None or not stays_in_domain(requantize, offset, reach):
         return None
     form = requantize.regime.real_form(requantize.factor)
     if isinstance(requantize.regime, Float32HalfEven) and reach.dtype == np.float32:
@@ -146,6 +145,11 @@ def quick_form(requantize: Requantize, offset: Int64Array, reach: Reach) -> Step
     if form is not None and exact_in_float64(requantize, offset, reach):
         return Float64Form(requantize, offset.astype(np.float64), form)
     return Definition(requantize, offset)
+
+
+def stays_in_domain(requantize: Requantize, offset: Int64Array, reach: Reach) -> bool:
+    """Whether no accumulator leaves the domain of its regime, beyond which it may wrap around."""
+    return bool((_largest(offset, reach) <= requantize.regime.limit(requantize.factor)).all())
 
 
 def exact_in_float64(requantize: Requantize, offset: Int64Array, reach: Reach) -> bool:
