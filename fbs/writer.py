@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import flatbuffers
 from flatbuffers.builder import BuilderSizeError
 
 from fbs import encode, schema
+from fbs.files import replacing
 from fbs.model import (
     Buffer,
     Metadata,
@@ -84,25 +84,15 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
     if not isinstance(path, str | os.PathLike):
         msg = f"expected the path of a file to write, found an object of type {type(path).__name__}"
         raise InputError(msg)
-    target = Path(path)
     try:
         pieces = list(_pieces(model))
     except QuantrefError as error:
-        raise error.within(str(target)) from None
+        raise error.within(os.fspath(path)) from None
     try:
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            with temporary.open("xb") as file:
-                for piece in pieces:
-                    file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except (OSError, ValueError) as error:  # a ValueError: no file can have such a path
-        msg = f"{target}: expected a file that can be written, found: {getattr(error, 'strerror', None) or error}"
+        with replacing(path) as draft, draft.open("xb") as file:
+            file.writelines(pieces)
+    except OSError as error:
+        msg = f"{os.fspath(path)}: expected a file that can be written, found: {error.strerror or error}"
         raise InputError(msg) from error
 
 

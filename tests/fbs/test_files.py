@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import fbs
 from fbs.files import replacing
+from tests.fbs.models import conv
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
@@ -70,3 +72,14 @@ def test_no_place_to_write(name: str, tmp_path: Path) -> None:
     with pytest.raises(OSError), replacing(tmp_path / name) as draft:  # noqa: PT011 - its kinds are the system's
         draft.write_bytes(b"")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_models_are_saved_in_this_way(tmp_path: Path) -> None:
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    fbs.save(conv(), pipe)
+    reader.join(10)
+    assert read == [fbs.write(conv())]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
