@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -74,12 +74,14 @@ class Window:
         Returns
         -------
         slice
-            The rows of the input that they meet; at least one.
+            The rows of the input that they meet; at least one. All, if no tap is left that meets any.
         Window
             The windows on those rows.
 
         """
         high = self.height
+        if not high.kernel:
+            return self._all_rows(first, last)
         top = first * high.stride - high.before
         bottom = (last - 1) * high.stride + (high.kernel - 1) * high.dilation + 1 - high.before
         start = min(max(top, 0), high.size - 1)
@@ -92,10 +94,15 @@ class Window:
     def padded_band(self, first: int, last: int) -> tuple[slice, Window]:
         """Cut out the same windows where the input lies in memory with its padding, and return which rows those are."""
         high = self.height
+        if not high.kernel:
+            return self._all_rows(first, last)
         start = first * high.stride
         end = (last - 1) * high.stride + (high.kernel - 1) * high.dilation + 1
         part = Span(end - start, high.kernel, high.stride, high.dilation, last - first, before=0, after=0)
         return slice(start, end), Window(part, self.width)
+
+    def _all_rows(self, first: int, last: int) -> tuple[slice, Window]:
+        return slice(0, self.height.size), Window(replace(self.height, output=last - first), self.width)
 
 
 def span(size: int, kernel: int, stride: int, padding: Padding, dilation: int = 1) -> Span:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from unittest.mock import patch
 
@@ -11,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels.engine import requantized
+from kernels.engine.geometry import Window, padded, reachable
 from kernels.engine.plans import ConvolutionPlan, Scratch
 from kernels.engine.threads import Team, working_as
 from quantref.vectors.cells import conv, depthwise_conv, fully_connected, transpose_conv
 from tests.kernels.forms import inputs_of, prepare_op
 from tests.kernels.sweeps import examples
-from tests.kernels.test_windows import SEEDS, WINDOWS
+from tests.kernels.test_windows import SEEDS, spans
 
 CELLS = {**conv.CELLS, **depthwise_conv.CELLS, **fully_connected.CELLS, **transpose_conv.CELLS}
 SHARED = [cell for cell in CELLS if "int8" in cell and "hybrid" not in cell]
@@ -24,8 +26,10 @@ TEAMS = [Team(2), Team(3)]
 
 
 @examples(60)
-@given(window=WINDOWS, cuts=st.lists(st.integers(0, 9), max_size=3), seed=SEEDS)
-def test_bands_of_rows_make_up_the_whole(window, cuts, seed):
+@given(high=spans(dilations=(1, 2, 3, 30)), wide=spans(), cuts=st.lists(st.integers(0, 9), max_size=3), seed=SEEDS)
+def test_bands_of_rows_make_up_the_whole(high, wide, cuts, seed):
+    """A dilation of 30 may leave no tap at all."""
+    window, _ = reachable(Window(high, wide))
     rng = np.random.default_rng(seed)
     image = rng.integers(-9, 10, (1, window.height.size, window.width.size, 2)).astype(np.float32)
     matrix = rng.integers(-9, 10, (window.height.kernel * window.width.kernel * 2, 3)).astype(np.float32)
@@ -35,6 +39,11 @@ def test_bands_of_rows_make_up_the_whole(window, cuts, seed):
         rows, part = window.band(first, last)
         shape = (1, rows.stop - rows.start, *image.shape[2:])
         found = ConvolutionPlan(shape, [matrix], part, 5, Scratch())(image[:, rows])
+        assert np.array_equal(found, whole[:, first:last])
+        rows, part = window.padded_band(first, last)
+        without_more = Window(part.height, replace(window.width, size=window.width.padded, before=0, after=0))
+        lying_padded = padded(image, window, 5)[:, rows]
+        found = ConvolutionPlan(lying_padded.shape, [matrix], without_more, 5, Scratch())(lying_padded)
         assert np.array_equal(found, whole[:, first:last])
 
 
