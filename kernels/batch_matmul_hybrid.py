@@ -12,7 +12,7 @@ import numpy as np
 
 from kernels.engine import exact
 from kernels.engine.contract import checked_shape, expect, input_tensor, option, quant_of
-from kernels.engine.hybrid import QuantizeRows, quantize_asymmetric, quantize_symmetric
+from kernels.engine.hybrid import ASYMMETRIC, SYMMETRIC, QuantizeRows
 from kernels.engine.hybrid_xnnpack import XNNPACK_HYBRID
 from kernels.engine.sides import Sides
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, given
@@ -175,7 +175,7 @@ def prepare_hybrid(op: OpView, sides: Sides, profile: Profile) -> HybridBatchMat
     if asymmetric and not _sums_are_computed(input_tensor(op, 0).shape, right.shape, sides):
         msg = f"{op.name} with asymmetric inputs and right side {right.shape}: the runtime reads unset memory"
         raise UnsupportedError(msg)
-    return HybridBatchMatMul(sides, quantize_asymmetric if asymmetric else quantize_symmetric, scaling.scale)
+    return HybridBatchMatMul(sides, (ASYMMETRIC if asymmetric else SYMMETRIC)[profile], scaling.scale)
 
 
 def _sums_are_computed(left: tuple[int, ...], right: tuple[int, ...], sides: Sides) -> bool:

@@ -23,7 +23,9 @@ from kernels.engine.hybrid import (
     HybridArithmetic,
     misread_weights,
     quantize_asymmetric,
+    quantize_asymmetric_on_arm,
     quantize_symmetric,
+    quantize_symmetric_on_arm,
 )
 from kernels.engine.hybrid_xnnpack import XNNPACK_HYBRID
 from kernels.engine.linear import convolve
@@ -43,12 +45,20 @@ HYBRID_FILTERS = (DType.INT8, DType.INT4, DType.UINT8)
 #: Where one filter scale serves all output channels of one group.
 PER_TENSOR: Rules[HybridArithmetic] = Rules(
     "CONV_2D with float32 activations and one filter scale",
-    {LITERT_REFERENCE: HybridArithmetic(quantize_symmetric, SCALE_BACK_BY_PRODUCT), XNNPACK: XNNPACK_HYBRID},
+    {
+        LITERT_REFERENCE: HybridArithmetic(quantize_symmetric, SCALE_BACK_BY_PRODUCT),
+        LITERT_OPTIMIZED_ARM64: HybridArithmetic(quantize_symmetric_on_arm, SCALE_BACK_BY_PRODUCT),
+        XNNPACK: XNNPACK_HYBRID,
+    },
 )
 #: Where filter scales differ, or there are several groups.
 PER_CHANNEL: Rules[HybridArithmetic] = Rules(
     "CONV_2D with float32 activations and a filter scale an output channel",
-    {LITERT_REFERENCE: HybridArithmetic(quantize_asymmetric, SCALE_BACK_IN_TURN), XNNPACK: XNNPACK_HYBRID},
+    {
+        LITERT_REFERENCE: HybridArithmetic(quantize_asymmetric, SCALE_BACK_IN_TURN),
+        LITERT_OPTIMIZED_ARM64: HybridArithmetic(quantize_asymmetric_on_arm, SCALE_BACK_IN_TURN),
+        XNNPACK: XNNPACK_HYBRID,
+    },
 )
 
 

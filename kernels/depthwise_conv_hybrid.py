@@ -16,7 +16,14 @@ from kernels.engine.activation import Activation
 from kernels.engine.contract import expect, quant_of
 from kernels.engine.convolution import Operands, expect_bias, filter_scale, finished, optional_array
 from kernels.engine.geometry import Window, padded, reachable
-from kernels.engine.hybrid import SCALE_BACK_BY_PRODUCT, STEPS, HybridArithmetic, QuantizedRows, quantize_asymmetric
+from kernels.engine.hybrid import (
+    SCALE_BACK_BY_PRODUCT,
+    STEPS,
+    HybridArithmetic,
+    QuantizedRows,
+    quantize_asymmetric,
+    quantize_asymmetric_on_arm,
+)
 from kernels.engine.linear import depthwise_convolve
 from kernels.engine.taps import Products, Reads, of_depthwise
 from kernels.engine.types import Inputs, Outputs, Prepared, Runner, given
@@ -58,15 +65,21 @@ class InBlocks(HybridArithmetic):
         return note("scaled back", real, rule, **terms)
 
 
-BY_PRODUCT = HybridArithmetic(quantize_asymmetric, SCALE_BACK_BY_PRODUCT)
 HYBRID: Rules[HybridArithmetic] = Rules(
     "DEPTHWISE_CONV_2D with float32 activations",
-    {LITERT_REFERENCE: BY_PRODUCT, LITERT_OPTIMIZED: InBlocks(quantize_asymmetric, SCALE_BACK_BY_PRODUCT)},
+    {
+        LITERT_REFERENCE: HybridArithmetic(quantize_asymmetric, SCALE_BACK_BY_PRODUCT),
+        LITERT_OPTIMIZED: InBlocks(quantize_asymmetric, SCALE_BACK_BY_PRODUCT),
+        LITERT_OPTIMIZED_ARM64: InBlocks(quantize_asymmetric_on_arm, SCALE_BACK_BY_PRODUCT),
+    },
 )
 #: Where the window is a plain 3x3 one, for which Arm has a kernel of its own; None where it is as any other.
 HYBRID_3X3: Rules[HybridArithmetic | None] = Rules(
     "DEPTHWISE_CONV_2D with float32 activations",
-    {LITERT_REFERENCE: None, LITERT_OPTIMIZED_ARM64: BY_PRODUCT},
+    {
+        LITERT_REFERENCE: None,
+        LITERT_OPTIMIZED_ARM64: HybridArithmetic(quantize_asymmetric_on_arm, SCALE_BACK_BY_PRODUCT),
+    },
 )
 #: Whether one filter scale stands for all channels; LiteRT reads on behind it.
 ONE_SCALE_FOR_ALL: Rules[bool] = Rules(

@@ -13,9 +13,10 @@ import numpy as np
 
 from kernels.engine.activation import Activation, activate_float
 from kernels.engine.contract import expect, input_tensor, option, quant_of, unsupported
-from kernels.engine.hybrid import CODES, QuantizedRows, QuantizeRows, quantize_asymmetric, quantize_symmetric
+from kernels.engine.hybrid import ASYMMETRIC, CODES, SYMMETRIC, QuantizedRows, QuantizeRows
 from kernels.engine.hybrid_matmul import IntegerMatrix
 from kernels.engine.hybrid_xnnpack import XNNPACK_HYBRID
+from kernels.engine.row_ends import LANES
 from kernels.engine.rows import Rows
 from kernels.engine.runs import blocks_of_rows
 from kernels.engine.taps import Products, Reads, indices
@@ -129,7 +130,7 @@ def hybrid_fully_connected(
     rows = fc.rows.of(x)
     start = np.zeros(fc.rows.units, np.float32) if bias is None else bias.reshape(-1)
     result = np.repeat(start[None], len(rows), axis=0)
-    if x.any():
+    if not _is_zero(x):
         quantized = fc.quantize(rows, note)
         scale = quantized.scale[:, None] * fc.weights_scale
         if fc.sparse and quantized.zero_point.any():
@@ -139,6 +140,12 @@ def hybrid_fully_connected(
         note("scale", scale, "float32(row_scale * weights_scale)", **_scales(quantized, fc))
         result = _added(accumulator, scale, result, fc, note)
     return activate_float(result, fc.activation, note).reshape(fc.rows.output_shape(x.shape))
+
+
+def _is_zero(x: Float32Array) -> bool:
+    """Whether the runtime finds all of ``x`` to be zero; a NaN is not looked at but in what fills no lanes."""
+    in_lanes, left_over = np.split(x.reshape(-1), [x.size // LANES * LANES])
+    return not (np.abs(in_lanes) > 0).any() and not left_over.any()
 
 
 def _added(
@@ -217,7 +224,7 @@ class DynamicFullyConnected(Prepared):
                 quantized = XNNPACK_HYBRID.quantize(rows[block])
                 accumulator = matrix.float_sums(quantized)
                 real = XNNPACK_HYBRID.with_bias(accumulator, self.weights_scale, quantized, bias)
-                out[block] = activate_float(real, self.activation)
+                out[block] = activate_float(real, self.activation, keeps_nan=True)
             return (out.reshape(self.rows.output_shape(x.shape)),)
 
         return run
@@ -238,7 +245,7 @@ def dynamic_fully_connected(
     quantized = XNNPACK_HYBRID.quantize(fc.rows.of(x), note)
     accumulator = weights.sums(quantized, note)
     real = XNNPACK_HYBRID.with_bias(accumulator, fc.weights_scale, quantized, bias, note)
-    return activate_float(real, fc.activation, note).reshape(fc.rows.output_shape(x.shape))
+    return activate_float(real, fc.activation, note, keeps_nan=True).reshape(fc.rows.output_shape(x.shape))
 
 
 #: Whether a row's last product and its sum with the bias are one instruction.
@@ -293,5 +300,5 @@ def prepare_hybrid(
         if four_bit is None:
             raise UnsupportedError(f"{op.name} with float32 rows and int4 weights is not covered under {profile.name}")
         return FourBitFullyConnected(rows, scaling.scale, activation)
-    quantize = quantize_asymmetric if option(op, "asymmetric_quantize_inputs") else quantize_symmetric
+    quantize = (ASYMMETRIC if option(op, "asymmetric_quantize_inputs") else SYMMETRIC)[profile]
     return HybridFullyConnected(rows, quantize, scaling.scale, activation, sparse, FUSED[profile], MISREADS[profile])

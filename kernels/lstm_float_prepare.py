@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from kernels.engine.activation import Activation
 from kernels.engine.contract import choice, input_tensor, option, scale_of
-from kernels.engine.hybrid import quantize_asymmetric, quantize_symmetric
+from kernels.engine.hybrid import ASYMMETRIC, SYMMETRIC
 from kernels.engine.hybrid_matmul import MISREADS
 from kernels.engine.sequences import Order
 from kernels.engine.types import OpView
@@ -49,7 +49,7 @@ def prepare_float(op: OpView, slots: Slots, layout: Layout, order: Order, profil
         msg = f"{op.name} in float32 that projects to more outputs than cells: the runtime writes past its memory"
         raise UnsupportedError(msg)
     check_states(op, slots, order.batch(input_tensor(op, INPUT).shape), layout, DType.FLOAT32, DType.FLOAT32)
-    quantize = quantize_asymmetric if option(op, "asymmetric_quantize_inputs") else quantize_symmetric
+    quantize = (ASYMMETRIC if option(op, "asymmetric_quantize_inputs") else SYMMETRIC)[profile]
     return FloatLSTM(
         slots,
         layout,

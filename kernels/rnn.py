@@ -26,7 +26,7 @@ from kernels.engine.contract import (
     scale_of,
     unsupported,
 )
-from kernels.engine.hybrid import QuantizeRows, quantize_asymmetric, quantize_symmetric
+from kernels.engine.hybrid import ASYMMETRIC, SYMMETRIC, QuantizeRows
 from kernels.engine.hybrid_matmul import MISREADS
 from kernels.engine.products import Matrix, Operand, lane_matrix, operand, scaled_matrix
 from kernels.engine.registry import Kernel
@@ -215,7 +215,7 @@ def prepare_cell(op: OpView, slots: Slots, order: Order, profile: Profile) -> Ce
     _expect(input_tensor(op, slots.bias), (units,), DType.FLOAT32)
     _expect(state, (order.batch(x.shape), units), DType.FLOAT32)
     expect(state.is_variable, f"a variable tensor as input {slots.state}, found {state.name!r}")
-    quantize = quantize_asymmetric if option(op, "asymmetric_quantize_inputs") else quantize_symmetric
+    quantize = (ASYMMETRIC if option(op, "asymmetric_quantize_inputs") else SYMMETRIC)[profile]
     matrices = [input_tensor(op, slot) for slot in slots.matrices]
     return Cell(
         slots,

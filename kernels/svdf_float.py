@@ -20,7 +20,7 @@ from kernels.engine.contract import (
     unsupported,
 )
 from kernels.engine.float_sums import add_in_lanes, matmul_in_lanes
-from kernels.engine.hybrid import QuantizeRows, quantize_asymmetric, quantize_symmetric
+from kernels.engine.hybrid import ASYMMETRIC, SYMMETRIC, QuantizeRows
 from kernels.engine.hybrid_matmul import MISREADS, IntegerMatrix
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
 from kernels.profiles import Profile
@@ -155,6 +155,6 @@ def prepare_float(op: OpView, rank: int, profile: Profile) -> Prepared:
         return FloatSVDF(rank, activation)
     if features.dtype not in HYBRID_WEIGHTS or times.dtype not in HYBRID_WEIGHTS:
         raise unsupported(op, "float32 with float32, INT8 or UINT8 weights")
-    quantize = quantize_asymmetric if option(op, "asymmetric_quantize_inputs") else quantize_symmetric
+    quantize = (ASYMMETRIC if option(op, "asymmetric_quantize_inputs") else SYMMETRIC)[profile]
     first, second = (np.float32(scale_of(tensor)) for tensor in (features, times))
     return HybridSVDF(rank, activation, quantize, first, second, MISREADS[profile])

@@ -13,18 +13,21 @@ import numpy as np
 from kernels.engine.activation import Activation
 from kernels.engine.contract import expect
 from kernels.engine.convolution import Operands, expect_bias, filter_scale, finished, optional_array
-from kernels.engine.hybrid import SCALE_BACK_IN_TURN, HybridArithmetic, quantize_asymmetric
+from kernels.engine.hybrid import SCALE_BACK_IN_TURN, HybridArithmetic, quantize_asymmetric, quantize_asymmetric_on_arm
 from kernels.engine.hybrid_xnnpack import XNNPACK_HYBRID
 from kernels.engine.linear import transpose_convolve, transpose_convolve_in_order
 from kernels.engine.spreading import Spreading
 from kernels.engine.types import Inputs, Outputs, Prepared, given
-from kernels.profiles import LITERT_REFERENCE, XNNPACK, Profile, Rules
+from kernels.profiles import LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, XNNPACK, Profile, Rules
 from qmath.stages import Note, silent
 from qmath.types import Array, DType, Float32Array
 
 HYBRID: Rules[HybridArithmetic] = Rules(
     "TRANSPOSE_CONV with float32 activations",
-    {LITERT_REFERENCE: HybridArithmetic(quantize_asymmetric, SCALE_BACK_IN_TURN)},
+    {
+        LITERT_REFERENCE: HybridArithmetic(quantize_asymmetric, SCALE_BACK_IN_TURN),
+        LITERT_OPTIMIZED_ARM64: HybridArithmetic(quantize_asymmetric_on_arm, SCALE_BACK_IN_TURN),
+    },
 )
 
 

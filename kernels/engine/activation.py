@@ -103,15 +103,24 @@ def clamp_float(values: Array, activation: Activation, *, finite: bool = True) -
     return values
 
 
-def activate_float(values: Array, activation: Activation, note: Note = silent) -> Array:
-    """Apply any activation to float32 values, in place where it clamps, and return them: hybrid and recurrent ops."""
+def activate_float(values: Array, activation: Activation, note: Note = silent, *, keeps_nan: bool = False) -> Array:
+    """Apply any activation to float32 values, in place where it clamps, and return them: hybrid and recurrent ops.
+
+    A NaN that is clamped becomes the lower bound, unless it is kept.
+
+    Source: ``tflite/kernels/internal/tensor_utils.h`` (ApplyActivationToVector).
+    """
     if activation is Activation.TANH:
         return note("activated", eigen.tanh(values), "~ tanh(x)", x=values)
     if activation is Activation.SIGN_BIT:
         return np.signbit(values).astype(np.float32)
-    if note is silent or activation.bounds == (None, None):
-        return clamp_float(values, activation, finite=False)
+    if activation.bounds == (None, None):
+        return values
     low, high = float_range(activation, finite=False)
+    before = values if note is silent else values.copy()
+    if not keeps_nan:
+        np.fmax(values, low, out=values)
+    np.clip(values, low, high, out=values)
     ends = {name: np.asarray(end) for name, end in (("low", low), ("high", high)) if np.isfinite(end)}
     rule = "clamp(x, low, high)" if len(ends) > 1 else "max(x, low)"
-    return note("activated", clamp_float(values.copy(), activation, finite=False), rule, x=values, **ends)
+    return note("activated", values, rule, x=before, **ends)
