@@ -97,13 +97,15 @@ def all_cells() -> dict[str, Generator]:
     return found
 
 
-def sweep_cell(cell: str, elements: int, runtime: str, profile: str, seconds: float = MAX_SECONDS) -> Result:
-    """Compare cases of one cell until enough elements were seen."""
-    generate, seed = all_cells()[cell], zlib.crc32(cell.encode())
+def sweep_cell(
+    cell: str, elements: int, runtime: str, profile: str, seconds: float = MAX_SECONDS, seed: int = 0
+) -> Result:
+    """Compare cases of one cell until enough elements were seen; another seed gives other cases."""
+    generate, entropy = all_cells()[cell], [zlib.crc32(cell.encode()), *([seed] if seed else [])]
     # A few ops have no reference kernel: their cases name the runtime whose kernel is taken for it.
     if runtime == REFERENCE:
-        runtime = next(generate(np.random.default_rng(seed))).runtime
-    rng = np.random.default_rng(seed)
+        runtime = next(generate(np.random.default_rng(entropy))).runtime
+    rng = np.random.default_rng(entropy)
     litert = running(runtime)
     result, start = Result(cell, f"{runtime}, {litert.version}"), time.monotonic()
     for case in generate(rng):
@@ -211,6 +213,7 @@ def sweep(
     jobs: int,
     record: Path | None,
     seconds: float = MAX_SECONDS,
+    seed: int = 0,
 ) -> Iterator[Result]:
     """Yield the result of each cell, those recorded before first."""
     done = _recorded(record)
@@ -218,7 +221,7 @@ def sweep(
     yield from (done[name] for name in kept)
     todo = [name for name in names if name not in kept]
     with ProcessPoolExecutor(jobs) as pool:
-        futures = [pool.submit(sweep_cell, name, elements, runtime, profile, seconds) for name in todo]
+        futures = [pool.submit(sweep_cell, name, elements, runtime, profile, seconds, seed) for name in todo]
         for future in as_completed(futures):
             result = future.result()
             done[result.cell] = result
@@ -261,6 +264,7 @@ def main() -> int:
     parser.add_argument("--elements", type=int, default=100_000, help="elements a cell")
     parser.add_argument("--seconds", type=float, default=MAX_SECONDS, help="a cell ends after so long, however few")
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="processes")
+    parser.add_argument("--seed", type=int, default=0, help="of the cases; a record holds those of one seed")
     parser.add_argument("--runtime", default="litert-reference", help="runtime to compare with")
     parser.add_argument("--profile", help="quantref's profile; by default the runtime's")
     parser.add_argument("--record", type=Path, help="JSON file that keeps results, and is taken up again")
@@ -274,7 +278,7 @@ def main() -> int:
     counts: Counter[str] = Counter()
     results: list[Result] = []
     console = Console(width=160 if not sys.stdout.isatty() else None)
-    choices = (arguments.runtime, profile, arguments.jobs, arguments.record, arguments.seconds)
+    choices = (arguments.runtime, profile, arguments.jobs, arguments.record, arguments.seconds, arguments.seed)
     for result in sweep(names, arguments.elements, *choices):
         numbers = (result.cases, result.elements, result.mismatches, result.refused_by_both)
         rest = (result.refused_by_one, result.runtime_died, result.seconds)
