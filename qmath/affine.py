@@ -10,8 +10,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from qmath.arguments import as_int64, finite_float32
 from qmath.errors import InputError, SpecError
-from qmath.rounding import TieRule, as_int64, round_to_integer
+from qmath.rounding import TieRule, round_to_integer
 from qmath.types import Array, DType, Float32Array, QuantParams
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -33,8 +34,6 @@ def quantized_range(dtype: DType, *, narrow_range: bool = False) -> tuple[int, i
         ``dtype`` is not an integer type.
 
     """
-    if not dtype.is_integer:
-        raise SpecError(f"expected an integer type for quantized values, found {dtype.name}")
     return dtype.min + narrow_range, dtype.max
 
 
@@ -87,7 +86,7 @@ def quantize(real: npt.ArrayLike, params: QuantParams, tie_rule: TieRule = TieRu
     real
         Finite real values, any shape; rounded to float32 first.
     params
-        Per-tensor, or per-axis for a tensor of this shape.
+        Per-tensor, or per-axis for a tensor of this shape; codes of at most 32 bits.
     tie_rule
         Half away from zero is that of LiteRT's reference kernel.
 
@@ -99,17 +98,18 @@ def quantize(real: npt.ArrayLike, params: QuantParams, tie_rule: TieRule = TieRu
     Raises
     ------
     InputError
-        A value is NaN or infinite (no code stands for it), or the shape does not fit the per-axis parameters.
+        A value is no real number, NaN or infinite (no code stands for it), or the shape does not fit the per-axis
+        parameters.
     SpecError
-        A scale is not a positive number, or the dtype not an integer type.
+        A scale is not a positive number, or the dtype not an integer type of at most 32 bits.
 
     """
-    real = np.asarray(real, np.float32)
-    if not np.isfinite(real).all():
-        raise InputError(f"expected finite real values to quantize, found {real[~np.isfinite(real)].flat[0]}")
+    real = finite_float32(real, "real values")
     if not (np.isfinite(params.scale) & (params.scale > 0)).all():
         raise SpecError(f"expected positive scales, found {params.scale.min()}")
     lowest, highest = quantized_range(params.dtype)
+    if params.dtype.bits > 32:
+        raise SpecError(f"expected codes of at most 32 bits, found {params.dtype.name}")
     scale = along_quantized_dimension(params.scale, params.quantized_dimension, real.shape)
     zero_point = along_quantized_dimension(params.zero_point, params.quantized_dimension, real.shape)
     with np.errstate(over="ignore"):
@@ -121,12 +121,12 @@ def quantize(real: npt.ArrayLike, params: QuantParams, tie_rule: TieRule = TieRu
 def dequantize(codes: npt.ArrayLike, params: QuantParams) -> Float32Array:
     """Give the real values that codes stand for: the float64 product ``scale * (code - zero_point)``, to float32.
 
-    For codes of up to 16 bits the product in float32 is the same number.
+    For codes of up to 16 bits the product in float32 is the same number. Beyond float32 it is infinite.
 
     Parameters
     ----------
     codes
-        Integers, any shape.
+        Integers of at most 32 bits, any shape.
     params
         Per-tensor, or per-axis for a tensor of this shape.
 
@@ -139,4 +139,5 @@ def dequantize(codes: npt.ArrayLike, params: QuantParams) -> Float32Array:
     codes = as_int64(codes)
     scale = along_quantized_dimension(params.scale, params.quantized_dimension, codes.shape)
     zero_point = along_quantized_dimension(params.zero_point, params.quantized_dimension, codes.shape)
-    return np.asarray(scale.astype(np.float64) * (codes - zero_point)).astype(np.float32)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray(scale.astype(np.float64) * (codes - zero_point)).astype(np.float32)

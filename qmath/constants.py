@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from qmath.affine import along_quantized_dimension, quantized_range
+from qmath.arguments import finite_float32
 from qmath.errors import SpecError
 from qmath.rounding import round_half_away_from_zero, round_half_to_even
-from qmath.scheme import finite_float32, largest_magnitude
+from qmath.scheme import largest_magnitude
 from qmath.types import Array, Float32Array, QuantParams
 
 #: Bias codes stay within this, be they int32 or int64.

@@ -17,8 +17,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from qmath.arguments import as_int64
 from qmath.errors import InputError
-from qmath.rounding import as_int64, divide_half_away, shift_right_half_away, shift_right_half_up
+from qmath.rounding import divide_half_away, shift_right_half_away, shift_right_half_up
 from qmath.types import FixedPointMultiplier, Int64Array
 
 # --- Words: what happens at the end of a register ---------------------------------------------------------------

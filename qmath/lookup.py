@@ -17,10 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from qmath.affine import quantized_range
+from qmath.arguments import as_int64
+from qmath.errors import InputError, SpecError
 from qmath.fixed_point import wrap
-from qmath.rounding import as_int64, float_to_int32_saturating, round_half_away_from_zero, shift_right_half_up
+from qmath.rounding import (
+    float_to_int32_saturating,
+    fused_multiply_add,
+    round_half_away_from_zero,
+    shift_right_half_up,
+)
 from qmath.stages import Note, silent
-from qmath.types import Array, Float32Array, Float64Array, Int16Array, Int64Array, QuantParams
+from qmath.types import Array, DType, Float32Array, Float64Array, Int16Array, Int64Array, QuantParams
 
 #: A function of real numbers, evaluated on a whole array in float64.
 RealFunction: TypeAlias = Callable[[Float64Array], Float64Array]
@@ -52,8 +59,15 @@ def code_table(function: RealFunction, source: QuantParams, target: QuantParams)
         Shape ``(256,)`` in the storage of ``target``, entry of code c at index c: negative codes count from the
         end, so ``table[codes]`` looks up. In memory that is the runtime's own order, by the byte of the code.
 
+    Raises
+    ------
+    SpecError
+        Parameters are per-axis, or not of an 8-bit type.
+    InputError
+        The function gives another number of values than it got.
+
     """
-    values = _on_every_code(function, source)
+    values = _on_every_code(function, source, target)
     with np.errstate(over="ignore", invalid="ignore"):
         steps = round_half_away_from_zero(values * (np.float32(1) / target.scale[0]))
         codes = float_to_int32_saturating(steps + np.float32(target.zero_point[0]))
@@ -65,15 +79,19 @@ def code_table_half_even(function: RealFunction, source: QuantParams, target: Qu
 
     Like :func:`code_table`, but the zero point is added before rounding, and ties go to the even integer.
     """
-    values = _on_every_code(function, source)
+    values = _on_every_code(function, source, target)
     with np.errstate(over="ignore", invalid="ignore"):
         steps = values * (np.float32(1) / target.scale[0]) + np.float32(target.zero_point[0])
         codes = float_to_int32_saturating(np.rint(steps))
     return np.clip(codes, *quantized_range(target.dtype)).astype(target.dtype.storage)
 
 
-def _on_every_code(function: RealFunction, source: QuantParams) -> Float32Array:
+def _on_every_code(function: RealFunction, source: QuantParams, target: QuantParams) -> Float32Array:
     """Evaluate on all codes of an 8-bit type, in the order of their bytes."""
+    for params in (source, target):
+        if params.per_axis or params.dtype not in (DType.INT8, DType.UINT8):
+            found = f"{params.dtype.name} with {params.scale.size} scales"
+            raise SpecError(f"expected per-tensor parameters of INT8 or UINT8 for a table of 256 codes, found {found}")
     codes = np.arange(256, dtype=np.uint8).view(source.dtype.storage).astype(np.int64)
     real = source.scale[0] * (codes - source.zero_point[0]).astype(np.float32)
     return _evaluate(function, real, np.float32)
@@ -132,7 +150,7 @@ def interpolation_table(
     step = (input_max - input_min) / number(SEGMENTS)
     steps_per_unit = number(1 << 16) / (output_max - output_min)
     index = np.arange(SEGMENTS + 1).astype(precision)
-    multiply_add = _fused_multiply_add if fused else _multiply_then_add
+    multiply_add = fused_multiply_add if fused else _multiply_then_add
     starts = multiply_add(index[:-1], step, input_min)
     with np.errstate(over="ignore", invalid="ignore"):
         value = _evaluate(function, starts, precision)
@@ -154,11 +172,6 @@ def _multiply_then_add(a: Array, b: Array, c: Array) -> Array:
     return np.asarray(a * b + c)
 
 
-def _fused_multiply_add(a: Array, b: Array, c: Array) -> Array:
-    """Compute ``a * b + c`` of float32 numbers; the product is exact in float64."""
-    return (a.astype(np.float64) * b.astype(np.float64) + c.astype(np.float64)).astype(np.float32)
-
-
 def interpolate(codes: npt.ArrayLike, table: Int16Array) -> Int16Array:
     """Look int16 codes up in a table of 513 entries: the upper 9 bits choose a line, the lower 7 a place on it.
 
@@ -171,9 +184,18 @@ def interpolate(codes: npt.ArrayLike, table: Int16Array) -> Int16Array:
     table
         From :func:`interpolation_table`.
 
+    Raises
+    ------
+    InputError
+        Codes do not fit 16 bits, or the table has another number of entries than 513.
+
     """
-    codes = as_int64(codes)
-    entries = as_int64(table)
+    narrow = np.asarray(codes).dtype == np.int16
+    codes, entries = as_int64(codes), as_int64(table)
+    if entries.shape != (SEGMENTS + 1,):
+        raise InputError(f"expected a table of {SEGMENTS + 1} entries, found shape {entries.shape}")
+    if not narrow and np.any(codes != wrap(codes, 16)):
+        raise InputError(f"expected codes from -32768 to 32767, found {codes.min()} to {codes.max()}")
     index, offset = (codes >> 7) + SEGMENTS // 2, codes & 127
     slope = wrap(entries[index + 1] - entries[index], 16)
     return wrap(entries[index] + shift_right_half_up(slope * offset, 7), 16).astype(np.int16)
@@ -268,7 +290,10 @@ def _line(scaled: Int64Array, fraction_bits: int, beyond: int, note: Note) -> In
 
 def _evaluate(function: RealFunction, real: Array, precision: npt.DTypeLike) -> Array:
     with np.errstate(all="ignore"):
-        return np.asarray(function(real.astype(np.float64))).astype(precision)
+        values = np.asarray(function(real.astype(np.float64)))
+        if values.shape != real.shape:
+            raise InputError(f"expected a function that gives {real.shape} for {real.shape}, found {values.shape}")
+        return values.astype(precision)
 
 
 _SIGMOID_TABLE = sigmoid_table()

@@ -11,13 +11,22 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from qmath.arguments import as_int64
 from qmath.errors import InputError
-from qmath.rounding import as_int64
 from qmath.types import Array, DType, UInt8Array
 
 
 def packed_size(count: int, dtype: DType) -> int:
-    """Return the number of bytes that ``count`` elements of INT4, UINT4 or INT2 take."""
+    """Return the number of bytes that ``count`` elements of INT4, UINT4 or INT2 take.
+
+    Raises
+    ------
+    InputError
+        The count is negative, or the dtype is none of the three.
+
+    """
+    if count < 0:
+        raise InputError(f"expected a number of elements, found {count}")
     return -(-count // _elements_per_byte(dtype))
 
 
@@ -73,11 +82,14 @@ def unpack(packed: npt.NDArray[np.uint8], dtype: DType, count: int) -> Array:
     Raises
     ------
     InputError
-        There are too few bytes, or the dtype is none of the three.
+        There are too few bytes, they come in another type, the count is negative, or the dtype is none of the three.
 
     """
     per_byte = _elements_per_byte(dtype)
-    packed = np.asarray(packed).reshape(-1).view(np.uint8)
+    packed = np.asarray(packed)
+    if packed.dtype.itemsize != 1 or packed.dtype.kind not in "iu":
+        raise InputError(f"expected packed elements as bytes (uint8), found {packed.dtype}")
+    packed = packed.reshape(-1).view(np.uint8)
     needed = packed_size(count, dtype)
     if packed.size < needed:
         raise InputError(f"expected {needed} bytes for {count} elements of type {dtype.name}, found {packed.size}")

@@ -16,6 +16,7 @@ from typing import ClassVar, TypeAlias
 
 import numpy as np
 
+from qmath.arguments import as_real
 from qmath.errors import SpecError
 from qmath.fixed_point import rounding_divide_by_power_of_two, saturating_rounding_doubling_high_mul, wrap_int32
 from qmath.multiplier import quantize_multiplier, real_value, reduced_multiplier
@@ -233,12 +234,13 @@ class Float64HalfAway(Regime):
 
     def encode(self, real_multiplier: Float64Array) -> Float64Array:
         """Keep the real multiplier as it is."""
-        return _finite(np.asarray(real_multiplier, np.float64))
+        return finite(as_real(real_multiplier, np.float64))
 
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply in float64 and round once."""
         real = _real(factor)
-        product = np.asarray(accumulator, np.float64) * real
+        with np.errstate(over="ignore"):
+            product = np.asarray(accumulator, np.float64) * real
         note("product", product, "float64(float64(accumulator) * factor)", accumulator=accumulator, factor=real)
         rounded = _to_int32(round_half_away_from_zero(product))
         return note("rounded", rounded, "half_away(product)", product=product)
@@ -261,12 +263,13 @@ class Float32HalfEven(Regime):
 
     def encode(self, real_multiplier: Float64Array) -> Float32Array:
         """Round the real multiplier to float32."""
-        return _finite(np.asarray(real_multiplier, np.float32))
+        return finite(as_real(real_multiplier, np.float32))
 
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply in float32 and round once."""
         real = _real(factor)
-        product = np.asarray(accumulator, np.int64).astype(np.float32) * real
+        with np.errstate(over="ignore"):
+            product = np.asarray(accumulator, np.int64).astype(np.float32) * real
         note("product", product, "float32(float32(accumulator) * factor)", accumulator=accumulator, factor=real)
         if (product > FAR).any():
             bounded = np.minimum(product, np.float32(FAR))
@@ -397,7 +400,15 @@ def _float_limit(factor: Factor) -> Float64Array:
         return np.where(real < 0, -1.0, np.minimum(2.0**53, (2.0**31 - 2048) / real))
 
 
-def _finite(real_multiplier: Array) -> Array:
+def finite(real_multiplier: Array) -> Array:
+    """Return real multipliers that must be finite.
+
+    Raises
+    ------
+    SpecError
+        One is not.
+
+    """
     if not np.isfinite(real_multiplier).all():
         raise SpecError(f"expected finite real multipliers, found {real_multiplier}")
     return real_multiplier

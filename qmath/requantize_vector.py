@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from qmath.arguments import as_real
+from qmath.errors import SpecError
 from qmath.fixed_point import saturate, saturating_rounding_doubling_high_mul, wrap, wrap_int32
 from qmath.multiplier import quantize_multiplier, real_value, reduced_multiplier
 from qmath.requantize import (
@@ -27,6 +29,7 @@ from qmath.requantize import (
     Regime,
     Requantize,
     SingleRounding,
+    finite,
     fixed_point,
 )
 from qmath.rounding import round_half_away_from_zero, shift_right_half_up
@@ -81,7 +84,7 @@ class FloorThenHalfUpFloat32(FloorThenHalfUp):
 
     def encode(self, real_multiplier: Float64Array) -> FixedPointMultiplier:
         """Round the real multiplier to float32, then encode it without loss."""
-        return FixedPointRegime.encode(self, np.asarray(real_multiplier, np.float32).astype(np.float64))
+        return FixedPointRegime.encode(self, as_real(real_multiplier, np.float32).astype(np.float64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ class SingleRoundingFloat32(SingleRounding):
 
     def encode(self, real_multiplier: Float64Array) -> FixedPointMultiplier:
         """Round the real multiplier to float32, then encode it without loss."""
-        return quantize_multiplier(np.asarray(real_multiplier, np.float32).astype(np.float64))
+        return quantize_multiplier(as_real(real_multiplier, np.float32).astype(np.float64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,8 @@ class Float32HalfEvenSaturating(Float32HalfEven):
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply in float32 and round once; what is far outside any code stays there."""
         real = np.asarray(factor)
-        product = np.asarray(accumulator, np.int64).astype(np.float32) * real
+        with np.errstate(over="ignore"):
+            product = np.asarray(accumulator, np.int64).astype(np.float32) * real
         note("product", product, "float32(float32(accumulator) * factor)", accumulator=accumulator, factor=real)
         rounded = np.clip(np.rint(product), -FAR, FAR).astype(np.int64)
         rule = "clamp(half_even(product), -far, far)"
@@ -127,7 +131,8 @@ class Float64HalfAwaySaturating(Float64HalfAway):
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply in float64 and round once."""
         real = np.asarray(factor)
-        product = np.asarray(accumulator, np.float64) * real
+        with np.errstate(over="ignore"):
+            product = np.asarray(accumulator, np.float64) * real
         note("product", product, "float64(float64(accumulator) * factor)", accumulator=accumulator, factor=real)
         rounded = np.clip(round_half_away_from_zero(product), -(2.0**31), 2.0**31 - 1).astype(np.int64)
         return note("rounded", rounded, "clamp(half_away(product), -2**31, 2**31 - 1)", product=product)
@@ -182,7 +187,10 @@ class EightBitMultiplier(Regime):
 
     def encode(self, real_multiplier: Float64Array) -> FixedPointMultiplier:
         """Round 256 times the real multiplier, a float32 number, half to even."""
-        multiplier = np.rint(256 * np.asarray(real_multiplier, np.float32)).astype(np.int64)
+        real = finite(as_real(real_multiplier, np.float32))
+        if (np.abs(real) >= 1 << 23).any():
+            raise SpecError(f"expected real multipliers below 2**23, found {np.max(np.abs(real)):g}")
+        multiplier = np.rint(256 * real.astype(np.float64)).astype(np.int64)
         return FixedPointMultiplier(multiplier, np.full(multiplier.shape, 31 - 8, np.int64))
 
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
@@ -257,7 +265,7 @@ class InBlocks(FixedPointRegime):
 
     def apply(self, accumulator: Array, factor: Factor, note: Note = silent) -> Int64Array:
         """Multiply by the fixed-point ``factor``, the last axis being channels."""
-        in_blocks = self._in_blocks(np.shape(accumulator)[-1])
+        in_blocks = self._in_blocks(np.atleast_1d(accumulator).shape[-1])
         if in_blocks.all() or not in_blocks.any():
             chosen = self.blocks if in_blocks.all() else self.rest
             return chosen.apply(accumulator, factor, note)

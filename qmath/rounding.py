@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from qmath.arguments import as_int64
 from qmath.errors import InputError
 from qmath.types import Array, Float32Array, Float64Array, Int64Array
 
@@ -171,22 +172,6 @@ def _rounded_to_odd(product: Float64Array, addend: Float64Array, total: Float64A
     error = (product - (total - virtual)) + (addend - virtual)  # what the sum lost (Knuth's two-sum)
     inexact = (error != 0) & np.isfinite(error) & (total.view(np.int64) & 1 == 0)
     return np.where(inexact, np.nextafter(total, np.copysign(np.inf, error)), total)
-
-
-def as_int64(x: npt.ArrayLike) -> Int64Array:
-    """Widen integers to int64.
-
-    Raises
-    ------
-    InputError
-        ``x`` holds something else than integers, or integers that need not fit.
-
-    """
-    array = np.asarray(x)
-    if not np.can_cast(array.dtype, np.int64, "safe"):
-        msg = f"expected integers of at most 64 bits, found {array.dtype}"
-        raise InputError(msg)
-    return array.astype(np.int64, copy=False)
 
 
 def divide_toward_zero(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Int64Array:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qmath.affine import quantized_range
+from qmath.arguments import as_real, finite_float32
 from qmath.errors import InputError, SpecError
 from qmath.rounding import round_half_away_from_zero
 from qmath.types import Array, DType, Float32Array, Float64Array, Int64Array, QuantParams
@@ -62,8 +63,8 @@ def asymmetric_params(
     too_short = high - low < SMALLEST_EXTENT
     low, high = low - too_short * SMALLEST_EXTENT, high + too_short * SMALLEST_EXTENT
     lowest, highest = quantized_range(dtype, narrow_range=narrow_range)
-    scale = _scale(_float32(low), _float32(high), highest - lowest)
-    zero_point = _float32(lowest - low / scale.astype(np.float64))
+    scale = _scale(as_real(low, np.float32), as_real(high, np.float32), highest - lowest)
+    zero_point = as_real(lowest - low / scale.astype(np.float64), np.float32)
     return QuantParams(scale, _nudge(zero_point, lowest, highest), dtype, quantized_dimension)
 
 
@@ -75,7 +76,7 @@ def asymmetric_params_float32(
     No range is widened: an all-zero tensor gets scale 0 and the lowest code as zero point. Parameters and errors
     are those of :func:`asymmetric_params`.
     """
-    low, high = (_float32(bound) for bound in _range_with_zero(minimum, maximum))
+    low, high = (as_real(bound, np.float32) for bound in _range_with_zero(minimum, maximum))
     lowest, highest = quantized_range(dtype)
     scale = _scale(low, high, highest - lowest)
     zero_point = np.float32(lowest) - low / np.where(scale == 0, np.float32(1), scale)
@@ -107,7 +108,7 @@ def nudged_params(
     from_min, from_max = lowest - low / divisor, highest - high / divisor
     min_is_better = abs(lowest) + np.abs(low / divisor) < abs(highest) + np.abs(high / divisor)
     zero_point = _nudge(np.where(min_is_better, from_min, from_max), lowest, highest)
-    return QuantParams(_checked(_float32(scale)), np.where(scale == 0, 0, zero_point), dtype)
+    return QuantParams(_checked(as_real(scale, np.float32)), np.where(scale == 0, 0, zero_point), dtype)
 
 
 def symmetric_params(
@@ -143,7 +144,7 @@ def symmetric_params(
     if lowest >= 0:
         raise SpecError(f"expected a signed type for symmetric quantization, found {dtype.name}")
     low, high = _range_with_zero(minimum, maximum)
-    scale = _checked(_float32(np.maximum(np.maximum(-low, high), smallest)) / np.float32(highest))
+    scale = _checked(as_real(np.maximum(np.maximum(-low, high), smallest), np.float32) / np.float32(highest))
     return QuantParams(scale, np.zeros(scale.shape, np.int64), dtype, quantized_dimension)
 
 
@@ -248,44 +249,24 @@ def bias_params(source: QuantParams, weights: QuantParams, dtype: DType = DType.
     Raises
     ------
     SpecError
-        The input is quantized per axis.
+        The input is quantized per axis, or the product exceeds float32.
 
     """
     if source.per_axis:
         raise SpecError(f"expected a per-tensor input, found {source.scale.size} scales")
-    with np.errstate(under="ignore"):
-        scale = source.scale * weights.scale
+    with np.errstate(over="ignore", under="ignore"):
+        scale = _checked(source.scale * weights.scale)
     return QuantParams(scale, np.zeros(scale.shape, np.int64), dtype)
-
-
-def finite_float32(values: npt.ArrayLike, what: str) -> Float32Array:
-    """Round to float32.
-
-    Raises
-    ------
-    InputError
-        A value is NaN, infinite, or beyond float32; ``what`` names the values.
-
-    """
-    narrow = _float32(values)
-    if not np.isfinite(narrow).all():
-        raise InputError(
-            f"expected finite {what} to quantize, found {np.asarray(values)[~np.isfinite(narrow)].flat[0]}"
-        )
-    return narrow
 
 
 def _range_with_zero(minimum: npt.ArrayLike, maximum: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
     """Check a range and extend it to include 0; float64, shape ``(n,)``."""
-    low, high = np.atleast_1d(np.asarray(minimum, np.float64)), np.atleast_1d(np.asarray(maximum, np.float64))
-    if low.shape != high.shape or not (np.isfinite(low) & np.isfinite(high) & (low <= high)).all():
+    low, high = (np.atleast_1d(as_real(bound, np.float64)) for bound in (minimum, maximum))
+    if low.shape != high.shape or low.ndim != 1 or low.size == 0:
+        raise SpecError(f"expected finite ranges, as many minima as maxima, found {low} to {high}")
+    if not (np.isfinite(low) & np.isfinite(high) & (low <= high)).all():
         raise SpecError(f"expected finite ranges, minimum to maximum, found {low} to {high}")
     return np.minimum(low, 0.0), np.maximum(high, 0.0)
-
-
-def _float32(values: npt.ArrayLike) -> Float32Array:
-    with np.errstate(over="ignore"):
-        return np.asarray(np.asarray(values).astype(np.float32))
 
 
 def _nudge(zero_point: Array, lowest: int, highest: int) -> Int64Array:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from qmath.arguments import as_real, as_whole
 from qmath.errors import SpecError
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -82,13 +83,21 @@ class DType(enum.Enum):
 
     @property
     def min(self) -> int:
-        """Lowest code of an integer type."""
-        return _RANGES[self][0]
+        """Lowest code of an integer type; others raise SpecError."""
+        return self._range[0]
 
     @property
     def max(self) -> int:
-        """Highest code of an integer type."""
-        return _RANGES[self][1]
+        """Highest code of an integer type; others raise SpecError."""
+        return self._range[1]
+
+    @property
+    def _range(self) -> tuple[int, int]:
+        try:
+            return _RANGES[self]
+        except KeyError:
+            msg = f"expected an integer type for quantized values, found {self.name}"
+            raise SpecError(msg) from None
 
 
 def _signed(bits: int) -> tuple[int, int]:
@@ -157,6 +166,8 @@ class QuantParams:
     ------
     SpecError
         ``scale`` and ``zero_point`` are not one-dimensional, are empty, or differ in length.
+    InputError
+        Scales are no real numbers, or zero points no whole numbers.
 
     """
 
@@ -167,8 +178,8 @@ class QuantParams:
 
     def __post_init__(self) -> None:
         """Freeze the arrays and check that they belong together."""
-        scale = np.atleast_1d(np.asarray(self.scale, np.float32))
-        zero_point = np.atleast_1d(np.asarray(self.zero_point, np.int64))
+        scale = np.atleast_1d(as_real(self.scale, np.float32))
+        zero_point = np.atleast_1d(as_whole(self.zero_point))
         if zero_point.size == 1 and scale.size > 1:
             zero_point = np.broadcast_to(zero_point, scale.shape)
         if scale.ndim != 1 or scale.size == 0 or scale.shape != zero_point.shape:
@@ -206,12 +217,13 @@ class QuantParams:
 
 @dataclass(frozen=True, slots=True)
 class FixedPointMultiplier:
-    """A positive real number as ``multiplier * 2**(shift - 31)``.
+    """A real number as ``multiplier * 2**(shift - 31)``; all but a few are positive.
 
     Attributes
     ----------
     multiplier
-        int64 holding an int32, shape ``()`` or ``(channels,)``: Q0.31 significand in [2**30, 2**31), or 0.
+        int64 holding an int32, shape ``()`` or ``(channels,)``: Q0.31 significand in [2**30, 2**31), or 0; of a
+        negative number in [-2**31, -2**30].
     shift
         int64, same shape: positive shifts left, negative shifts right.
 

@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.engine.types import Inputs, Outputs, Prepared
+from qmath.arguments import as_int64
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import rounding_divide_by_power_of_two, saturating_rounding_doubling_high_mul, wrap_int32
 from qmath.multiplier import quantize_multiplier
 from qmath.requantize import Factor, FixedPointRegime
-from qmath.rounding import as_int64
 from qmath.stages import Note, silent
 from qmath.types import Array, FixedPointMultiplier, Float64Array, Int64Array
 

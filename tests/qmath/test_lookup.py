@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from qmath import lookup
+from qmath.errors import InputError, SpecError
 from qmath.types import DType, QuantParams
 from tests.oracles import tables
 
@@ -99,3 +100,23 @@ def test_int16_logistic_and_tanh_are_near_the_real_ones():
     real = INT16 / 2.0**12
     assert np.abs(lookup.logistic_int16(INT16, 3, 0) / 2.0**15 - 1 / (1 + np.exp(-real))).max() < 2.0**-14
     assert np.abs(lookup.tanh_int16(INT16, 3, 0) / 2.0**15 - np.tanh(real)).max() < 2.0**-13
+
+
+def test_what_has_no_table_is_named():
+    int8, int16 = QuantParams([0.1], [0], DType.INT8), QuantParams([0.1], [0], DType.INT16)
+    per_axis = QuantParams([0.1, 0.2], [0, 0], DType.INT8)
+    for source, target in ((int16, int8), (int8, int16), (per_axis, int8), (int8, per_axis)):
+        for tabulate in (lookup.code_table, lookup.code_table_half_even):
+            with pytest.raises(SpecError, match="per-tensor parameters of INT8 or UINT8"):
+                tabulate(np.tanh, source, target)
+    with pytest.raises(InputError, match=r"expected a function that gives \(256,\) for \(256,\), found \(3,\)"):
+        lookup.code_table(lambda x: x[:3], int8, int8)
+
+
+def test_codes_and_tables_of_another_size_are_named():
+    table = np.zeros(513, np.int16)
+    with pytest.raises(InputError, match="expected a table of 513 entries"):
+        lookup.interpolate([0], table[:512])
+    for code in (-32769, 32768):
+        with pytest.raises(InputError, match=f"expected codes from -32768 to 32767, found 0 to {code}|{code} to 0"):
+            lookup.interpolate([0, code], table)

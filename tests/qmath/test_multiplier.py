@@ -62,3 +62,12 @@ def test_scale_ratio_rounds_where_it_says(source, weights, target):
     rounded = rational.to_float(narrow / Fraction(target), 53)
     assert Fraction(float(scale_ratio(source, weights, target))) == exact
     assert Fraction(float(scale_ratio(source, weights, target, float32_product=True))) == rounded
+
+
+def test_a_negative_significand_of_all_ones_is_not_halved():
+    # -2**31 fits 32 bits, 2**31 does not.
+    almost = np.array([1 - 2.0**-33, -(1 - 2.0**-33)])
+    found = quantize_multiplier(almost)
+    assert found.multiplier.tolist() == [1 << 30, -(1 << 31)]
+    assert found.shift.tolist() == [1, 0]
+    assert real_value(found).tolist() == [1.0, -1.0]

@@ -52,3 +52,14 @@ def test_errors_say_what_does_not_fit():
         unpack(np.zeros(1, np.uint8), DType.INT4, 3)
     with pytest.raises(InputError, match="smaller than a byte"):
         pack([1], DType.INT8)
+
+
+def test_packed_elements_come_as_bytes():
+    for packed in ([0x21, 0x43], np.array([0x21], ">i4"), np.array([1.0])):
+        with pytest.raises(InputError, match=r"expected packed elements as bytes \(uint8\), found"):
+            unpack(packed, DType.INT4, 1)
+    assert unpack(np.array([0x21], np.int8), DType.INT4, 2).tolist() == [1, 2]
+    assert unpack(np.array([0x21, 0, 0x43, 0], np.uint8)[::2], DType.INT4, 4).tolist() == [1, 2, 3, 4]
+    for count in (-1, -7):
+        with pytest.raises(InputError, match=f"expected a number of elements, found {count}"):
+            unpack(np.array([1], np.uint8), DType.INT4, count)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, example, given
 
 from qmath import requantize as rq
+from qmath import requantize_vector as vector
 from qmath.errors import SpecError
 from qmath.types import ActivationRange, DType, FixedPointMultiplier
 from quantref.testing import requantizations
@@ -25,6 +26,7 @@ FLOATING = [
     pytest.param(rq.FLOAT32_HALF_EVEN, rational.float32_half_even, id="float32"),
 ]
 REGIMES = [param.values[0] for param in FIXED + FLOATING] + [rq.REDUCED_64]
+ALL = REGIMES + [value for value in vars(vector).values() if isinstance(value, rq.Regime) and value not in REGIMES]
 
 MULTIPLIERS = [0, 2**30, 2**30 + 1, 3 * 2**29, 2**31 - 2**16, 2**31 - 1]
 ACCUMULATORS = sorted({s * v for v in (0, 1, 2, 3, 5, 255, 2**15, 2**30 - 1, 2**30, 2**31 - 1) for s in (-1, 1)})
@@ -200,3 +202,25 @@ def test_requantize_adds_the_zero_point_then_clamps():
     assert codes.tolist() == [-3, -3, -3, -2, 1, 100]
     assert stages["zero point added"] == [-7, -3, -3, -2, 1, 497]
     assert list(stages)[-2:] == ["zero point added", "clamped"]
+
+
+@pytest.mark.parametrize("regime", ALL)
+def test_multipliers_that_a_regime_cannot_hold_are_refused_without_a_warning(regime):
+    for real in (np.inf, -np.inf, np.nan):
+        with pytest.raises(SpecError, match="finite real multipliers"):
+            regime.encode(np.asarray(real))
+    if isinstance(regime, rq.Float64HalfAway):
+        # It holds the number; the product overflows to infinity, and that to an end of int32.
+        products = regime.apply(np.array([1 << 31, -(1 << 31), 0]), regime.encode(np.asarray(1e300)))
+        assert set(products.tolist()) <= {-(1 << 31), (1 << 31) - 1, 0}
+    else:
+        with pytest.raises(SpecError, match=r"expected (finite )?real multipliers"):
+            regime.encode(np.asarray(1e300))
+
+
+@pytest.mark.parametrize("regime", ALL)
+def test_single_accumulators_and_none(regime):
+    factor = regime.encode(np.asarray(0.25))
+    assert np.asarray(regime.apply(np.asarray(400), factor)).tolist() == 100
+    assert regime.apply(np.empty((2, 0, 4), np.int64), factor).shape == (2, 0, 4)
+    assert regime.apply(np.array([[400]], ">i4"), factor).tolist() == [[100]]
