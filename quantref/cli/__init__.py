@@ -6,18 +6,20 @@ Exit codes: 0 done, equal, clean; 1 differences or findings; 2 bad input or usag
 from __future__ import annotations
 
 import enum
+import errno
 import importlib
 import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from qmath.errors import QuantrefError
 from quantref import __version__
-from quantref.cli.common import Settings
+from quantref.cli.common import Settings, reader_left
 
 _VERBS = (
     "accuracy",
@@ -36,6 +38,10 @@ _VERBS = (
     "vectors",
     "verify",
 )
+
+
+#: What the system says of a place that takes no more.
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 class ExitCode(enum.IntEnum):
@@ -74,41 +80,48 @@ def program() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; errors are one line on stderr."""
     settings = Settings()
-    _encode_anything()
+    _ready_streams()
     try:
         code = program.main(args=arguments, prog_name="quantref", standalone_mode=False, obj=settings)
         sys.stdout.flush()
-    except click.ClickException as error:
-        return _misused(error, settings)
-    except QuantrefError as error:
-        return _fail(str(error), ExitCode.BAD_INPUT, settings)
     except (KeyboardInterrupt, click.Abort):
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
+    except (BrokenPipeError, SystemExit):  # the latter is click's answer to the former: --help, --version
+        reader_left()
         return ExitCode.DONE
-    except Exception as error:  # noqa: BLE001 - whatever else it is, it is our fault and not the user's
-        return _fail(f"internal error: {type(error).__name__}: {error}", ExitCode.INTERNAL_ERROR, settings)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the user is told in one line
+        return _failed(error, settings)
     return int(code or ExitCode.DONE)
 
 
-def _encode_anything() -> None:
-    """Let characters that a stream cannot hold appear as escapes, instead of ending the program."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+def _ready_streams() -> None:
+    """Let characters that a stream cannot hold appear as escapes, and closed streams lead nowhere."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as the program
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _misused(error: click.ClickException, settings: Settings) -> ExitCode:
+def _failed(error: Exception, settings: Settings) -> ExitCode:
+    """Say what went wrong, and return whose fault it is."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()  # a page, not a sentence
         return ExitCode.BAD_INPUT
-    return _fail(error.format_message(), ExitCode.BAD_INPUT, settings)
-
-
-def _fail(message: str, code: ExitCode, settings: Settings) -> ExitCode:
     if settings.debug:
         traceback.print_exc()
-    hint = "" if settings.debug or code is not ExitCode.INTERNAL_ERROR else " (--debug shows where)"
+    message, code, hint = f"internal error: {type(error).__name__}: {error}", ExitCode.INTERNAL_ERROR, ""
+    if isinstance(error, click.ClickException):
+        message, code = error.format_message(), ExitCode.BAD_INPUT
+    elif isinstance(error, QuantrefError):
+        message, code = str(error), ExitCode.BAD_INPUT
+    elif isinstance(error, MemoryError):
+        message, code = f"not enough memory: {error}", ExitCode.BAD_INPUT
+    elif isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+        message, code = f"cannot write to stdout: {error.strerror}", ExitCode.BAD_INPUT
+        reader_left()
+    elif not settings.debug:
+        hint = " (--debug shows where)"
     click.echo(f"quantref: {' '.join(message.split())}{hint}", err=True)
     return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -98,15 +99,32 @@ def print_json(value: Any) -> None:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         text = json.dumps(value, indent=2, allow_nan=False)
-    click.echo(text)
+    print_text(text + "\n")
+
+
+def print_text(text: str) -> None:
+    """Print text as it is; if the reader has left, to nobody: the exit code is then all that is still told."""
+    try:
+        click.echo(text, nl=False)
+    except BrokenPipeError:
+        reader_left()
+
+
+def reader_left() -> None:
+    """Send what else goes to stdout nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def console() -> Console:
     """Return where tables go: stdout."""
     from rich.console import Console  # noqa: PLC0415 - keeps --help quick
 
+    class _Output(Console):
+        def on_broken_pipe(self) -> None:  # rich would end the program with 1, which here means findings
+            reader_left()
+
     # Names of files and tensors may hold what rich takes for markup or for an emoji: they are printed as they are.
-    as_it_is = partial(Console, highlight=False, markup=False, emoji=False)
+    as_it_is = partial(_Output, highlight=False, markup=False, emoji=False)
     plain = as_it_is()
     return plain if plain.is_terminal else as_it_is(width=_WIDE)
 

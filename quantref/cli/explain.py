@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from quantref.cli.common import common_options, example, inputs_of, model_argument, print_json
+from quantref.cli.common import common_options, example, inputs_of, model_argument, print_json, print_text
 
 
 def _index(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
@@ -65,5 +65,5 @@ def command(  # noqa: PLR0913 - the verb's options
     if as_json:
         print_json(result.to_json())
     else:
-        click.echo(result.to_markdown() if markdown else str(result), nl=not markdown)
+        print_text(result.to_markdown() if markdown else f"{result}\n")
     return 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from quantref.cli.common import common_options, console, example, model_argument, print_json
+from quantref.cli.common import common_options, console, example, model_argument, print_json, print_text
 
 if TYPE_CHECKING:
     from quantref.inspect import Inspection, SubgraphInfo
@@ -67,7 +67,7 @@ def _multipliers(model: Path, profile: str, *, as_csv: bool, as_c: bool, as_json
     if as_json:
         print_json(result.to_json())
     elif as_csv or as_c:
-        click.echo(result.to_csv() if as_csv else result.to_c(), nl=False)
+        print_text(result.to_csv() if as_csv else result.to_c())
     else:
         show_multipliers(result)
 

@@ -115,13 +115,18 @@ def command(  # noqa: PLR0913 - the verb's options
             fbs.save(decided.quantized(), output)
     written = None if dry_run else output
     if as_json:
-        sizes = {"size_before": model.stat().st_size, "size_after": written.stat().st_size} if written else {}
+        sizes = {"size_before": _size(model), "size_after": _size(written)} if written else {}
         print_json(
             {"model": model.name, "output": None if written is None else str(written), **sizes} | planned.to_json()
         )
     else:
         show(planned, model, written)
     return 0
+
+
+def _size(path: Path) -> int | None:
+    """Return the bytes of a file; None for a device or a pipe."""
+    return path.stat().st_size if path.is_file() else None
 
 
 def _merged(paths: Sequence[Path]) -> Statistics | None:
@@ -142,7 +147,9 @@ def _statistics(path: Path) -> Statistics:
         statistics_from_calibrated,
     )
 
-    if path.read_bytes()[4:8] == b"TFL3":
+    with path.open("rb") as file:
+        is_model = file.read(8)[4:] == b"TFL3"
+    if is_model:
         return statistics_from_calibrated(load(path))
     try:
         return Statistics.load(path)
@@ -169,6 +176,8 @@ def show(planned: QuantizationPlan, model: Path, written: Path | None) -> None:
     out.print()
     out.print(Text(planned.summary().splitlines()[0], style="bold"), soft_wrap=True)
     if written is not None:
-        before, after = model.stat().st_size, written.stat().st_size
-        line = f"{written}: {after:,} bytes, {before / after:.2f} times smaller than {before:,}"
+        before, after = _size(model), _size(written)
+        line = f"wrote {written}"
+        if before and after:
+            line = f"{written}: {after:,} bytes, {before / after:.2f} times smaller than {before:,}"
         out.print(Text(line, style="bold green"), soft_wrap=True)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fbs
+from qmath.types import DType
 from quantref.cli import main
 from quantref.npz import load_npz, save_npz
 from quantref.runtimes import litert_installed
@@ -224,12 +225,39 @@ def test_our_own_errors_are_exit_code_3(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_reader_that_leaves_is_no_error(model: Path) -> None:
+def in_shell(rest: str) -> subprocess.CompletedProcess[str]:
     program = "import sys; from quantref.cli import main; sys.exit(main())"
-    shell = f'"{sys.executable}" -W error -c "{program}" inspect "{model}" --json | head -c 1'
-    done = subprocess.run(["/bin/bash", "-o", "pipefail", "-c", shell], capture_output=True, text=True, check=False)
-    assert done.returncode == 0
+    shell = f'"{sys.executable}" -W error -c "{program}" {rest}'
+    return subprocess.run(["/bin/bash", "-o", "pipefail", "-c", shell], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [("inspect MODEL", 0), ("inspect MODEL --json", 0), ("--help", 0), ("check MODEL", 1)]
+)
+def test_a_reader_that_leaves_changes_no_exit_code(arguments: str, code: int, tmp_path: Path) -> None:
+    model = tmp_path / "odd.tflite"
+    fbs.save(_with_findings(), model)
+    done = in_shell(arguments.replace("MODEL", f'"{model}"') + " | true")
     assert done.stderr == ""
+    assert done.returncode == code
+
+
+def _with_findings() -> fbs.Model:
+    builder = fbs.Builder()
+    x, y = builder.input("x", DType.INT8, (1, 4), scale=0.5), builder.tensor("y", DType.INT8, (1, 4), scale=0.5)
+    builder.op("SOFTMAX", [x], [y], beta=1.0)  # by the spec its output has a scale of its own
+    return builder.finish([y])
+
+
+def test_a_closed_stdout_is_no_error_and_a_full_one_is_said(model: Path) -> None:
+    assert in_shell(f'inspect "{model}" --json >&-').returncode == 0
+    if not Path("/dev/full").is_char_device():
+        pytest.skip("there is no /dev/full")
+    for option in ("", "--json"):
+        done = in_shell(f'inspect "{model}" {option} >/dev/full')
+        assert done.returncode == 2
+        assert done.stderr.startswith("quantref: cannot write to stdout: ")
+        assert done.stderr.count("\n") == 1
 
 
 def test_help_is_quick_because_imports_are_lazy() -> None:
