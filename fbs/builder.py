@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fbs import constants, schema
 from fbs import options as options_module
-from fbs import schema
+from fbs.exact import numbers
 from fbs.model import (
     Buffer,
     Metadata,
@@ -60,12 +61,20 @@ class SubgraphBuilder:
         quantization: Quantization | None = None,
         **fields: Any,
     ) -> int:
-        """Add an activation and return its index; ``fields`` are further fields of :class:`fbs.Tensor`."""
+        """Add an activation and return its index; ``fields`` are further fields of :class:`fbs.Tensor`.
+
+        Raises
+        ------
+        InputError
+            Shape, scales or zero points are no numbers, or no vector of them.
+
+        """
         if scale is not None:
-            scales = np.atleast_1d(np.asarray(scale, np.float32))
-            zero_points = np.broadcast_to(np.asarray(zero_point, np.int64), scales.shape)
+            scales, zero_points = (numbers(scale, np.float32, "scale"), numbers(zero_point, np.int64, "zero_point"))
+            if zero_points.size == 1:
+                zero_points = np.broadcast_to(zero_points, scales.shape)
             quantization = Quantization(scale=scales, zero_point=zero_points, quantized_dimension=quantized_dimension)
-        shape = tuple(int(size) for size in shape)
+        shape = tuple(numbers(shape, np.int64, "shape").tolist())
         fields = {"has_rank": True, **fields}
         self._tensors.append(Tensor(name, dtype, shape, quantization=quantization, **fields))
         return len(self._tensors) - 1
@@ -100,7 +109,7 @@ class SubgraphBuilder:
             A value does not fit the type, or no tensor type is like the array's.
 
         """
-        array = np.asarray(values)
+        array = constants.as_array(values)
         if dtype is None:
             dtype = _dtype_like(array)
         shape = fields.pop("shape", array.shape)

@@ -22,6 +22,14 @@ OPAQUE = frozenset({DType.STRING, DType.RESOURCE, DType.VARIANT})
 #: Dimensions of a tensor: as many as the oldest NumPy that quantref runs on can have.
 MAX_RANK = 32
 _MAX_BYTES = (1 << 63) - 1
+#: What elements can be made of, by the kind of the NumPy type that holds them: in words, and by NumPy's kinds.
+_KINDS = {
+    "i": ("integers", "iu"),
+    "u": ("integers", "iu"),
+    "f": ("real numbers", "fiub"),
+    "c": ("numbers", "cfiub"),
+    "b": ("truth values", "biuf"),
+}
 
 
 def byte_size(dtype: DType, shape: Sequence[int]) -> int:
@@ -91,18 +99,47 @@ def encode(values: npt.ArrayLike, dtype: DType) -> UInt8Array:
         A value does not fit the type.
 
     """
+    found = as_array(values)
     if dtype in OPAQUE:
-        return np.frombuffer(bytes(np.asarray(values, np.uint8)), np.uint8)
-    found = np.asarray(values)
-    array = np.array(found, dtype.storage, order="C")
-    if dtype.is_integer and array.size:
-        low, high = int(found.min()), int(found.max())
-        if found.dtype.kind not in "iu" or low < dtype.min or high > dtype.max:
-            msg = f"expected integers from {dtype.min} to {dtype.max} for {dtype.name}"
-            raise InputError(f"{msg}, found {found.dtype.name} from {low} to {high}")
+        return np.array(_fitting(found, DType.UINT8), np.uint8).reshape(-1)
+    with np.errstate(over="ignore", under="ignore"):
+        array = np.array(_fitting(found, dtype), dtype.storage, order="C")
+    if dtype.storage.kind in "fc" and not np.array_equal(np.isfinite(array), np.isfinite(found)):
+        msg = f"expected numbers that fit {dtype.name}, found {found[np.isfinite(found) & ~np.isfinite(array)].flat[0]}"
+        raise InputError(msg)
     if dtype.bits < 8:
         return _pack(array, dtype)
     return array.reshape(-1).view(np.uint8)
+
+
+def as_array(values: npt.ArrayLike) -> Array:
+    """Return values as an array.
+
+    Raises
+    ------
+    InputError
+        They are nested lists of different lengths.
+
+    """
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise InputError("expected an array, found nested lists of different lengths") from None
+
+
+def _fitting(found: Array, dtype: DType) -> Array:
+    """Return values that a type could hold, by their kind, and by their range if they must be integers."""
+    name, kinds = _KINDS[dtype.storage.kind]
+    low, high = (dtype.min, dtype.max) if dtype.is_integer else (0, (1 << dtype.bits) - 1)
+    whole = dtype.storage.kind in "iu"
+    expected = f"{name} from {low} to {high}" if whole else name
+    if found.size and found.dtype.kind not in kinds:
+        msg = f"expected {expected} for {dtype.name}, found {found.dtype.name}"
+        raise InputError(msg)
+    if found.size and whole and not low <= int(found.min()) <= int(found.max()) <= high:
+        msg = f"expected {expected} for {dtype.name}, found {found.dtype.name} from {found.min()} to {found.max()}"
+        raise InputError(msg)
+    return found
 
 
 def _unpack(raw: UInt8Array, dtype: DType, count: int) -> Array:

@@ -61,6 +61,8 @@ def _checked(write: Any, builder: flatbuffers.Builder, owner: Table, field: Fiel
     """Write a field's value; what flatbuffers or NumPy say about a bad one becomes an InputError."""
     try:
         return write(builder, field, value)
+    except InputError as error:  # of a table inside, which said what is wrong
+        raise (error if field.kind is Kind.TABLES else error.within(field.name)) from None
     except (TypeError, ValueError, OverflowError, KeyError, struct.error) as error:
         kind = field.kind.name.lower()
         what = f"{owner.name}.{field.name} to be a {field.table or field.dtype.name} {kind}"

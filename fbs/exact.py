@@ -6,7 +6,10 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from qmath.arguments import as_real, as_whole
+from qmath.errors import InputError
 from qmath.types import Array
 
 
@@ -30,6 +33,24 @@ class Exact:
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle by construction, so that arrays are read-only on the other side, too."""
         return type(self), tuple(getattr(self, item.name) for item in dataclasses.fields(self))  # type: ignore[arg-type]
+
+
+def numbers(values: npt.ArrayLike, dtype: type[np.float32] | type[np.int64], what: str) -> Array:
+    """Return a read-only vector of numbers.
+
+    Raises
+    ------
+    InputError
+        They are of another kind, or lie in more than one dimension.
+
+    """
+    try:
+        vector = np.atleast_1d(as_whole(values) if dtype is np.int64 else as_real(values, np.float32))
+    except InputError as error:
+        raise error.within(what) from None
+    if vector.ndim != 1:
+        raise InputError(f"expected {what} in one dimension, found shape {vector.shape}")
+    return frozen(vector)
 
 
 def frozen(array: Array) -> Array:

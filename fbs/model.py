@@ -23,10 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fbs import constants
-from fbs.exact import Exact, frozen
+from fbs.exact import Exact, frozen, numbers
 from fbs.options import Options
 from fbs.sparsity import Sparsity, densify
-from qmath.errors import ModelError, QuantrefError
+from qmath.errors import InputError, ModelError, QuantrefError
 from qmath.types import Array, DType, Float32Array, Int64Array, QuantParams, UInt8Array
 
 
@@ -42,6 +42,11 @@ class Buffer(Exact):
     outside
         Whether the bytes lie behind the flatbuffer, found by offset and size, as in models over 2 GB.
 
+    Raises
+    ------
+    InputError
+        ``data`` offers no bytes.
+
     """
 
     data: UInt8Array | None = None
@@ -49,9 +54,15 @@ class Buffer(Exact):
 
     def __post_init__(self) -> None:
         """Freeze the bytes."""
-        if self.data is not None:
-            contiguous = np.ascontiguousarray(self.data) if isinstance(self.data, np.ndarray) else self.data
-            object.__setattr__(self, "data", frozen(np.frombuffer(contiguous, np.uint8)))
+        if self.data is None:
+            return
+        contiguous = np.ascontiguousarray(self.data) if isinstance(self.data, np.ndarray) else self.data
+        try:
+            raw = np.frombuffer(contiguous, np.uint8)
+        except (TypeError, ValueError):
+            msg = f"expected the bytes of a buffer, found an object of type {type(self.data).__name__}"
+            raise InputError(msg) from None
+        object.__setattr__(self, "data", frozen(raw))
 
     @classmethod
     def of(cls, values: npt.ArrayLike, dtype: DType) -> Buffer:
@@ -83,6 +94,11 @@ class Quantization(Exact):
     custom
         Payload of ``CustomQuantization``, or None.
 
+    Raises
+    ------
+    InputError
+        An array holds something else than numbers, a zero point is not whole, or there is more than one dimension.
+
     """
 
     min: Float32Array | None = None
@@ -94,10 +110,10 @@ class Quantization(Exact):
 
     def __post_init__(self) -> None:
         """Freeze the arrays."""
-        for name, dtype in (("min", "f4"), ("max", "f4"), ("scale", "f4"), ("zero_point", "i8")):
+        for name in ("min", "max", "scale", "zero_point"):
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, frozen(np.atleast_1d(np.asarray(value, dtype))))
+                object.__setattr__(self, name, numbers(value, np.int64 if name == "zero_point" else np.float32, name))
 
     @classmethod
     def of(cls, params: QuantParams) -> Quantization:

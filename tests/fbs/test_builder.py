@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,3 +96,65 @@ def test_extract_brings_called_subgraphs_along() -> None:
     assert len(fbs.extract(control_flow(), 2, 0).subgraphs) == 1
     with pytest.raises(InputError, match="one of 1 operators, found 5"):
         fbs.extract(control_flow(), 0, 5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({"scale": 0.1, "zero_point": 0.5}, "^zero_point: expected whole numbers that fit int64, found 0.5"),
+        ({"scale": 0.1, "zero_point": 1 << 70}, "^zero_point: expected integers that fit int64"),
+        ({"scale": "a"}, "^scale: expected real numbers, found <U1"),
+        ({"scale": 1j}, "^scale: expected real numbers, found complex128"),
+        ({"scale": [[0.1]]}, r"expected scale in one dimension, found shape \(1, 1\)"),
+        ({"shape": (1.5, 4)}, "^shape: expected whole numbers that fit int64, found 1.5"),
+    ],
+)
+def test_quantization_that_is_no_vector_of_numbers_is_named(fields: dict[str, Any], found: str) -> None:
+    with pytest.raises(InputError, match=found):
+        fbs.Builder().tensor("x", DType.INT8, **{"shape": (1, 4), **fields})
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "found"),
+    [
+        ([1.5], DType.INT8, "expected integers from -128 to 127 for INT8, found float64"),
+        ([np.nan], DType.INT16, "expected integers from -32768 to 32767 for INT16, found float64"),
+        ([8], DType.INT4, "expected integers from -8 to 7 for INT4, found int64 from 8 to 8"),
+        ([1.5], DType.BFLOAT16, "expected integers from 0 to 65535 for BFLOAT16, found float64"),
+        ([1 << 16], DType.BFLOAT16, "found int64 from 65536 to 65536"),
+        ([1e300], DType.FLOAT32, r"expected numbers that fit FLOAT32, found 1e\+300"),
+        ([1j], DType.FLOAT32, "expected real numbers for FLOAT32, found complex128"),
+        (["a"], DType.FLOAT32, "expected real numbers for FLOAT32, found str"),
+        ([300], DType.STRING, "expected integers from 0 to 255 for UINT8"),
+        ([[1], [1, 2]], None, "expected an array, found nested lists of different lengths"),
+    ],
+)
+def test_constants_that_do_not_fit_their_type_are_named(values: Any, dtype: DType | None, found: str) -> None:
+    with pytest.raises(InputError, match=found):
+        fbs.Builder().constant("c", values, dtype)
+
+
+def test_constants_that_fit_come_back() -> None:
+    for values, dtype in (
+        ([np.inf, np.nan, 1], DType.FLOAT32),
+        ([1 + 2j], DType.COMPLEX64),
+        ([0, 1, True], DType.BOOL),
+        ([], DType.INT8),
+        ([0x3F80], DType.BFLOAT16),
+        ([1 << 63], DType.UINT64),
+    ):
+        b = fbs.Builder()
+        constant = b.constant("c", values, dtype)
+        found = fbs.read(fbs.write(b.finish(outputs=[constant]))).subgraphs[0].tensors[0].data
+        assert np.array_equal(found, np.array(values, dtype.storage), equal_nan=dtype is DType.FLOAT32)
+
+
+def test_a_writer_says_once_and_where_what_does_not_fit() -> None:
+    b = fbs.Builder()
+    x = b.input("x", DType.FLOAT32, (2,))
+    b.op("ADD", [x, x], [b.tensor("y", DType.FLOAT32, (2,))], fused_activation_function="RELU")
+    with pytest.raises(InputError) as caught:
+        fbs.write(b.finish(outputs=[1]))
+    place, _, rest = str(caught.value).partition(": expected ")
+    assert place == "subgraphs[0]: operators[0]: builtin_options"
+    assert rest.startswith("AddOptions.fused_activation_function to be a int8 scalar, found 'RELU'")
