@@ -85,12 +85,15 @@ def lay_out(shape: tuple[int, ...], entries: int, masks: Masks) -> list[Axis]:
     Raises
     ------
     ModelError
-        There are several ellipses, or too few axes for the entries before an inserted one.
+        There are several ellipses, too few axes for the entries before an inserted one, or an axis is to be inserted
+        by an entry that is not there, in place of one of the input, of which the runtime then reads a part.
 
     """
     expect(masks.ellipsis.bit_count() <= 1, f"at most one ellipsis, found the mask {masks.ellipsis:b}")
     inserted = sum(_has(masks.new_axis, i) and not _has(masks.ellipsis, i) for i in range(entries))
     total = len(shape) + inserted
+    beyond = (masks.ellipsis | masks.new_axis) >> entries & (1 << max(total - entries, 0)) - 1
+    expect(not beyond, f"no new axis or ellipsis beyond the {entries} entries, found the mask {beyond << entries:b}")
     sizes = list(shape)
     axes: list[Axis] = []
     entry = 0

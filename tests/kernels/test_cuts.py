@@ -151,6 +151,8 @@ def test_an_uneven_split_is_refused():
         ((1,), (2,), (-1,), {"shrink_axis_mask": 1}, "positive stride"),
         ((1,), (9,), (1,), {"offset": True}, "9 elements within the offset"),
         ((0, 0), (0, 0), (1, 1), {"ellipsis_mask": 3}, "one ellipsis"),
+        ((), (), (), {"new_axis_mask": 1}, "beyond the 0 entries, found the mask 1"),
+        ((), (), (), {"ellipsis_mask": 1}, "beyond the 0 entries, found the mask 1"),
         ((0, 1, 0), (3, 3, 0), (1, 1, 1), {"ellipsis_mask": 1, "new_axis_mask": 4}, "more entries"),
     ],
 )
