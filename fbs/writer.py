@@ -118,7 +118,7 @@ class _Writer:
         except BuilderSizeError:
             msg = "expected a model that fits the 2 GB of a flatbuffer, its buffers aside; found a larger one"
             raise InputError(msg) from None
-        return bytes(builder.Output()), self._behind
+        return bytes(memoryview(builder.Bytes)[builder.Head() :]), self._behind  # Output() would copy once more
 
     def _record(self) -> dict[str, Any]:
         model = self._model
