@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from kernels.profiles import LITERT_REFERENCE, Profile
 from qmath.types import Array
-from quantref.interpreter import Interpreter, ModelSource, named_inputs
+from quantref.interpreter import Interpreter, ModelSource
 from quantref.names import tensor_keys
+from quantref.signatures import named_inputs
 
 
 def run(

@@ -90,7 +90,7 @@ def var_handle(graph: Graph, index: int, inputs: Inputs) -> Outputs:
     """Return the handle of a resource: here its container and name."""
     del inputs
     container, name = _option(graph, index, "container"), _option(graph, index, "shared_name")
-    return (np.array([f"{container or ''}/{name or ''}"], dtype=object),)
+    return (np.array(f"{container or ''}/{name or ''}", dtype=object),)
 
 
 def read_variable(graph: Graph, index: int, inputs: Inputs) -> Outputs:

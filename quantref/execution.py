@@ -176,6 +176,15 @@ class Graph:
         self.reset_variables()
         self._constants_loaded = True
 
+    def forget(self) -> None:
+        """Drop what ops have computed, since it is not of the shapes that inputs have now."""
+        self._hidden, self._lost, self._arena = {}, frozenset(), None
+        self._runs_until_laid_out = RUNS_UNTIL_LAID_OUT if self.session.searches else -1
+        kept = {*self.subgraph.inputs, *(n for n, tensor in enumerate(self.subgraph.tensors) if tensor.is_constant)}
+        for number in {n for operator in self.subgraph.operators for n in operator.outputs if n >= 0} - kept:
+            self._values[number] = None
+        self.reset_variables()
+
     def reset_variables(self) -> None:
         """Set variable tensors to zero; int8 ones to the lowest byte of their zero point, as the runtime does."""
         self._done.clear()

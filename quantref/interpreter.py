@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import operator
+import os
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +17,21 @@ import fbs
 from kernels.engine.contract import checked_shape
 from kernels.engine.threads import Team
 from kernels.engine.types import Inputs, Outputs
-from kernels.profiles import LITERT_REFERENCE, Profile, profile_named
-from qmath.errors import InputError
+from kernels.profiles import LITERT_REFERENCE, Profile
+from qmath.errors import InputError, UnsupportedError
 from qmath.stages import Note, silent
 from qmath.types import Array
 from quantref.blas_threads import one_blas_thread
+from quantref.details import tensor_details
 from quantref.execution import Graph, Session
+from quantref.experimental import Experimental, profile_for
 from quantref.locations import located
 from quantref.op_times import OpTimes, op_times
+from quantref.shapes import leaves_shapes_open, shapes_to_come
+from quantref.signatures import SignatureRunner
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: How much an interpreter plans ahead.
 PLANS = ("fast", "quick")
@@ -49,14 +58,14 @@ def load(source: ModelSource) -> fbs.Model:
         return source
     if isinstance(source, bytes | bytearray | memoryview):
         model = fbs.read(bytes(source))
-        place: list[str] = []
     else:
+        if not isinstance(source, str | PathLike):
+            raise InputError(f"expected a path, the bytes of a file or a model, found {source!r}")
         path = Path(source)
         if not path.is_file():
             raise InputError(f"expected a file, found none at {path}")
         model = fbs.read(path)
-        place = [str(path)]
-    with located(*place):
+    with located():  # the check itself names the file
         fbs.validate(model)
     return model
 
@@ -81,12 +90,17 @@ class Interpreter:
     num_threads
         Threads that share the work of an op: its images, or the rows of one. None and -1 stand for one, which gives
         times that repeat; results never depend on it. BLAS runs on one thread of its own, whatever it is set to.
+    experimental
+        Arguments that ``tf.lite.Interpreter`` has beside these: see :mod:`quantref.experimental`. Its
+        ``experimental_op_resolver_type`` picks the profile.
 
     Raises
     ------
     InputError
-        No model, or an unknown profile.
-    ModelError, UnsupportedError
+        No model, or an unknown profile or argument.
+    UnsupportedError
+        See :func:`load`; or delegates were given.
+    ModelError
         See :func:`load`.
 
     """
@@ -96,25 +110,32 @@ class Interpreter:
         model: ModelSource | None = None,
         profile: str | Profile = LITERT_REFERENCE,
         *,
-        model_path: str | PathLike[str] | None = None,
+        model_path: str | bytes | PathLike[str] | None = None,
         model_content: bytes | None = None,
         num_threads: int | None = None,
         plan: str = "fast",
+        **experimental: Unpack[Experimental],
     ) -> None:
-        sources = [source for source in (model, model_path, model_content) if source is not None]
+        path = os.fsdecode(model_path) if isinstance(model_path, bytes) else model_path
+        sources = [source for source in (model, path, model_content) if source is not None]
         if len(sources) != 1:
             raise InputError(f"expected one model, found {len(sources)}")
-        if num_threads is not None and (num_threads < -1 or num_threads == 0 or num_threads > MOST_THREADS):
-            raise InputError(f"expected num_threads from 1 to {MOST_THREADS}, or -1, found {num_threads}")
-        self.model = load(sources[0])
         if plan not in PLANS:
             raise InputError(f"expected a plan among {', '.join(PLANS)}, found {plan!r}")
-        self.profile = profile_named(profile)
-        team = Team(num_threads) if num_threads is not None and num_threads > 1 else None
+        self.profile = profile_for(profile, experimental)
+        team = _team(num_threads)
+        self.model = load(sources[0])
         self._session = Session(self.model, self.profile, team, searches=plan == "fast")
+        #: Shapes of inputs as they were asked for, where they differ from the file's.
         self._shapes: dict[int, tuple[int, ...]] = {}
         self._allocated = False
-        self._stale_shapes = False
+        #: Shapes of all tensors before the first invocation on new input shapes, once somebody asked for them.
+        self._expected_shapes: list[tuple[int, ...]] | None = None
+        self._invoked = False
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied, as ``tf.lite.Interpreter`` does."""
+        raise TypeError("an Interpreter cannot be pickled or copied: make another one of its model")
 
     @property
     def graph(self) -> Graph:
@@ -132,22 +153,30 @@ class Interpreter:
             An input is too large, or of a type without a NumPy form.
 
         """
+        if self._allocated:
+            return
         graph = self.graph
         with self.in_file():
             graph.load_constants()
             for index in graph.subgraph.inputs:
                 tensor = graph.subgraph.tensors[index]
                 with located(f"input {index} ({tensor.name!r})"):
+                    if not tensor.dtype.bits:
+                        raise UnsupportedError(f"inputs of type {tensor.dtype.name} are not covered")
                     shape = checked_shape(self._shapes.get(index, tensor.shape))
                     value = graph.current(index)
                     if value is None or value.shape != shape:
                         graph.assign(index, np.zeros(shape, tensor.dtype.storage))
-        if not self._allocated or self._shapes:
-            graph.reset_variables()
-        self._allocated = True
+            graph.forget()
+        self._allocated, self._invoked, self._expected_shapes = True, False, None
 
-    def resize_tensor_input(self, input_index: int, tensor_size: Sequence[int], *, strict: bool = False) -> None:
-        """Ask for another shape of an input; :meth:`allocate_tensors` must follow.
+    def resize_tensor_input(
+        self,
+        input_index: int,
+        tensor_size: Sequence[int],
+        strict: bool = False,  # noqa: FBT001, FBT002 - a position in the signature that this one stands in for
+    ) -> None:
+        """Ask for another shape of an input; :meth:`allocate_tensors` must follow, unless it has that shape already.
 
         Parameters
         ----------
@@ -165,17 +194,20 @@ class Interpreter:
 
         """
         tensor = self._input(input_index)
-        shape = tuple(int(size) for size in tensor_size)
-        if any(size < 0 for size in shape):
-            raise InputError(f"expected dimensions that are not negative, found {shape}")
+        try:
+            shape = tuple(int(size) for size in tensor_size)
+        except (TypeError, ValueError, OverflowError):
+            raise InputError(f"expected a list of dimensions, found {tensor_size!r}") from None
+        if any(not 0 <= size <= np.iinfo(np.int32).max for size in shape):
+            raise InputError(f"expected dimensions of 31 bits that are not negative, found {shape}")
         signature = tensor.shape_signature or tensor.shape
         if strict and (
             len(shape) != len(signature) or any(s not in {-1, n} for s, n in zip(signature, shape, strict=True))
         ):
             raise InputError(f"expected a shape that fits {signature} of input {tensor.name!r}, found {shape}")
-        self._shapes[input_index] = shape
-        self._allocated = False
-        self._stale_shapes = True
+        if shape != self._shape(input_index):
+            self._shapes[int(input_index)] = shape
+            self._allocated = False
 
     def set_tensor(self, tensor_index: int, value: npt.ArrayLike) -> None:
         """Give a tensor its value.
@@ -183,34 +215,47 @@ class Interpreter:
         Raises
         ------
         InputError
-            No such tensor, or another type or shape than it has.
+            No such tensor, a constant, or another type or shape than it has.
 
         """
         tensor = self._tensor(tensor_index)
         self._require_allocation()
+        if tensor.data is not None and not tensor.is_variable:
+            raise InputError(f"expected a tensor that is no constant, found {tensor.name!r}")
         array = np.asarray(value)
-        shape = self.graph.shape(tensor_index)
-        if array.dtype != tensor.dtype.storage:
-            raise InputError(f"expected {tensor.dtype.storage} for tensor {tensor.name!r}, found {array.dtype}")
+        shape = self._shape(tensor_index)
+        if not tensor.dtype.bits or array.dtype != tensor.dtype.storage:
+            wanted = tensor.dtype.storage if tensor.dtype.bits else f"no value, since it is a {tensor.dtype.name},"
+            raise InputError(f"expected {wanted} for tensor {tensor.name!r}, found {array.dtype}")
         if array.shape != shape:
             raise InputError(f"expected shape {shape} for tensor {tensor.name!r}, found {array.shape}")
         self.graph.assign(tensor_index, array.copy())
 
-    def get_tensor(self, tensor_index: int) -> Array:
+    def get_tensor(self, tensor_index: int, subgraph_index: int = 0) -> Array:
         """Return a copy of any tensor's value: constants, and after :meth:`invoke` everything computed.
 
         Raises
         ------
         InputError
-            No such tensor, or it has no value yet.
+            No such tensor or subgraph, or it has no value yet.
+
+        """
+        tensor = self._tensor(tensor_index, subgraph_index)
+        if tensor.data is not None and not tensor.is_variable:
+            return tensor.data.copy()
+        self._require_allocation()
+        return self._session.graph(subgraph_index).value(tensor_index).copy()
+
+    def tensor(self, tensor_index: int) -> Callable[[], Array]:
+        """Return a function that gives the current value of a tensor; what is written into an input's is its value.
+
+        Raises
+        ------
+        InputError
+            There is no such tensor; the function, when it has no value yet.
 
         """
         self._tensor(tensor_index)
-        self._require_allocation()
-        return self.graph.value(tensor_index).copy()
-
-    def tensor(self, tensor_index: int) -> Callable[[], Array]:
-        """Return a function that gives the current value of a tensor."""
         return lambda: self.graph.value(tensor_index)
 
     def invoke(self) -> None:
@@ -231,7 +276,7 @@ class Interpreter:
         except Exception:
             with self.in_file():
                 raise
-        self._stale_shapes = False
+        self._invoked = True
 
     def profile_ops(self, runs: int = 20) -> OpTimes:
         """Run the model on the inputs that are set, several times, and tell what each op takes and in which form.
@@ -267,9 +312,7 @@ class Interpreter:
             return self.graph.evaluate_op(op_index, inputs, note)
 
     def reset_all_variables(self) -> None:
-        """Set variable tensors back to their initial state."""
-        self._session.resources.clear()
-        self._session.done_once.clear()
+        """Set variable tensors back to their initial state; variables behind handles (VAR_HANDLE) keep their values."""
         for graph in self._session.graphs.values():
             graph.reset_variables()
 
@@ -281,9 +324,21 @@ class Interpreter:
         """Describe the outputs, in order."""
         return [self._details(index) for index in self.graph.subgraph.outputs]
 
-    def get_tensor_details(self) -> list[dict[str, Any]]:
-        """Describe every tensor of the main subgraph."""
-        return [self._details(index) for index in range(len(self.graph.subgraph.tensors))]
+    def get_tensor_details(self, subgraph_index: int = 0) -> list[dict[str, Any]]:
+        """Describe every tensor of a subgraph.
+
+        Raises
+        ------
+        InputError
+            There is no such subgraph.
+
+        """
+        tensors = self._subgraph(subgraph_index).tensors
+        return [self._details(index, subgraph_index) for index in range(len(tensors))]
+
+    def num_subgraphs(self) -> int:
+        """Return the number of subgraphs."""
+        return len(self.model.subgraphs)
 
     def get_signature_list(self) -> dict[str, dict[str, list[str]]]:
         """Return the names of inputs and outputs of each signature."""
@@ -306,37 +361,37 @@ class Interpreter:
             (signature_key,) = signatures
         if signature_key not in signatures:
             raise InputError(f"expected a signature among {sorted(signatures)}, found {signature_key!r}")
-        return SignatureRunner(self._session, signatures[signature_key])
+        return SignatureRunner(self, signatures[signature_key])
 
     def in_file(self) -> AbstractContextManager[None]:
         """Return a context in which errors name the model's file."""
         return located(*([str(self.model.path)] if self.model.path else []))
 
-    def _details(self, index: int) -> dict[str, Any]:
-        tensor = self._tensor(index)
-        shape = self.graph.shape(index)
-        params = tensor.quant
-        scales = np.array([], np.float32) if params is None else params.scale
-        zero_points = np.array([], np.int32) if params is None else params.zero_point.astype(np.int32)
-        single = params is not None and not params.per_axis
-        return {
-            "name": tensor.name,
-            "index": index,
-            "shape": np.array(shape, np.int32),
-            "shape_signature": np.array(tensor.shape_signature or tensor.shape, np.int32),
-            "dtype": tensor.dtype.storage.type,
-            "quantization": (float(scales[0]), int(zero_points[0])) if single else (0.0, 0),
-            "quantization_parameters": {
-                "scales": scales,
-                "zero_points": zero_points,
-                "quantized_dimension": 0 if params is None else params.quantized_dimension,
-            },
-            "sparsity_parameters": {},
-        }
+    def _details(self, index: int, subgraph_index: int = 0) -> dict[str, Any]:
+        tensor = self._tensor(index, subgraph_index)
+        shape = self._session.graph(subgraph_index).shape(index) if subgraph_index else self._shape(index)
+        return tensor_details(tensor, index, shape)
 
-    def _tensor(self, index: int) -> fbs.Tensor:
-        tensors = self.graph.subgraph.tensors
-        if not 0 <= index < len(tensors):
+    def _shape(self, index: int) -> tuple[int, ...]:
+        """Return the shape that a tensor of the main subgraph has, or will have after the next invocation."""
+        graph = self.graph
+        if index in graph.subgraph.inputs:
+            return self._shapes.get(index, graph.subgraph.tensors[index].shape)
+        if not self._allocated or self._invoked or not (self._shapes or leaves_shapes_open(graph.subgraph)):
+            return graph.shape(index)
+        if self._expected_shapes is None:
+            self._expected_shapes = shapes_to_come(graph)
+        return self._expected_shapes[index]
+
+    def _subgraph(self, index: int) -> fbs.Subgraph:
+        subgraphs = self.model.subgraphs
+        if not 0 <= _whole(index) < len(subgraphs):
+            raise InputError(f"expected a subgraph index below {len(subgraphs)}, found {index}")
+        return subgraphs[index]
+
+    def _tensor(self, index: int, subgraph_index: int = 0) -> fbs.Tensor:
+        tensors = self._subgraph(subgraph_index).tensors
+        if not 0 <= _whole(index) < len(tensors):
             raise InputError(f"expected a tensor index below {len(tensors)}, found {index}")
         return tensors[index]
 
@@ -357,47 +412,24 @@ class Interpreter:
             raise InputError("expected allocate_tensors to be called first")
 
 
-class SignatureRunner:
-    """Runs one signature of a model on named inputs: ``runner(x=array) -> {name: array}``."""
-
-    def __init__(self, session: Session, signature: fbs.Signature) -> None:
-        self._session = session
-        self._signature = signature
-
-    def __call__(self, **inputs: npt.ArrayLike) -> dict[str, Array]:
-        """Run the signature.
-
-        Raises
-        ------
-        InputError
-            Names, types or ranks that do not fit.
-
-        """
-        graph = self._session.graph(self._signature.subgraph_index)
-        by_index = named_inputs(dict(self._signature.inputs), graph.subgraph, inputs)
-        graph.run([by_index[index] for index in graph.subgraph.inputs])
-        return {name: graph.value(index).copy() for name, index in self._signature.outputs}
+def _team(threads: int | None) -> Team | None:
+    """Return threads to work with, or None for one."""
+    count = 1 if threads is None else _whole(threads)
+    if not -1 <= count <= MOST_THREADS or count == 0:
+        raise InputError(f"expected num_threads from 1 to {MOST_THREADS}, or -1, found {threads}")
+    return Team(count) if count > 1 else None
 
 
-def named_inputs(
-    names: Mapping[str, int], subgraph: fbs.Subgraph, inputs: Mapping[str, npt.ArrayLike]
-) -> dict[int, Array]:
-    """Check arrays given by name against the tensors they are for, and return them by tensor index.
+def _whole(number: Any) -> int:
+    """Return an index or a count as an integer.
 
     Raises
     ------
     InputError
-        A name is missing or unknown, or a type or rank does not fit.
+        It is none.
 
     """
-    if set(names) != set(inputs):
-        raise InputError(f"expected inputs named {sorted(names)}, found {sorted(inputs)}")
-    found: dict[int, Array] = {}
-    for name, index in names.items():
-        tensor, array = subgraph.tensors[index], np.asarray(inputs[name])
-        if array.dtype != tensor.dtype.storage:
-            raise InputError(f"expected {tensor.dtype.storage} for input {name!r}, found {array.dtype}")
-        if array.ndim != len(tensor.shape):
-            raise InputError(f"expected {len(tensor.shape)} dimensions for input {name!r}, found shape {array.shape}")
-        found[index] = array
-    return found
+    try:
+        return operator.index(number)
+    except TypeError:
+        raise InputError(f"expected a whole number, found {number!r}") from None

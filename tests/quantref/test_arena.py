@@ -334,6 +334,16 @@ def test_another_shape_after_memory_was_shared(recalculations):
     set_input(interpreter, 1)
     interpreter.invoke()
     expect_equal(every_tensor(interpreter), by_definition(interpreter))
+    assert not recalculations  # nobody can read what another shape gave
+
+
+def test_another_shape_without_notice_after_memory_was_shared(recalculations):
+    interpreter = interpreter_of(residual())
+    run_often(interpreter)
+    (number,) = interpreter.graph.subgraph.inputs
+    interpreter.graph.assign(number, np.ones((2, 9, 8, 3), interpreter.get_tensor(number).dtype))
+    interpreter.invoke()
+    expect_equal(every_tensor(interpreter), by_definition(interpreter))
     assert len(recalculations) == 1
 
 
