@@ -31,6 +31,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 
 from qmath import clipping
+from qmath.arguments import as_real
 from qmath.errors import InputError
 from qmath.histogram import Histogram
 from qmath.types import Float32Array
@@ -80,7 +81,14 @@ class Observer(ABC, Generic[S]):
 
     @abstractmethod
     def summarize(self, values: Float32Array) -> S | None:
-        """Return what to keep of a tensor's values in one sample; None if none of them counts."""
+        """Return what to keep of a tensor's values in one sample; None if none of them counts.
+
+        Raises
+        ------
+        InputError
+            They are no real numbers.
+
+        """
 
     @abstractmethod
     def merge(self, earlier: S, later: S) -> S:
@@ -103,6 +111,7 @@ class Observer(ABC, Generic[S]):
 
 def _counted(values: Float32Array, limit: float) -> tuple[Float32Array, Extent] | None:
     """Return the values that are numbers below ``limit`` in magnitude, and their range; None if there are none."""
+    values = as_real(values, np.float32)
     if values.size == 0:
         return None
     extent = Extent.of(values)

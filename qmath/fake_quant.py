@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from qmath.arguments import as_real
 from qmath.eigen_sum import eigen_sum, flush_denormals
 from qmath.errors import InputError
 from qmath.rounding import round_half_away_from_zero
@@ -316,7 +317,7 @@ def _masked(gradient: Float32Array, mask: BoolArray) -> Float32Array:
 
 
 def _float32(values: npt.ArrayLike) -> Float32Array:
-    return np.asarray(values, np.float32)
+    return as_real(values, np.float32)
 
 
 def _codes(num_bits: int, narrow_range: bool) -> tuple[int, int]:  # noqa: FBT001 - passed on

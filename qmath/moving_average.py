@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from qmath.arguments import as_real
 from qmath.errors import InputError
 from qmath.types import Float32Array
 
@@ -36,13 +37,13 @@ def move_average(average: npt.ArrayLike, value: npt.ArrayLike, decay: float = DE
     Raises
     ------
     InputError
-        The decay is another one.
+        The decay is another one, or what it is applied to no real numbers.
 
     """
     if not 0 <= decay <= 1:
         raise InputError(f"expected a decay from 0 to 1, found {decay}")
-    before = np.asarray(average, np.float32)
-    return np.asarray(before - (before - np.asarray(value, np.float32)) * np.float32(1.0 - decay))
+    before = as_real(average, np.float32)
+    return np.asarray(before - (before - as_real(value, np.float32)) * np.float32(1.0 - decay))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +101,7 @@ class TrackedRange:
     minimum: Float32Array | None = None
     maximum: Float32Array | None = None
 
-    def moved(self, x: Float32Array, decay: float = DECAY, *, per_channel: bool = False) -> TrackedRange:
+    def moved(self, x: npt.ArrayLike, decay: float = DECAY, *, per_channel: bool = False) -> TrackedRange:
         """Return the range after one batch more: that of the first batch, later moved towards each batch's own.
 
         Parameters
@@ -112,10 +113,18 @@ class TrackedRange:
         per_channel
             Whether each index of the last axis has a range of its own.
 
+        Raises
+        ------
+        InputError
+            The batch holds no real numbers.
+
         """
-        axes = tuple(range(x.ndim - 1)) if per_channel else None
+        batch = as_real(x, np.float32)
+        if batch.size == 0:
+            raise InputError(f"expected a batch of real numbers, found shape {batch.shape}")
+        axes = tuple(range(batch.ndim - 1)) if per_channel else None
         zero = np.float32(0)
-        low, high = np.asarray(np.minimum(x.min(axes), zero)), np.asarray(np.maximum(x.max(axes), zero))
+        low, high = np.asarray(np.minimum(batch.min(axes), zero)), np.asarray(np.maximum(batch.max(axes), zero))
         if self.minimum is None or self.maximum is None:
             return TrackedRange(low, high)
         return TrackedRange(move_average(self.minimum, low, decay), move_average(self.maximum, high, decay))

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qmath import affine, constants, lookup, multiplier, packing, scheme
+from qmath import affine, constants, fake_quant, lookup, multiplier, packing, scheme
 from qmath.arguments import as_int64, as_real, as_whole, finite_float32
+from qmath.calibration import OBSERVERS, observer_named
 from qmath.errors import InputError, SpecError
+from qmath.moving_average import TrackedRange, move_average
 from qmath.types import ActivationRange, DType, QuantParams
 
 PARAMS = QuantParams([0.5], [3], DType.INT8)
@@ -102,3 +104,28 @@ def test_copies_of_parameters_are_read_only() -> None:
         assert twin == PARAMS
         assert not twin.scale.flags.writeable
         assert not twin.zero_point.flags.writeable
+
+
+@pytest.mark.parametrize("name", OBSERVERS)
+def test_observers_take_numbers_of_every_form(name: str) -> None:
+    observer = observer_named(name)
+    expected = observer.extent(observer.summarize(np.array([1, -3, 2], np.float32)))
+    for given in ([1.0, -3, 2], np.array([1, -3, 2], np.int8), np.array([1, -3, 2], ">f8"), np.array([[2], [-3], [1]])):
+        assert observer.extent(observer.summarize(given)) == expected
+    assert observer.summarize([]) is None
+    assert observer.summarize([np.nan]) is None
+    for other in NO_NUMBERS:
+        with pytest.raises(InputError, match="expected real numbers, found"):
+            observer.summarize(other)
+
+
+@pytest.mark.parametrize("other", NO_NUMBERS)
+def test_training_takes_real_numbers(other: Any) -> None:
+    for take in (fake_quant.fake_quant_args, lambda x: move_average(x, 1.0), TrackedRange().moved):
+        with pytest.raises(InputError, match="expected real numbers, found"):
+            take(other)
+
+
+def test_a_batch_of_nothing_has_no_range() -> None:
+    with pytest.raises(InputError, match=r"expected a batch of real numbers, found shape \(0, 3\)"):
+        TrackedRange().moved(np.empty((0, 3)))
