@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from quantref.runtimes import LiteRT, litert_installed
 
 _ROOT = Path(__file__).resolve().parent.parent
+
+# A machine that is busy with something else makes an example slow, not wrong.
+hypothesis.settings.register_profile("quantref", deadline=None)
+hypothesis.settings.load_profile("quantref")
 
 
 @pytest.fixture(scope="session")
