@@ -49,11 +49,12 @@ def examine(
         index, evidence = _alone(model, runtime, min(timeout, OP_TIMEOUT)), "this op alone does it"
     if index is None:
         index, evidence = _beginning(model, runtime, samples, timeout), "the shortest beginning of the model to do it"
-    words = failure.stderr.splitlines()[-1:] if isinstance(failure, RuntimeCrashed) else [failure.message]
+    signal = failure.signal if isinstance(failure, RuntimeCrashed) and failure.signal else None
+    words = failure.stderr.splitlines()[-1:] if isinstance(failure, RuntimeCrashed) and signal else [failure.message]
     return Death(
         _ending(failure),
         textwrap.shorten(" ".join(words), MESSAGE_LENGTH, placeholder=" ..."),
-        failure.signal if isinstance(failure, RuntimeCrashed) else None,
+        signal,
         index,
         None if index is None else operators[index].name,
         "" if index is None else evidence,

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["VerifyResult", "verify"]
 
+#: Seconds beyond which nobody waits, and clocks cannot count.
+LONGEST = 1e9
 #: Samples are dealt to an executor in portions of at most this many.
 PORTION = 16
 
@@ -79,6 +81,8 @@ def verify(  # noqa: PLR0913 - every one of them is a choice that a user makes
         The inputs do not fit, or the model cannot be read. What quantref cannot run is part of the result.
 
     """
+    if not 0 < timeout <= LONGEST:
+        raise InputError(f"expected a timeout of more than 0 and at most {LONGEST:g} seconds, found {timeout}")
     running = runtime if isinstance(runtime, LiteRT) else None
     runtime = runtime.runtime if isinstance(runtime, LiteRT) else find_runtime(runtime)
     if running is None:

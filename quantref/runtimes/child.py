@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
+from qmath.errors import RuntimeUnavailableError
 from quantref.runtimes.failures import RuntimeCrashed, RuntimeTimedOut, name_of_exit
 from quantref.runtimes.litert_worker import read_frame, write_frame
 
@@ -33,18 +34,27 @@ class Child:
     served
         Requests sent so far.
 
+    Raises
+    ------
+    RuntimeUnavailableError
+        The program cannot be started.
+
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self.served = 0
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _end
-        self._process = subprocess.Popen(  # noqa: S603 - our own worker
-            list(command),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._words,
-            env=os.environ | environment,
-        )
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own worker
+                list(command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._words,
+                env=os.environ | environment,
+            )
+        except OSError as error:
+            self._words.close()
+            raise RuntimeUnavailableError(f"{command[0]} cannot be started: {error.strerror or error}") from error
         self.end = weakref.finalize(self, _end, self._process, self._words)
 
     def send(self, request: Any, timeout: float) -> None:
@@ -89,7 +99,7 @@ class Child:
         timer.start()
         try:
             yield
-        except (OSError, EOFError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
+        except Exception as error:
             # A pickle cut short or overwritten by a dying child raises nearly anything.
             timer.cancel()
             raise self._obituary(timeout if late.is_set() else None) from error
@@ -97,8 +107,11 @@ class Child:
             timer.cancel()
 
     def _obituary(self, timeout: float | None) -> RuntimeCrashed | RuntimeTimedOut:
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        alive = False
+        try:
             self._process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            alive = True
         self._process.kill()
         code = self._process.wait()
         self._words.seek(max(0, self._words.seek(0, os.SEEK_END) - _TAIL))
@@ -106,6 +119,8 @@ class Child:
         self.end()
         if timeout is not None:
             return RuntimeTimedOut(f"no answer within {timeout:g} s", seconds=timeout)
+        if alive:
+            return RuntimeCrashed("the runtime gave an answer that cannot be read, and was ended", stderr=words)
         signal = name_of_exit(code)
         last = f"; its last words: {words.splitlines()[-1]}" if words else ""
         return RuntimeCrashed(f"the runtime died of {signal}{last}", signal=signal, stderr=words)

@@ -283,10 +283,10 @@ class LiteRT:
     def _start(self) -> Child:
         script = str(Path(litert_worker.__file__).resolve())
         python = self._launcher or (sys.executable,)
-        child = Child([*python, script, str(self._memory_limit)], _ENVIRONMENT)
         try:
+            child = Child([*python, script, str(self._memory_limit)], _ENVIRONMENT)
             greeting, *words = child.receive(EMULATED_START if self._launcher else TIMEOUT)
-        except RuntimeFailure as failure:
+        except (RuntimeFailure, RuntimeUnavailableError) as failure:
             raise RuntimeUnavailableError(f"{self.runtime.name} does not start: {failure}") from failure
         if greeting != "hello":
             child.end()

@@ -164,6 +164,42 @@ def test_a_runtime_that_cannot_start_says_so(tmp_path: Path) -> None:
         broken.run(b"", [])
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs a launcher script")
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (None, "cannot be started: No such file"),
+        ("no program at all", "cannot be started: Exec format error"),
+        ("#!/bin/sh\nexit 3\n", "died of exit code 3"),
+        ("#!/bin/sh\necho 'A banner that nobody asked for'\nexec sleep 5\n", "an answer that cannot be read"),
+        ("#!/bin/sh\nprintf '\\003\\0\\0\\0\\0\\0\\0\\0abc'\nexec sleep 5\n", "an answer that cannot be read"),
+    ],
+)
+def test_a_program_that_is_no_runtime_is_unavailable(tmp_path: Path, script: str | None, reason: str) -> None:
+    launcher = tmp_path / "python"
+    if script is not None:
+        launcher.write_text(script)
+        launcher.chmod(0o755)
+    runtime = Runtime("fake", Resolver.REFERENCE, "litert-reference", "", launcher=(str(launcher),))
+    with LiteRT(runtime) as broken, pytest.raises(RuntimeUnavailableError, match=f"fake does not start.*{reason}"):
+        broken.run(b"", [])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a launcher script")
+def test_garbage_between_answers_is_told_from_a_death(tmp_path: Path) -> None:
+    body = """
+        import os, time
+        class OpResolverType:
+            def __class_getitem__(cls, name): return name
+        def Interpreter(**arguments):
+            os.write(3, b"garbage that is no frame")  # where the answers go
+            time.sleep(30)
+        """
+    with LiteRT(_worker(tmp_path, body)) as runtime, pytest.raises(RuntimeCrashed, match="cannot be read") as caught:
+        runtime.run(b"", [])
+    assert caught.value.signal == ""
+
+
 def test_not_installed_says_how_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(litert, "litert_installed", lambda: False)
     with pytest.raises(RuntimeUnavailableError, match=r"pip install 'quantref\[litert\]'"):

@@ -145,6 +145,12 @@ def test_no_samples_is_an_error() -> None:
         verify(two_layers(), samples=0)
 
 
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
+def test_a_timeout_that_no_clock_counts_is_an_error(timeout: float) -> None:
+    with pytest.raises(InputError, match="expected a timeout of more than 0"):
+        verify(two_layers(), timeout=timeout)
+
+
 def test_comparing_nothing_is_not_equal() -> None:
     builder = fbs.Builder()
     x = builder.input("x", DType.INT8, (0, 4))
