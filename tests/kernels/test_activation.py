@@ -124,6 +124,26 @@ def test_tanh_of_bytes_is_the_c_library_s(scale, codes):
         assert found.tolist() == [codes, -codes]
 
 
+@pytest.mark.parametrize(
+    ("op", "scale", "inverse", "codes", "approximate"),
+    [
+        ("ELU", 0.28248724341392517, 128, -32, None),
+        ("ELU", 0.41527870297431946, 128, -44, None),
+        ("GELU", 0.755905032157898, 64, 38, False),
+        ("GELU", 1.0237934589385986, 64, 56, False),
+        ("GELU", 0.9075351357460022, 64, 48, True),
+    ],
+)
+def test_elu_and_gelu_of_bytes_are_the_c_library_s(op, scale, inverse, codes, approximate):
+    """Where the nearest float32 function value lies on the other side of a tie: what LiteRT gives."""
+    x = np.array([-1 if op == "ELU" else 1], np.int8)
+    options = {} if approximate is None else {"approximate": approximate}
+    model = one_input(op, x, DType.INT8, DType.INT8, {"scale": scale}, {"scale": 1 / inverse}, **options)
+    for profile in (LITERT_REFERENCE, LITERT_OPTIMIZED, XNNPACK):
+        (found,), _ = run_forms(model, {"x": x}, profile)
+        assert found.tolist() == [codes]
+
+
 def test_logistic_of_zero_is_one_half():
     assert evaluate("LOGISTIC", [5], DType.INT8, (0.1, 5), (1 / 256, -128)) == [0]
     assert evaluate("LOGISTIC", [0], DType.INT16, (2.0**-12, 0), (1 / 32768, 0)) == [16384]
