@@ -178,7 +178,7 @@ class Refeeder:
         self._ours = ours
         self._graph = ours.model.subgraphs[0]
         used = {index for operator in self._graph.operators for index in (*operator.inputs, *operator.outputs)}
-        self.tensors = sorted(index for index in used if index >= 0 and self._graph.tensors[index].data is None)
+        self.tensors = sorted(index for index in used if index >= 0 and self._has_values(index))
         variables = [index for index in self.tensors if self._graph.tensors[index].is_variable]
         self._state = {index: ours.get_tensor(index) for index in variables}
         self._first = True
@@ -212,6 +212,11 @@ class Refeeder:
             tuple(reason for _, reason in reports),
         )
 
+    def _has_values(self, number: int) -> bool:
+        """Whether a tensor is computed, and of elements: not of handles or strings."""
+        tensor = self._graph.tensors[number]
+        return tensor.data is None and tensor.dtype.bits > 0
+
     @staticmethod
     def _compare_outputs(theirs: Sequence[Array], ours: Sequence[Array] | None, sample: int) -> tuple[Difference, ...]:
         if ours is None:
@@ -224,6 +229,8 @@ class Refeeder:
             return Difference(), ""  # the delegate did this when it took the graph, and keeps no tensor of it
         inputs: list[Array | None] = []
         for number in self._graph.operators[index].inputs:
+            if number >= 0 and not self._graph.tensors[number].dtype.bits:
+                return Difference(), "what lies behind a handle is compared by the model's outputs alone"
             value = self._value(number, kept)
             if value is None and number >= 0:
                 return Difference(), f"the runtime does not keep its input {self._graph.tensors[number].name!r}"
@@ -235,6 +242,8 @@ class Refeeder:
         total, missing = Difference(), ""
         for number, value in self._ours.graph.updated_by(index, produced).items():
             tensor = self._graph.tensors[number]
+            if not tensor.dtype.bits:
+                continue  # a handle has no elements
             if tensor.is_variable and self._last_use[number] > index:
                 missing = f"a later op may overwrite {tensor.name!r}"
                 if self._first:  # the runtime dequantizes the constant start of a state once

@@ -29,6 +29,8 @@ def random_samples(model: fbs.Model, count: int, seed: int = 0) -> list[list[Arr
 
     Raises
     ------
+    InputError
+        The number of samples or the seed is none.
     UnsupportedError
         An input has a type that nothing sensible can be drawn for, such as strings, or is too large for the memory.
     ModelError
@@ -36,6 +38,9 @@ def random_samples(model: fbs.Model, count: int, seed: int = 0) -> list[list[Arr
 
     """
     graph = model.subgraphs[0]
+    for name, number in (("number of samples", count), ("seed", seed)):
+        if not isinstance(number, int | np.integer) or number < 0:
+            raise InputError(f"expected a {name} that is a whole number and not negative, found {number!r}")
     return [
         [
             _drawn(graph, index, np.random.default_rng([seed, sample, position]))
@@ -104,7 +109,13 @@ def samples_from(model: fbs.Model, arrays: Mapping[str, Array]) -> list[list[Arr
     unknown = [key for key in arrays if key not in names]
     if unknown:
         raise InputError(f"expected inputs named {_listed(model)}, found {unknown[0]!r}")
-    given = {names[key]: (key, array) for key, array in arrays.items()}
+    given: dict[int, tuple[str, Array]] = {}
+    for key, array in arrays.items():
+        if names[key] in given:
+            raise InputError(f"expected one array for each input, found {given[names[key]][0]!r} and {key!r} for one")
+        given[names[key]] = key, np.asarray(array)
+    if not model.subgraphs[0].inputs:
+        return [[]]  # nothing to give is one way to run it
     columns = []
     for index in model.subgraphs[0].inputs:
         if index not in given:

@@ -9,7 +9,7 @@ import fbs
 from qmath.errors import InputError, ModelError, UnsupportedError
 from qmath.types import DType
 from quantref.samples import random_samples, samples_from
-from tests.quantref.small_models import two_layers
+from tests.quantref.small_models import float_layer, two_layers
 
 
 def _with_input(dtype: DType, shape: tuple[int, ...] = (1, 1000), **quantization: float) -> fbs.Model:
@@ -109,3 +109,29 @@ def test_inputs_must_agree_on_the_number_of_samples() -> None:
     arrays = {"a": np.zeros((3, 2), np.int8), "b": np.zeros((2, 2), np.int8)}
     with pytest.raises(InputError, match="same number of samples"):
         samples_from(model, arrays)
+
+
+def test_two_arrays_for_one_input_are_refused():
+    arrays = {"x": np.zeros((1, 4), np.int8), "0:x": np.ones((1, 4), np.int8)}
+    with pytest.raises(InputError, match="expected one array for each input, found 'x' and '0:x' for one"):
+        samples_from(two_layers(), arrays)
+
+
+def test_lists_are_arrays():
+    model = float_layer()
+    assert samples_from(model, {"x": [[0.5] * 64]})[0][0].dtype == np.float32
+
+
+def test_a_model_without_inputs_has_one_sample():
+    builder = fbs.Builder()
+    y = builder.tensor("y", DType.INT8, (2,), scale=0.5)
+    builder.op("RELU", [builder.constant("c", np.array([-1, 3], np.int8), scale=0.5)], [y])
+    model = builder.finish([y])
+    assert samples_from(model, {}) == [[]]
+    assert random_samples(model, 2) == [[], []]
+
+
+@pytest.mark.parametrize(("count", "seed"), [(-1, 0), (2.5, 0), (1, -1), (1, 1.5), (1, None)])
+def test_counts_and_seeds_are_whole_numbers(count, seed):
+    with pytest.raises(InputError, match="whole number and not negative"):
+        random_samples(two_layers(), count, seed)

@@ -24,6 +24,7 @@ from quantref.runtimes import LiteRT, Resolver, Runtime, litert_installed
 from quantref.verification import Ending, VerifyResult
 from quantref.verify import verify
 from tests.quantref.small_models import custom_op, float_layer, two_layers, with_state
+from tests.quantref.test_control_flow import remembering
 
 pytestmark = [
     pytest.mark.litert,
@@ -138,6 +139,13 @@ def test_inputs_may_be_given(tmp_path: Path) -> None:
     by_name = verify(two_layers(), inputs={"features": arrays["x"]})
     assert by_path == by_name
     assert (by_path.samples, by_path.seed) == (3, None)
+
+
+def test_variables_behind_handles_are_compared_end_to_end() -> None:
+    result = verify(remembering(), samples=3)
+    assert result.equal
+    assert [op.name for op in result.ops if op.not_compared] == ["READ_VARIABLE", "ASSIGN_VARIABLE"]
+    assert (result.total.elements, result.end_to_end.elements) == (6, 6)
 
 
 def test_no_samples_is_an_error() -> None:
