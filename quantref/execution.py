@@ -12,6 +12,7 @@ import numpy as np
 
 import fbs
 from kernels.engine import program, registry
+from kernels.engine.contract import checked_shape
 from kernels.engine.planes import PlaneSum
 from kernels.engine.requantized import RequantizedSum, Reshaped
 from kernels.engine.threads import Team, working_as
@@ -192,7 +193,8 @@ class Graph:
             if tensor.is_variable and tensor.dtype.bits:
                 quant = tensor.quant if tensor.dtype is DType.INT8 else None
                 start = quant.zero_point[:1].astype(np.int8) if quant else 0
-                self.assign(number, np.full(tensor.shape, start, tensor.dtype.storage))
+                with located(f"subgraph {self.index}", f"tensor {number} ({tensor.name!r})"):
+                    self.assign(number, np.full(checked_shape(tensor.shape), start, tensor.dtype.storage))
 
     def run(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
         """Run the subgraph on its inputs, in order, and return its outputs."""

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
@@ -61,10 +60,9 @@ def load(source: ModelSource) -> fbs.Model:
     else:
         if not isinstance(source, str | PathLike):
             raise InputError(f"expected a path, the bytes of a file or a model, found {source!r}")
-        path = Path(source)
-        if not path.is_file():
-            raise InputError(f"expected a file, found none at {path}")
-        model = fbs.read(path)
+        if not os.path.isfile(source):  # noqa: PTH113 - Path.is_file raises where a path is too long
+            raise InputError(f"expected a file, found none at {os.fspath(source)}")
+        model = fbs.read(source)
     with located():  # the check itself names the file
         fbs.validate(model)
     return model

@@ -14,7 +14,7 @@ import pytest
 import fbs
 import quantref
 from kernels.profiles import PROFILES
-from qmath.errors import QuantrefError
+from qmath.errors import InputError, QuantrefError, UnsupportedError
 from qmath.types import DType
 from quantref.multipliers import multipliers
 
@@ -114,6 +114,23 @@ def test_a_state_starts_at_the_lowest_byte_of_its_zero_point() -> None:
     interpreter = quantref.Interpreter(builder.finish([0]))
     interpreter.allocate_tensors()
     assert interpreter.get_tensor(0).tolist() == [-4, -4]
+
+
+def test_a_variable_larger_than_any_tensor_is_refused_before_it_is_made() -> None:
+    b = fbs.Builder()
+    x = b.input("x", DType.FLOAT32, (1,))
+    y = b.tensor("y", DType.FLOAT32, (1,))
+    b.variable("state", DType.FLOAT32, (1 << 20, 1 << 20))
+    b.op("ADD", [x, x], [y])
+    interpreter = quantref.Interpreter(fbs.write(b.finish(outputs=[y])))
+    with pytest.raises(UnsupportedError, match=r"tensor 2 \('state'\): expected at most 268435456 elements"):
+        interpreter.allocate_tensors()
+
+
+@pytest.mark.parametrize("path", ["x" * 5000, "x\0y", "", "/dev/null", "/"])
+def test_paths_that_no_model_has_are_named(path: str) -> None:
+    with pytest.raises(InputError, match="expected a file, found none at"):
+        quantref.load(path)
 
 
 if __name__ == "__main__":
