@@ -78,8 +78,8 @@ def quantize(real: npt.ArrayLike, params: QuantParams, tie_rule: TieRule = TieRu
     2. Round to an integer, by ``tie_rule``.
     3. Add the zero point and clamp to the range of the dtype.
 
-    Runtimes convert to int32 before step 3, so values more than 2**31 steps from zero come out differently there
-    (on x86 as the lowest code); here they clamp.
+    Runtimes convert to int32 before step 3, so values more than 2**31 steps from zero come out differently there (on
+    x86 as the lowest code, whatever their sign, or the highest if the zero point is negative); here they clamp.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ encode a real multiplier and the few literal steps that apply it. They differ on
 product, hence by one code now and then.
 
 Source: ``tflite/kernels/internal/common.cc`` (MultiplyByQuantizedMultiplier), gemmlowp ``fixedpoint/fixedpoint.h``,
-``ruy/apply_multiplier.cc``, XNNPACK ``src/qs8-gemm/*-minmax-fp32-*``.
+``ruy/apply_multiplier.cc``, XNNPACK ``src/qs8-qc8w-gemm/`` and ``src/qu8-gemm/`` (``*-minmax-fp32-*``).
 """
 
 from __future__ import annotations
