@@ -7,7 +7,7 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from qmath.errors import InputError, QuantrefError
 from qmath.types import Array
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+#: Arrays may take this many times the file's size in memory, and this many bytes beyond; more is taken for an attack.
+MOST_RATIO, SLACK = 100, 256 << 20
 
 
 def load_npz(path: str | os.PathLike[str]) -> dict[str, Array]:
@@ -24,7 +26,7 @@ def load_npz(path: str | os.PathLike[str]) -> dict[str, Array]:
     Raises
     ------
     InputError
-        The file cannot be read, is no ``.npz``, or holds Python objects.
+        The file cannot be read, is no ``.npz``, holds Python objects, or unpacks to more than 100 times its size.
 
     """
     try:
@@ -40,7 +42,7 @@ def parse_npz(content: bytes, place: str) -> dict[str, Array]:
     Raises
     ------
     InputError
-        It is no ``.npz``, or holds Python objects.
+        It is no ``.npz``, holds Python objects, or unpacks to more than 100 times its size.
 
     """
     return _arrays(io.BytesIO(content), place)
@@ -49,13 +51,24 @@ def parse_npz(content: bytes, place: str) -> dict[str, Array]:
 def _arrays(file: IO[bytes], place: str) -> dict[str, Array]:
     try:
         archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise InputError(f"{place}: expected an .npz archive, found a single array")
+        _check(archive, file.seek(0, os.SEEK_END), place)
         return dict(archive)
     except QuantrefError:
         raise
-    except (ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise InputError(f"{place}: expected an .npz archive of plain arrays, found: {error}") from error
+    except Exception as error:  # what NumPy, zipfile and their decoders make of damage has no common class
+        words = str(error) if "pickle" not in str(error) else "something else, perhaps Python objects"
+        raise InputError(f"{place}: expected an .npz archive of plain arrays, found: {words}") from error
+
+
+def _check(archive: Any, size: int, place: str) -> None:
+    """Check what an archive of ``size`` bytes says of itself, before any of it is unpacked."""
+    if not isinstance(archive, np.lib.npyio.NpzFile) or archive.zip is None:
+        raise InputError(f"{place}: expected an .npz archive, found a single array")
+    unpacked, allowed = sum(member.file_size for member in archive.zip.infolist()), SLACK + MOST_RATIO * size
+    if unpacked > allowed:
+        raise InputError(f"{place}: expected arrays of at most {allowed:,} bytes, found {unpacked:,}")
+    if len(set(archive.files)) < len(archive.zip.infolist()):
+        raise InputError(f"{place}: expected every array once, found one twice among {sorted(archive.files)}")
 
 
 def npz_bytes(arrays: Mapping[str, Array]) -> bytes:

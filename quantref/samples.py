@@ -178,6 +178,8 @@ def as_type(tensor: fbs.Tensor, name: str, array: Array) -> Array:
     both_integer = np.issubdtype(array.dtype, np.integer) and tensor.dtype.is_integer
     if both_float:
         return array.astype(wanted)
-    if both_integer and (array.size == 0 or (tensor.dtype.min <= array.min() and array.max() <= tensor.dtype.max)):
-        return array.astype(wanted)
+    if both_integer:
+        if array.size == 0 or (tensor.dtype.min <= array.min() and array.max() <= tensor.dtype.max):
+            return array.astype(wanted)
+        raise InputError(f"{name!r}: expected {wanted}, found {array.dtype} from {array.min()} to {array.max()}")
     raise InputError(f"{name!r}: expected {wanted}, found {array.dtype}")
