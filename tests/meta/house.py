@@ -74,6 +74,7 @@ def _imports(node: ast.AST, package: list[str], *, for_types: bool) -> Iterator[
         for alias in node.names:
             yield Import(f"{module}.{alias.name}", node.lineno, for_types)
     else:
-        guarded = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        guarded = isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
         for child in ast.iter_child_nodes(node):
-            yield from _imports(child, package, for_types=for_types or guarded)
+            never_runs = guarded and child not in node.orelse
+            yield from _imports(child, package, for_types=for_types or never_runs)
