@@ -31,6 +31,7 @@ from kernels.engine.taps import Products, Reads, row
 from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, TensorView, given
 from kernels.profiles import LITERT_OPTIMIZED, LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, TFLM, XNNPACK, Profile, Rules
 from kernels.softmax_curves import CODES, LITERT_TABLES, MICRO_TABLES, TablePrecision, exp_table, reciprocal_table
+from kernels.softmax_float import IN_ORDER, FloatSoftmax
 from kernels.softmax_tables import float_table, short_table_to_8_bits
 from qmath.errors import UnsupportedError
 from qmath.fixed_point import (
@@ -324,47 +325,6 @@ def _normalized(powers: Int16Array, op: TableSoftmax, note: Note = silent) -> In
     return note("clamped", clamped, "clamp(wrap(share), 0, 32767)", share=share).astype(np.int16)
 
 
-# --- Floats -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class FloatSoftmax(Prepared):
-    """A prepared SOFTMAX of float32 or float16."""
-
-    beta: float
-
-    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
-        """Evaluate :func:`float_softmax`."""
-        return (float_softmax(given(inputs, 0), self, note),)
-
-    def products(self, inputs: Inputs, index: tuple[int, ...]) -> Products:
-        """Return the terms of the sum of powers."""
-        return Products((Reads("power", row(index, given(inputs, 0).shape[-1])),), stage="sum of powers")
-
-
-def float_softmax(x: Array, op: FloatSoftmax, note: Note = silent) -> Array:
-    """Compute SOFTMAX in float32.
-
-    Notes
-    -----
-    1. difference: each element less the largest of its row.
-    2. power: e**(beta * difference), stored in the type of ``x``.
-    3. sum of powers.
-    4. Divide.
-
-    """
-    largest = np.fmax.reduce(x, axis=-1, keepdims=True, initial=np.finfo(x.dtype).min)
-    with np.errstate(all="ignore"):
-        difference = x.astype(np.float32) - largest.astype(np.float32)
-        note("difference", difference, "float32(x - largest)", x=x, largest=largest)
-        powers = np.exp(difference * np.float32(op.beta))
-        note("power", powers, "~ exp(difference * beta)", difference=difference, beta=np.float32(op.beta))
-        total = note("sum of powers", powers.sum(axis=-1, keepdims=True, dtype=np.float32))
-        stored = powers.astype(x.dtype).astype(np.float32)
-        share = np.asarray(stored / total)
-        return note("share", share, "float32(power / total)", power=stored, total=total).astype(x.dtype)
-
-
 # --- Preparation --------------------------------------------------------------------------------------------------
 
 #: From input, output and beta to a prepared SOFTMAX of 8-bit codes.
@@ -414,7 +374,7 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     expect(math.isfinite(beta), f"a finite beta, found {beta}")
     types = x.dtype, y.dtype
     if x.dtype is y.dtype and x.dtype in {DType.FLOAT32, DType.FLOAT16}:
-        return FloatSoftmax(beta)
+        return FloatSoftmax(beta, IN_ORDER[profile])
     if types in _EIGHT_BIT_PAIRS:
         if types == (DType.INT8, DType.INT8):
             _expect_output(y, -128, 1 / 256)
