@@ -27,6 +27,7 @@ from kernels.engine.contract import (
     output_tensor,
     unsupported,
 )
+from kernels.engine.float_sums import matmul_in_order
 from kernels.engine.geometry import Padding, Span, span
 from kernels.engine.movement import integers
 from kernels.engine.registry import Kernel
@@ -74,7 +75,7 @@ class Conv3D(Prepared):
 
 
 def conv_3d(x: Float32Array, filter_: Float32Array, steps: Steps) -> Float32Array:
-    """Sum the products of a filter with every window of an image.
+    """Sum the products of a filter with every window of an image: tap after tap, channel after channel.
 
     Parameters
     ----------
@@ -89,10 +90,17 @@ def conv_3d(x: Float32Array, filter_: Float32Array, steps: Steps) -> Float32Arra
     spans = steps.spans(x.shape[1:4], filter_.shape[:3])
     checked_shape((len(x), *(along.padded for along in spans), x.shape[4]))
     padded = np.pad(x, [(0, 0), *((along.before, along.after) for along in spans), (0, 0)])
-    total = np.zeros((len(x), *(along.output for along in spans), filter_.shape[4]), np.float32)
-    for tap, lanes in _taps(spans):
-        total += padded[(slice(None), *lanes)] @ filter_[tap]
-    return total
+    depth, height, width = (along.output for along in spans)
+    in_c, out_c = filter_.shape[3:]
+    total = np.empty((len(x), depth, height * width, out_c), np.float32)
+    matrix = filter_.reshape(-1, out_c)
+    windows = np.empty((height, width, *filter_.shape[:3], in_c), np.float32)
+    for image, slab in np.ndindex(len(x), depth):
+        for tap, (planes, rows, columns) in _taps(spans):
+            plane = padded[image, planes.start + slab * planes.step]
+            windows[(slice(None), slice(None), *tap)] = plane[rows, columns]
+        matmul_in_order(windows.reshape(height * width, len(matrix)), matrix, total[image, slab])
+    return total.reshape(len(x), depth, height, width, out_c)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +119,7 @@ class Conv3DTranspose(Prepared):
 
 
 def conv_3d_transpose(x: Float32Array, filter_: Float32Array, shape: tuple[int, ...], steps: Steps) -> Float32Array:
-    """Spread every pixel over a window of the output and sum where windows overlap.
+    """Spread every pixel over a window of the output and sum where windows overlap: pixel after pixel.
 
     Parameters
     ----------
@@ -138,8 +146,10 @@ def conv_3d_transpose(x: Float32Array, filter_: Float32Array, shape: tuple[int, 
     windows = tuple(along.output for along in spans)
     expect(windows == x.shape[1:4], f"a shape with {x.shape[1:4]} windows, found {shape} with {windows}")
     whole = np.zeros(checked_shape((len(x), *(along.padded for along in spans), out_c)), np.float32)
-    for tap, lanes in _taps(spans):
-        whole[(slice(None), *lanes)] += x @ filter_[tap].T
+    # A pixel that comes later meets a place of the output with an earlier tap.
+    for tap, lanes in reversed(list(_taps(spans))):
+        for channel, weights in enumerate(filter_[tap].T):
+            whole[(slice(None), *lanes)] += x[..., channel, None] * weights
     inside = tuple(slice(along.before, along.before + along.size) for along in spans)
     return whole[(slice(None), *inside)]
 

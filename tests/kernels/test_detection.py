@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import pytest
 
+import fbs
 from qmath.errors import ModelError, UnsupportedError
 from qmath.types import DType
 from quantref.vectors.cells.build import Operand, Result, dtype_of, one_op, scalar, vector
@@ -56,6 +59,20 @@ def test_a_soft_overlap_lowers_the_score():
     indices, scores, count = suppress(SQUARES, [0.5, 0.9, 0.3], overlap=0.9, most=3, sigma=0.5)
     assert (indices, count) == ([1, 2, 0], 3)
     assert scores == pytest.approx([0.9, 0.3, 0.5 * np.exp(-(0.8**2))])
+
+
+@pytest.mark.litert
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if "CONV" in cell])
+def test_sums_over_volumes_are_those_of_litert_to_the_last_bit(cell, litert):
+    """Products are added in LiteRT's order, so that nothing is lost where they cancel."""
+    compared = 0
+    for case in islice(CELLS[cell](np.random.default_rng(99)), 30):
+        answers = litert.run(fbs.write(case.model), case.ordered(), all_tensors=False, resize=True)
+        for sample, answer in zip(case.samples, answers, strict=True):
+            for expected, found in zip(answer.outputs, run_forms(case.model, sample)[0], strict=True):
+                assert np.array_equal(expected.view(np.int32), found.view(np.int32))
+                compared += found.size
+    assert compared > 1000
 
 
 def test_every_tap_is_a_product_of_a_volume_with_a_matrix():
