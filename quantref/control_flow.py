@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: A loop that runs longer than this is taken for one that never ends.
 MAX_ITERATIONS = 1_000_000
+#: From so many iterations on, values are remembered now and then, to see whether they come again.
+_SEEMS_ENDLESS = 1024
 
 
 def _option(graph: Graph, index: int, name: str) -> Any:
@@ -63,12 +65,31 @@ def while_(graph: Graph, index: int, inputs: Inputs) -> Outputs:
     """Run the body on its own outputs for as long as the condition subgraph gives true."""
     state = _all_given(inputs)
     condition, body = _option(graph, index, "cond_subgraph_index"), _option(graph, index, "body_subgraph_index")
-    for _ in range(MAX_ITERATIONS):
+    remembered, kept_at = None, 0
+    for iteration in range(MAX_ITERATIONS):
         (go_on, *_) = _call(graph, condition, state)
         if not _condition(go_on):
             return tuple(state)
         state = list(_call(graph, body, state))
+        if remembered is not None and all(map(_same, state, remembered)):
+            raise ModelError(f"the loop never ends: after {iteration + 1} iterations its values are as after {kept_at}")
+        if iteration + 1 >= max(_SEEMS_ENDLESS, 2 * kept_at) and _depends_on_values_alone(graph, condition, body):
+            remembered, kept_at = [value.copy() for value in state], iteration + 1
     raise UnsupportedError(f"expected the loop to end within {MAX_ITERATIONS} iterations")
+
+
+def _same(value: Array, other: Array) -> bool:
+    return value.dtype == other.dtype and value.shape == other.shape and value.tobytes() == other.tobytes()
+
+
+def _depends_on_values_alone(graph: Graph, *subgraphs: int) -> bool:
+    """Whether what subgraphs give depends on nothing but their inputs: no state, no call of another."""
+    parts = [graph.session.model.subgraphs[number] for number in subgraphs]
+    return not any(
+        any(operator.name in HANDLERS for operator in part.operators)
+        or any(tensor.is_variable for tensor in part.tensors)
+        for part in parts
+    )
 
 
 def call_once(graph: Graph, index: int, inputs: Inputs) -> Outputs:

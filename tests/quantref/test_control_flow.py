@@ -144,6 +144,25 @@ def test_loop_by_hand():
     assert outputs["y"].tolist() == [[-128, -125, -5], [3, 125, 127]]
 
 
+@pytest.mark.parametrize("stride", [1, 3])
+def test_a_loop_whose_values_come_again_never_ends(stride: int) -> None:
+    """The condition is always true, and the values go round in a circle."""
+    b = fbs.Builder()
+    x = b.input("x", DType.INT32, (3,))
+    y = b.tensor("y", DType.INT32, (3,))
+    condition, test = b.subgraph("condition")
+    test.input("x", DType.INT32, (3,))
+    test.outputs(test.constant("always", np.ones((), np.bool_)))
+    body_index, body = b.subgraph("body")
+    before, after = body.input("x", DType.INT32, (3,)), body.tensor("after", DType.INT32, (3,))
+    turned = np.roll(np.arange(3, dtype=np.int32), stride)
+    body.op("GATHER", [before, body.constant("turned", turned)], [after])
+    body.outputs(after)
+    b.op("WHILE", [x], [y], cond_subgraph_index=condition, body_subgraph_index=body_index)
+    with pytest.raises(ModelError, match=r"the loop never ends: after .* iterations its values are as after 1024"):
+        quantref.run(b.finish([y]), {"x": np.array([1, 2, 3], np.int32)})
+
+
 def test_variables_live_from_one_invocation_to_the_next():
     interpreter = quantref.Interpreter(remembering())
     interpreter.allocate_tensors()
