@@ -61,9 +61,6 @@ class Findings:
         Of the runtime.
     failure
         How the runtime failed, if it did.
-    failed_on
-        The samples of the task in which it failed.
-
     """
 
     ops: tuple[Difference, ...]
@@ -72,7 +69,6 @@ class Findings:
     refusal: str = ""
     version: str = ""
     failure: RuntimeFailure | None = None
-    failed_on: Sequence[Sequence[Array]] = ()
 
     @classmethod
     def none(cls, model: fbs.Model) -> Findings:
@@ -82,16 +78,16 @@ class Findings:
         return cls((Difference(),) * operators, (Difference(),) * outputs, ("",) * operators)
 
     def __add__(self, other: Findings) -> Findings:
-        """Return the findings of both; a failure of this one comes first."""
-        failed = self if self.failure else other
+        """Return the findings of both; after a failure nothing is compared, as in one process."""
+        if self.failure is not None:
+            return replace(self, refusal=self.refusal or other.refusal)
         return Findings(
             tuple(map(add, self.ops, other.ops)),
             tuple(map(add, self.outputs, other.outputs)),
             tuple(ours or theirs for ours, theirs in zip(self.not_compared, other.not_compared, strict=True)),
             self.refusal or other.refusal,
             self.version or other.version,
-            failed.failure,
-            failed.failed_on,
+            other.failure,
         )
 
 
@@ -128,13 +124,13 @@ def compare(task: Task, progress: Callable[[int], None] | None = None) -> Findin
                 if isinstance(answer, RuntimeOutputs):
                     findings += refeeder.compare(answer, outputs, number)
                 else:
-                    findings = replace(findings, failure=answer, failed_on=task.samples)
+                    findings = replace(findings, failure=answer)
             if progress is not None:
                 progress(number + 1)
         if findings.failure is None:
             failure = _next(answers)  # the runtime takes the model down, and may die of that
             if isinstance(failure, RuntimeFailure):
-                findings = replace(findings, failure=failure, failed_on=task.samples)
+                findings = replace(findings, failure=failure)
     return findings
 
 

@@ -96,7 +96,7 @@ def verify(  # noqa: PLR0913 - every one of them is a choice that a user makes
         findings = findings + part
     death = None
     if findings.failure is not None:
-        death = examine(loaded, runtime, findings.failure, findings.failed_on, timeout)
+        death = examine(loaded, runtime, findings.failure, columns, timeout)
     return _result(loaded, task, findings, None if inputs is not None else seed, death)
 
 
@@ -125,17 +125,24 @@ def _parts(
     """Yield the findings of consecutive portions of the samples."""
     count = len(task.samples)
     report = None if progress is None else partial(_report, progress, count)
-    stateful = any(tensor.is_variable for graph in model.subgraphs for tensor in graph.tensors)
-    if executor is None or stateful:
+    if executor is None or _keeps_state(model):
         yield compare(task, report)
         return
-    size = min(PORTION, -(-count // 8))
+    size = max(1, min(PORTION, -(-count // 8)))
     starts = range(0, count, size)
     portions = [replace(task, samples=task.samples[start : start + size], first=start) for start in starts]
     for start, future in zip(starts, [executor.submit(compare, portion) for portion in portions], strict=True):
         yield future.result()
         if report is not None:
             report(min(start + size, count))
+
+
+def _keeps_state(model: fbs.Model) -> bool:
+    """Whether one invocation can leave something to the next: in a variable tensor, or behind a handle."""
+    return any(
+        any(tensor.is_variable for tensor in graph.tensors) or any(op.name == "VAR_HANDLE" for op in graph.operators)
+        for graph in model.subgraphs
+    )
 
 
 def _report(progress: Callable[[int, int], None], count: int, done: int) -> None:

@@ -8,7 +8,9 @@ import json
 import os
 import sys
 import textwrap
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +18,12 @@ import pytest
 import fbs
 from kernels.engine.types import Inputs, Outputs
 from qmath.errors import InputError
-from qmath.types import DType
+from qmath.types import Array, DType
 from quantref.difference import Difference
 from quantref.interpreter import Interpreter
 from quantref.npz import save_npz
-from quantref.runtimes import LiteRT, Resolver, Runtime, litert_installed
-from quantref.verification import Ending, VerifyResult
+from quantref.runtimes import LiteRT, Resolver, Runtime, RuntimeCrashed, litert_installed
+from quantref.verification import Death, Ending, VerifyResult
 from quantref.verify import verify
 from tests.quantref.small_models import custom_op, float_layer, two_layers, with_state
 from tests.quantref.test_control_flow import remembering
@@ -237,6 +239,39 @@ def test_the_op_that_kills_the_runtime_is_found(tmp_path: Path, condition: str, 
     assert (result.death.op_index, result.death.evidence) == (1, evidence)
     assert result.refusal == ""
     assert "died (SIGABRT) at op 1 FULLY_CONNECTED" in result.summary()
+
+
+def test_an_executor_changes_nothing_when_the_runtime_dies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of sixteen samples kills the runtime: those behind it are not compared, in whichever process they are."""
+    module = sys.modules[verify.__module__]
+    monkeypatch.setattr(module, "examine", lambda *arguments: Death(Ending.CRASHED, f"{len(arguments[3])} samples"))
+    real = LiteRT.stream
+
+    def dying(self: LiteRT, model: bytes, samples: Sequence[Sequence[Array]], **options: Any) -> Iterator[Any]:
+        for sample, answer in zip(samples, real(self, model, samples, **options), strict=True):
+            if sample[0][0, 0] == 5:
+                raise RuntimeCrashed("died", signal="SIGSEGV")
+            yield answer
+
+    monkeypatch.setattr(LiteRT, "stream", dying)
+    inputs = {"x": np.arange(16, dtype=np.int8)[:, None] * np.ones((1, 4), np.int8)}
+    alone = verify(two_layers(), inputs=inputs)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        assert verify(two_layers(), inputs=inputs, executor=pool) == alone
+    assert alone.total.elements == 5 * (3 + 2)
+    assert alone.death is not None
+
+
+@pytest.mark.parametrize("jobs", [None, 2])
+def test_no_samples_in_a_file_compare_nothing(jobs: int | None) -> None:
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        result = verify(two_layers(), inputs={"x": np.zeros((0, 4), np.int8)}, executor=pool if jobs else None)
+    assert (result.equal, result.verdict) == (False, "nothing was compared")
+
+
+def test_an_executor_does_not_spread_models_with_handles() -> None:
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        assert verify(remembering(), samples=9, executor=pool).to_json() == verify(remembering(), samples=9).to_json()
 
 
 def test_a_result_knows_when_it_is_not_equal() -> None:
