@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qmath.arguments import as_real, as_whole
+from fbs.constants import as_array
 from qmath.errors import InputError
 from qmath.types import Array
 
@@ -44,10 +44,15 @@ def numbers(values: npt.ArrayLike, dtype: type[np.float32] | type[np.int64], wha
         They are of another kind, or lie in more than one dimension.
 
     """
-    try:
-        vector = np.atleast_1d(as_whole(values) if dtype is np.int64 else as_real(values, np.float32))
-    except InputError as error:
-        raise error.within(what) from None
+    found = np.atleast_1d(as_array(values))
+    whole = dtype is np.int64
+    expected = f"{what}: expected " + ("whole numbers that fit int64" if whole else "real numbers")
+    if found.size and found.dtype.kind not in "fiub":
+        raise InputError(f"{expected}, found {found.dtype}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        vector = found.astype(dtype)
+    if whole and not np.array_equal(vector, found):
+        raise InputError(f"{expected}, found {found[vector != found].flat[0]}")
     if vector.ndim != 1:
         raise InputError(f"expected {what} in one dimension, found shape {vector.shape}")
     return frozen(vector)
