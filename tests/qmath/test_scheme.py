@@ -174,3 +174,18 @@ def test_bias_scale_is_the_float32_product():
     assert found == QuantParams(np.float32(0.1) * np.array([0.3, 0.7], np.float32), np.zeros(2), DType.INT64)
     with pytest.raises(SpecError, match="per-tensor"):
         scheme.bias_params(weights, weights)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "zero_point"),
+    [(-13.604961395263672, 32.3455696105957, -53), (-1.282443642616272, 0.25648877024650574, 85)],
+)
+def test_a_zero_point_is_rounded_to_float32_before_it_is_rounded(low, high, zero_point):
+    # In float64 it lies a hair on the near side of a tie, in float32 on the tie.
+    assert scheme.asymmetric_params(low, high).zero_point.tolist() == [zero_point]
+
+
+def test_a_range_is_widened_if_it_is_shorter_than_a_millionth():
+    assert scheme.asymmetric_params(0.0, 1e-6).scale[0] == np.float32(1e-6) / np.float32(255)
+    shorter = np.nextafter(1e-6, 0)
+    assert scheme.asymmetric_params(0.0, shorter).scale[0] == np.float32(np.float32(2e-6) + np.float32(1e-6)) / 255
