@@ -20,8 +20,12 @@ def check_packages() -> None:
     for name in PACKAGES:
         try:
             package = importlib.import_module(name)
-        except ImportError as error:
-            raise ImportError(f"quantref needs its own package {name!r}, which cannot be imported: {error}") from error
+        except Exception as error:  # what another distribution's package raises can be anything
+            kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+            raise ImportError(
+                f"quantref needs its own package {name!r}, which cannot be imported: {kind}{error}; "
+                "install quantref in a virtual environment of its own"
+            ) from error
         if getattr(package, "DISTRIBUTION", None) != DISTRIBUTION:
             where = getattr(package, "__file__", None) or "an unknown place"
             raise ImportError(

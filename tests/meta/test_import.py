@@ -58,6 +58,19 @@ def test_a_package_of_the_same_name_is_refused_in_one_clear_sentence(tmp_path: P
     assert "virtual environment" in last
 
 
+def test_a_package_of_the_same_name_that_cannot_even_be_imported_is_named(tmp_path: Path) -> None:
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "kernels" / "__init__.py").write_text("raise RuntimeError('needs a graphics card')")
+    for name in ("quantref", "qmath", "fbs"):
+        (tmp_path / name).symlink_to(ROOT / name, target_is_directory=True)
+    answer = python("import quantref", path=tmp_path)
+    last = answer.stderr.strip().splitlines()[-1]
+    assert last.startswith(
+        "ImportError: quantref needs its own package 'kernels', which cannot be imported: RuntimeError"
+    )
+    assert "virtual environment" in last
+
+
 def test_a_missing_package_is_named(tmp_path: Path) -> None:
     for name in ("quantref", "qmath", "kernels"):
         (tmp_path / name).symlink_to(ROOT / name, target_is_directory=True)
