@@ -79,15 +79,14 @@ def show(statistics: Statistics, output: Path) -> None:
     from rich.table import Table  # noqa: PLC0415 - keeps --help quick
     from rich.text import Text  # noqa: PLC0415 - keeps --help quick
 
+    from quantref.quantizer.statistics import HEAD  # noqa: PLC0415 - keeps --help quick
+
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("tensor")
-    table.add_column("min", justify="right")
-    table.add_column("max", justify="right")
-    for name, bounds in statistics.ranges.items():
-        table.add_row(Text(name), f"{bounds.min:.6g}", f"{bounds.max:.6g}")
+    for name in HEAD:
+        table.add_column(name, justify="left" if name == "tensor" else "right")
+    for row in statistics.rows():
+        table.add_row(*map(Text, row))
     out = console()
     out.print(table)
     out.print()
-    count, samples = len(statistics.ranges), statistics.samples
-    line = f"{output}: {count} ranges by {statistics.observer} over {samples} sample{'s' * (samples != 1)}"
-    out.print(Text(line, style="bold"), soft_wrap=True)
+    out.print(Text(f"{output}: {statistics.headline}", style="bold"), soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import fbs
 from qmath.errors import InputError
@@ -52,6 +53,18 @@ class Optimized:
 
     model: fbs.Model
     report: OptimizationReport
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain values."""
+        return self.report.to_json()
+
+    def summary(self) -> str:
+        """Return a line a step."""
+        return self.report.summary()
+
+    def _repr_html_(self) -> str:
+        """Return the report as a table for notebooks."""
+        return self.report._repr_html_()
 
 
 def optimize(

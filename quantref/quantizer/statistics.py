@@ -23,6 +23,7 @@ from fbs.files import replacing
 from qmath.errors import InputError, QuantrefError
 from qmath.types import DType, Float64Array
 from quantref.names import tensor_keys
+from quantref.quantizer.tables import html_page, text_table
 
 #: Observer whose statistics can be merged from shards: the smallest and the largest value seen.
 MIN_MAX = "min-max"
@@ -60,6 +61,10 @@ class Range:
     def union(self, other: Range) -> Range:
         """Return the range that covers both."""
         return Range(min(self.min, other.min), max(self.max, other.max))
+
+
+#: Columns of the table of ranges.
+HEAD = ("tensor", "min", "max")
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,24 @@ class Statistics:
         for key, found in means.items():
             if not np.all(np.isfinite(found)):
                 raise InputError(f"expected finite means of tensor {key!r}, found others")
+
+    @property
+    def headline(self) -> str:
+        """How many ranges, and of what."""
+        count, samples = len(self.ranges), self.samples
+        return f"{count} ranges by {self.observer} over {samples} sample{'s' * (samples != 1)}"
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Return tensor, minimum and maximum of every range, in words."""
+        return [(name, f"{bounds.min:.6g}", f"{bounds.max:.6g}") for name, bounds in self.ranges.items()]
+
+    def summary(self) -> str:
+        """Return the ranges as a table of text."""
+        return "\n".join([self.headline, text_table(HEAD, self.rows())])
+
+    def _repr_html_(self) -> str:
+        """Return the ranges as a table for notebooks."""
+        return html_page([self.headline], HEAD, self.rows())
 
     def of(self, model: fbs.Model) -> dict[int, Range]:
         """Return the ranges by tensor index of a model's main subgraph.
