@@ -60,8 +60,8 @@ class Window:
 
     @property
     def is_pointwise(self) -> bool:
-        """Whether every window is one input pixel, in order: a 1x1 convolution with stride 1."""
-        return all(s.kernel == 1 and s.stride == 1 and s.padded == s.size for s in (self.height, self.width))
+        """Whether every window is the input pixel at its own place: a 1x1 convolution with stride 1."""
+        return not self.pads and all(s.kernel == s.stride == 1 for s in (self.height, self.width))
 
     @property
     def pads(self) -> bool:

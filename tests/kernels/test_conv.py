@@ -246,3 +246,12 @@ def test_a_dilation_far_wider_than_the_image_leaves_the_middle_tap():
     model = conv_model((1, 1, 2, 1), filter_, dilation_h_factor=1 << 30, dilation_w_factor=1 << 30, y=(0.25, 0))
     for outputs in run_forms(model, {"x": np.array([2, -3], np.int8).reshape(1, 1, 2, 1)}):
         assert outputs[0].ravel().tolist() == [2 * 5, -3 * 5]
+
+
+@pytest.mark.parametrize("types", [(DType.INT8, DType.INT8, DType.INT32), (DType.FLOAT32,) * 3])
+def test_the_only_tap_that_meets_the_image_may_lie_beside_the_window_s_place(types):
+    """Two taps three columns apart on two columns: the first meets the column before, the second none."""
+    model = conv_model((1, 1, 2, 1), [[[[2], [5]]]], types=types, dilation_w_factor=3, y=(0.25, 0))
+    x = np.array([3, 4], types[0].storage).reshape(1, 1, 2, 1)
+    for outputs in run_forms(model, {"x": x}):
+        assert outputs[0].ravel().tolist() == [0, 6]
