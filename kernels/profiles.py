@@ -147,7 +147,7 @@ def profile_named(name: str | Profile) -> Profile:
     if isinstance(name, Profile):
         return name
     known = {**PROFILES, **VARIANTS}
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise InputError(f"expected a profile among {', '.join(known)}, found {name!r}")
     return known[name]
 

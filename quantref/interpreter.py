@@ -26,6 +26,7 @@ from quantref.execution import Graph, Session
 from quantref.experimental import Experimental, profile_for
 from quantref.locations import located
 from quantref.op_times import OpTimes, op_times
+from quantref.samples import as_array
 from quantref.shapes import leaves_shapes_open, shapes_to_come
 from quantref.signatures import SignatureRunner
 
@@ -220,7 +221,7 @@ class Interpreter:
         self._require_allocation()
         if tensor.data is not None and not tensor.is_variable:
             raise InputError(f"expected a tensor that is no constant, found {tensor.name!r}")
-        array = np.asarray(value)
+        array = as_array(tensor.name, value)
         shape = self._shape(tensor_index)
         if not tensor.dtype.bits or array.dtype != tensor.dtype.storage:
             wanted = tensor.dtype.storage if tensor.dtype.bits else f"no value, since it is a {tensor.dtype.name},"
@@ -300,6 +301,9 @@ class Interpreter:
 
         """
         self._operator(op_index)
+        wanted = len(self.graph.subgraph.operators[op_index].inputs)
+        if len(inputs) != wanted:
+            raise InputError(f"expected {wanted} inputs of op {op_index}, found {len(inputs)}")
         with self.in_file():
             return self.graph.run_op(op_index, inputs)
 
@@ -357,7 +361,7 @@ class Interpreter:
         signatures = {signature.key: signature for signature in self.model.signatures}
         if signature_key is None and len(signatures) == 1:
             (signature_key,) = signatures
-        if signature_key not in signatures:
+        if not isinstance(signature_key, str) or signature_key not in signatures:
             raise InputError(f"expected a signature among {sorted(signatures)}, found {signature_key!r}")
         return SignatureRunner(self, signatures[signature_key])
 
@@ -401,7 +405,7 @@ class Interpreter:
 
     def _operator(self, index: int) -> None:
         operators = self.graph.subgraph.operators
-        if not 0 <= index < len(operators):
+        if not 0 <= _whole(index) < len(operators):
             raise InputError(f"expected an op index below {len(operators)}, found {index}")
         self.graph.load_constants()
 

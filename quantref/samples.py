@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 import fbs
 from qmath.errors import InputError, UnsupportedError
@@ -83,7 +84,7 @@ def _real_range(graph: fbs.Subgraph, index: int) -> tuple[float, float] | None:
     return None
 
 
-def samples_from(model: fbs.Model, arrays: Mapping[str, Array]) -> list[list[Array]]:
+def samples_from(model: fbs.Model, arrays: Mapping[str, npt.ArrayLike]) -> list[list[Array]]:
     """Cut arrays into samples.
 
     Parameters
@@ -105,7 +106,7 @@ def samples_from(model: fbs.Model, arrays: Mapping[str, Array]) -> list[list[Arr
         An input is missing or unknown, has another type or shape, or inputs differ in their number of samples.
 
     """
-    names = _names(model)
+    names = input_numbers(model)
     unknown = [key for key in arrays if key not in names]
     if unknown:
         raise InputError(f"expected inputs named {_listed(model)}, found {unknown[0]!r}")
@@ -113,7 +114,7 @@ def samples_from(model: fbs.Model, arrays: Mapping[str, Array]) -> list[list[Arr
     for key, array in arrays.items():
         if names[key] in given:
             raise InputError(f"expected one array for each input, found {given[names[key]][0]!r} and {key!r} for one")
-        given[names[key]] = key, np.asarray(array)
+        given[names[key]] = key, as_array(key, array)
     if not model.subgraphs[0].inputs:
         return [[]]  # nothing to give is one way to run it
     columns = []
@@ -129,7 +130,7 @@ def samples_from(model: fbs.Model, arrays: Mapping[str, Array]) -> list[list[Arr
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def _names(model: fbs.Model) -> dict[str, int]:
+def input_numbers(model: fbs.Model) -> dict[str, int]:
     """Return every key that means an input: names in signatures, ``index:name``, and the tensors' own keys."""
     graph = model.subgraphs[0]
     keys = tensor_keys(graph)
@@ -160,6 +161,21 @@ def _cut(tensor: fbs.Tensor, name: str, array: Array) -> list[Array]:
         return [values[sample : sample + 1] for sample in range(len(values))]
     wanted = list(tensor.shape)
     raise InputError(f"input {name!r}: expected shape {wanted}, or samples along axis 0, found {list(values.shape)}")
+
+
+def as_array(name: str, value: npt.ArrayLike) -> Array:
+    """Return what somebody gave as an array.
+
+    Raises
+    ------
+    InputError
+        It is none, such as lists of different lengths; ``name`` is what the message calls it.
+
+    """
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name!r}: expected an array, found something else: {error}") from None
 
 
 def as_type(tensor: fbs.Tensor, name: str, array: Array) -> Array:

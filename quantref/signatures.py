@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 import fbs
 from qmath.errors import InputError, ModelError
 from qmath.types import Array
 from quantref.blas_threads import one_blas_thread
+from quantref.samples import as_array
 
 if TYPE_CHECKING:
     from quantref.interpreter import Interpreter
@@ -86,11 +86,13 @@ def named_inputs(
         A name is missing or unknown, or a type or rank does not fit.
 
     """
+    if not isinstance(inputs, Mapping):
+        raise InputError(f"expected a dict of arrays by name ({sorted(names)}), found a {type(inputs).__name__}")
     if set(names) != set(inputs):
-        raise InputError(f"expected inputs named {sorted(names)}, found {sorted(inputs)}")
+        raise InputError(f"expected inputs named {sorted(names)}, found {sorted(map(str, inputs))}")
     found: dict[int, Array] = {}
     for name, index in names.items():
-        tensor, array = subgraph.tensors[index], np.asarray(inputs[name])
+        tensor, array = subgraph.tensors[index], as_array(name, inputs[name])
         if array.dtype != tensor.dtype.storage:
             raise InputError(f"expected {tensor.dtype.storage} for input {name!r}, found {array.dtype}")
         if array.ndim != len(tensor.shape):

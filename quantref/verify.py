@@ -104,9 +104,11 @@ def _samples(
     model: fbs.Model, count: int, seed: int, inputs: Mapping[str, Array] | str | os.PathLike[str] | None
 ) -> list[list[Array]]:
     if inputs is None:
-        if count < 1:
-            raise InputError(f"expected at least one sample, found {count}")
+        if count == 0:
+            raise InputError("expected at least one sample, found 0")
         return random_samples(model, count, seed)
+    if not isinstance(inputs, Mapping | str | os.PathLike):
+        raise InputError(f"expected a dict of arrays by name or the path of an .npz, found a {type(inputs).__name__}")
     return samples_from(model, inputs if isinstance(inputs, Mapping) else load_npz(inputs))
 
 

@@ -81,7 +81,6 @@ def find_runtime(name: str | Runtime) -> Runtime:
     """
     if isinstance(name, Runtime):
         return name
-    try:
-        return ALL_RUNTIMES[name]
-    except KeyError:
-        raise InputError(f"expected a runtime among {', '.join(ALL_RUNTIMES)}, found {name!r}") from None
+    if not isinstance(name, str) or name not in ALL_RUNTIMES:
+        raise InputError(f"expected a runtime among {', '.join(ALL_RUNTIMES)}, found {name!r}")
+    return ALL_RUNTIMES[name]

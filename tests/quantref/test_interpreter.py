@@ -242,3 +242,41 @@ def test_an_interpreter_cannot_be_copied():
     for act in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="make another one of its model"):
             act(ready(two_layers()))
+
+
+CODES = np.array([[1, 2, 3, 4]], np.int8)
+
+
+@pytest.mark.parametrize("key", ["x", "0:x", "features"])
+def test_inputs_are_named_as_files_of_arrays_name_them(key):
+    assert quantref.run(two_layers(), {key: CODES})["y"].shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ([CODES], r"expected a dict of arrays by name \(\['x'\]\), found a list"),
+        (None, "expected a dict of arrays by name .* found a NoneType"),
+        ({"x": [[1], [2, 3]]}, "'x': expected an array, found something else"),
+        ({"x": CODES, "0:x": CODES}, r"expected inputs named \['x'\], found \['0:x', 'x'\]"),
+        ({0: CODES, "q": CODES}, r"expected inputs named \['x'\], found \['0', 'q'\]"),
+    ],
+)
+def test_what_is_no_inputs_is_refused(inputs, message):
+    with pytest.raises(InputError, match=message):
+        quantref.run(two_layers(), inputs)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda i: i.set_tensor(0, [[1], [2, 3]]), "'x': expected an array"),
+        (lambda i: i.run_op("0", [CODES]), "expected a whole number, found '0'"),
+        (lambda i: i.run_op(0, [CODES]), "expected 3 inputs of op 0, found 1"),
+        (lambda i: i.get_signature_runner(["features"]), "expected a signature among"),
+        (lambda i: quantref.Interpreter(i.model, ["xnnpack"]), "expected a profile among"),
+    ],
+)
+def test_wrong_types_are_input_errors(call, message):
+    with pytest.raises(InputError, match=message):
+        call(ready(two_layers()))

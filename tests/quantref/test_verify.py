@@ -161,6 +161,14 @@ def test_a_timeout_that_no_clock_counts_is_an_error(timeout: float) -> None:
         verify(two_layers(), timeout=timeout)
 
 
+@pytest.mark.parametrize(
+    "named", [{"inputs": [np.zeros((1, 4), np.int8)]}, {"inputs": 5}, {"samples": "x"}, {"runtime": []}, {"seed": -1}]
+)
+def test_arguments_of_wrong_types_are_input_errors(named: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="expected"):
+        verify(two_layers(), **named)
+
+
 def test_comparing_nothing_is_not_equal() -> None:
     builder = fbs.Builder()
     x = builder.input("x", DType.INT8, (0, 4))
