@@ -176,9 +176,10 @@ class Decoder:
 
     def _numbers(self, field: Field, position: int) -> Any:
         start, count = self._extent(position, field.dtype.itemsize, field.name)
+        if field.name != "data":  # a buffer's bytes cost nothing until they are used; all else is looked through
+            self._spend(field.dtype.itemsize * count)
         if field.kind is Kind.ARRAY:
             return np.frombuffer(self._data, field.dtype, count, start) if count else np.empty(0, field.dtype)
-        self._spend(field.dtype.itemsize * count)
         if field.dtype.itemsize == 1 and field.dtype.kind == "u":
             return bytes(self._data[start : start + count])
         return struct.unpack_from(f"<{count}{_code(field.dtype.str)}", self._data, start)

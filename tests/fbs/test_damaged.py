@@ -182,3 +182,37 @@ def test_shared_tables_cannot_unfold_without_end() -> None:
     builder.Finish(model.end(builder), file_identifier=b"TFL3")
     with pytest.raises(ModelError, match="unfold to at most 4 times"):
         fbs.read(bytes(builder.Output()))
+
+
+def test_shared_scales_cannot_be_looked_through_without_end() -> None:
+    # Thousands of tensors with one quantization of many scales: a few bytes each in the file, all of it to check.
+    b = fbs.Builder()
+    b.input("x", DType.INT8, (10_000,), scale=np.ones(10_000))
+    known = fbs.write(b.finish(outputs=[0]))
+    builder = flatbuffers.Builder()
+    record = {"shape": (10_000,), "type": DType.INT8.value}
+    record["quantization"] = {"scale": np.ones(10_000, np.float32), "zero_point": np.zeros(10_000, np.int64)}
+    tensor = encode.table(builder, schema.table("Tensor"), record)
+    builder.StartVector(4, 1000, 4)
+    for _ in range(1000):
+        builder.PrependUOffsetTRelative(tensor)
+    root = _subgraph_of(builder, builder.EndVector())
+    builder.Finish(root, file_identifier=b"TFL3")
+    with pytest.raises(ModelError, match=r"tensors: \[\d+\]: quantization: .*unfold to at most 4 times"):
+        fbs.read(bytes(builder.Output()))
+    assert fbs.read(known).subgraphs[0].tensors[0].quant is not None
+
+
+def _subgraph_of(builder: flatbuffers.Builder, tensors: int) -> int:
+    """Write a model of one subgraph that has a vector of tensors written before; return its offset."""
+    graph, model = schema.table("SubGraph"), schema.table("Model")
+    graph.start(builder)
+    next(field for field in graph.fields if field.name == "tensors").add(builder, tensors)
+    subgraph = graph.end(builder)
+    builder.StartVector(4, 1, 4)
+    builder.PrependUOffsetTRelative(subgraph)
+    subgraphs = builder.EndVector()
+    model.start(builder)
+    next(field for field in model.fields if field.name == "version").add(builder, 3)
+    next(field for field in model.fields if field.name == "subgraphs").add(builder, subgraphs)
+    return model.end(builder)
