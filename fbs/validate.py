@@ -18,6 +18,8 @@ from qmath.errors import ModelError, QuantrefError
 
 #: Calls of subgraphs inside each other: each takes stack to run, in the runtime as here; no model comes near it.
 MAX_CALL_DEPTH = 32
+#: Sparse tensors that share a buffer, on average; in honest files each has its own, or one a subgraph.
+MAX_SHARING = 64
 _NOT_IN_FILES = frozenset({"DELEGATE", "PLACEHOLDER_FOR_GREATER_OP_CODES"})
 
 
@@ -64,6 +66,7 @@ def _check(model: Model, findings: Findings) -> None:
         if not model.subgraphs:
             msg = "expected a subgraph, found none"
             raise ModelError(msg)
+        _check_sparse_buffers(model)
     for index, subgraph in enumerate(model.subgraphs):
         name = f"subgraph {index}" + (f" ({subgraph.name!r})" if subgraph.name else "")
         with findings.within(name, subgraph=index):
@@ -71,6 +74,16 @@ def _check(model: Model, findings: Findings) -> None:
     with findings.about(Subject.STRUCTURE):
         _check_calls(model)
     _check_signatures(model, findings)
+
+
+def _check_sparse_buffers(model: Model) -> None:
+    """Check that few sparse tensors share a buffer: each takes a look at all of it, however small the file."""
+    sparse = [tensor for subgraph in model.subgraphs for tensor in subgraph.tensors if tensor.sparsity is not None]
+    looked_at = [tensor.buffer.data for tensor in sparse if tensor.buffer.data is not None]
+    in_file = {id(data): data.size for data in looked_at}
+    if sum(data.size for data in looked_at) > MAX_SHARING * sum(in_file.values()):
+        msg = f"expected at most {MAX_SHARING} sparse tensors a buffer"
+        raise ModelError(f"{msg}, found {len(looked_at)} that share {len(in_file)}")
 
 
 def _check_subgraph(model: Model, subgraph: Subgraph, findings: Findings) -> None:

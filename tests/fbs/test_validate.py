@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import fbs
-from fbs.validate import MAX_CALL_DEPTH
+from fbs.validate import MAX_CALL_DEPTH, MAX_SHARING
 from qmath.errors import ModelError
 from qmath.types import DType
 from quantref.interpreter import Interpreter
-from tests.fbs.models import control_flow, conv, recurrent
+from tests.fbs.models import control_flow, conv, recurrent, sparse
 
 
 def _with_tensor(index: int, **changes: Any) -> fbs.Model:
@@ -192,3 +192,17 @@ def test_calls_as_deep_as_allowed_run() -> None:
     interpreter = Interpreter(_chain(MAX_CALL_DEPTH))
     interpreter.allocate_tensors()
     interpreter.invoke()
+
+
+def test_sparse_tensors_do_not_share_a_buffer_by_the_thousand() -> None:
+    model = sparse()
+    graph = model.subgraphs[0]
+    constant = next(tensor for tensor in graph.tensors if tensor.sparsity is not None)
+    for count, fits in ((MAX_SHARING - 1, True), (MAX_SHARING, False)):
+        more = dataclasses.replace(graph, tensors=(*graph.tensors, *[constant] * count))
+        crowded = dataclasses.replace(model, subgraphs=(more,))
+        if fits:
+            fbs.validate(crowded)
+            continue
+        with pytest.raises(ModelError, match="at most 64 sparse tensors a buffer, found 65 that share 1"):
+            fbs.validate(crowded)
