@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -110,3 +111,20 @@ def test_shift_half_away_is_exact_on_all_of_int64(x, exponent):
 def test_only_integers_pass_for_integers(values):
     with pytest.raises(InputError, match="expected integers"):
         rounding.as_int64(values)
+
+
+@pytest.mark.parametrize("sign_of_product", [-1, 1])
+@pytest.mark.parametrize("sign_of_addend", [-1, 1])
+def test_a_fused_sum_next_to_a_tie_is_rounded_once(sign_of_product, sign_of_addend):
+    # The product is 2**-70 short of half a step of the sum: float64 sees the tie alone, whose even side is wrong.
+    step = 2.0**-23
+    a, b = np.float32(sign_of_product * 2.0**-24 * (1 - step)), np.float32(1 + step)
+    addend = np.float32(sign_of_addend * (1 + step))
+    assert np.float32(np.float64(a) * np.float64(b) + np.float64(addend)) != addend
+    assert rounding.fused_multiply_add(a, b, addend) == addend
+
+
+@given(*[st.builds(math.ldexp, st.integers(-(1 << 24), 1 << 24), st.integers(-40, 40))] * 3)
+def test_a_fused_sum_is_the_exact_one_rounded(a, b, c):
+    found = rounding.fused_multiply_add(*(np.float32(term) for term in (a, b, c)))
+    assert Fraction(float(found)) == rational.to_float(Fraction(a) * Fraction(b) + Fraction(c), 24)
