@@ -98,7 +98,8 @@ def conv_3d(x: Float32Array, filter_: Float32Array, steps: Steps) -> Float32Arra
     for image, slab in np.ndindex(len(x), depth):
         for tap, (planes, rows, columns) in _taps(spans):
             plane = padded[image, planes.start + slab * planes.step]
-            windows[(slice(None), slice(None), *tap)] = plane[rows, columns]
+            of_tap: tuple[slice | int, ...] = (slice(None), slice(None), *tap)
+            windows[of_tap] = plane[rows, columns]
         matmul_in_order(windows.reshape(height * width, len(matrix)), matrix, total[image, slab])
     return total.reshape(len(x), depth, height, width, out_c)
 

@@ -81,12 +81,12 @@ def test_pairs_on_a_step_are_in_doubt_and_put_right():
 
 @pytest.mark.parametrize("dtype", [DType.INT8, DType.INT16])
 def test_scalars_are_laid_out_too(dtype):
-    op = prepared("ADD", dtype, (1.0, 0.5, 1.0), (0, 0, 0))
+    op = prepared("ADD", dtype, (0.1, 0.03, 0.07), (0, 0, 0))
     first, second = np.asarray(5, dtype.storage), np.asarray(4, dtype.storage)
     codes, plane = laid_out(op, first, second)
     assert plane is not None
     assert codes.shape == ()
-    assert codes == op.evaluate((first, second), silent)[0] == 7
+    assert codes == op.evaluate((first, second), silent)[0] == 9
 
 
 @pytest.mark.parametrize("scales", [(0.5, 0.5, 0.5), (0.1, 0.03, 0.07), (0.02, 0.3, 0.29)])
