@@ -27,7 +27,7 @@ def run_samples(
     samples
         Arrays in input order, one list an invocation.
     all_tensors
-        Return every tensor of the main subgraph, not outputs alone.
+        Return every tensor of the main subgraph that has elements, not outputs alone.
     progress
         Called with the number of samples done and of all.
 
@@ -40,6 +40,7 @@ def run_samples(
     graph = interpreter.model.subgraphs[0]
     keys = tensor_keys(graph)
     wanted = range(len(graph.tensors)) if all_tensors else graph.outputs
+    wanted = [index for index in wanted if graph.tensors[index].dtype.bits]  # a handle is no array
     gathered: dict[int, list[Array]] = {index: [] for index in wanted}
     interpreter.allocate_tensors()
     for done, sample in enumerate(samples, 1):

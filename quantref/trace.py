@@ -157,13 +157,16 @@ class Trace:
     def arrays(self) -> dict[str, Array]:
         """Return everything as arrays by key.
 
-        - ``tensor/NAME``: the value of a tensor.
+        - ``tensor/NAME``: the value of a tensor; the handle of a variable is text.
         - ``op/003:CONV_2D/parameter/PLACE``: a parameter of op 3; words are arrays of text.
         - ``op/003:CONV_2D/stage/02:NAME``: its third stage.
         - ``op/003:CONV_2D/ends/02:NAME``: how many elements of that stage wrapped, were clamped to the lowest, and to
           the highest value; only where there are any.
         """
-        found = {f"tensor/{tensor.name}": tensor.value for tensor in self.tensors}
+        found = {
+            f"tensor/{tensor.name}": tensor.value.astype(np.str_) if tensor.value.dtype == object else tensor.value
+            for tensor in self.tensors
+        }
         for op in self.ops:
             place = f"op/{op.index:03}:{op.name}"
             found |= {f"{place}/parameter/{name}": np.asarray(value) for name, value in op.parameters.items()}

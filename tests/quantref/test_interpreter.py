@@ -18,6 +18,7 @@ import fbs
 import quantref
 from qmath.errors import InputError, ModelError, UnsupportedError
 from qmath.types import DType
+from quantref.batch import run_samples
 from quantref.runtimes import litert_installed
 from quantref.samples import random_samples
 from tests.fbs.models import sparse
@@ -280,3 +281,13 @@ def test_what_is_no_inputs_is_refused(inputs, message):
 def test_wrong_types_are_input_errors(call, message):
     with pytest.raises(InputError, match=message):
         call(ready(two_layers()))
+
+
+def test_all_tensors_of_several_samples_are_those_with_elements():
+    samples = [[np.array(pair, np.float32)] for pair in ((1, 2), (0, 1))]
+    found = run_samples(ready(remembering()), samples, all_tensors=True)
+    assert {name: array.tolist() for name, array in found.items()} == {
+        "x": [[1, 2], [0, 1]],
+        "before": [[100, -1], [101, 1]],
+        "after": [[101, 1], [101, 2]],
+    }

@@ -15,6 +15,7 @@ from qmath.types import DType
 from quantref.npz import load_npz
 from quantref.recording import Ends, Recorder
 from tests.quantref.small_models import float_layer, two_layers, with_state
+from tests.quantref.test_control_flow import remembering
 
 X = np.array([[3, -7, 100, 20]], np.int8)
 
@@ -119,3 +120,10 @@ def test_repeated_stages_are_numbered_and_copied() -> None:
     value[:] = 0
     recorder("scaled", value)
     assert [(stage.name, stage.value.tolist()) for stage in recorder.stages] == [("scaled", [1.5]), ("scaled 2", [0.0])]
+
+
+def test_handles_are_text_in_files(tmp_path):
+    qr.trace(remembering(), {"x": np.ones(2, np.float32)}).save(tmp_path / "t.npz")
+    found = load_npz(tmp_path / "t.npz")
+    assert found["tensor/handle"].item() == "/total"
+    assert found["tensor/after"].tolist() == [101, 0]
