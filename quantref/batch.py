@@ -39,8 +39,8 @@ def run_samples(
     """
     graph = interpreter.model.subgraphs[0]
     keys = tensor_keys(graph)
-    wanted = range(len(graph.tensors)) if all_tensors else graph.outputs
-    wanted = [index for index in wanted if graph.tensors[index].dtype.bits]  # a handle is no array
+    asked = range(len(graph.tensors)) if all_tensors else graph.outputs
+    wanted = [index for index in asked if graph.tensors[index].dtype.bits]  # a handle is no array
     gathered: dict[int, list[Array]] = {index: [] for index in wanted}
     interpreter.allocate_tensors()
     for done, sample in enumerate(samples, 1):
