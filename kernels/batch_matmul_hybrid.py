@@ -7,19 +7,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from kernels.engine import exact
 from kernels.engine.contract import checked_shape, expect, input_tensor, option, quant_of
 from kernels.engine.hybrid import ASYMMETRIC, SYMMETRIC, QuantizeRows
+from kernels.engine.hybrid_matmul import lost_in_lanes, refuses_other_sums
 from kernels.engine.hybrid_xnnpack import XNNPACK_HYBRID
 from kernels.engine.sides import Sides
-from kernels.engine.types import Inputs, OpView, Outputs, Prepared, given
-from kernels.profiles import XNNPACK, Profile
+from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, given
+from kernels.profiles import LITERT_OPTIMIZED_ARM64, LITERT_REFERENCE, XNNPACK, Profile, Rules
 from qmath.errors import UnsupportedError
-from qmath.stages import Note
+from qmath.stages import Note, silent
 from qmath.types import Array, Float32Array, Int64Array
+
+#: Whether the vector code sums long columns of the right side in 16-bit lanes.
+SUMS_IN_LANES: Rules[bool] = Rules(
+    "BATCH_MATMUL with float32 and int8", {LITERT_REFERENCE: True, LITERT_OPTIMIZED_ARM64: False}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +41,34 @@ class HybridBatchMatMul(Prepared):
         How rows of the left side are quantized: symmetrically or asymmetrically.
     right_scale
         float32, shape ``(1,)``, or ``(columns,)``.
+    sums_in_lanes
+        Whether long columns of the right side are summed in 16-bit lanes, which wrap around.
+    keeps_sums
+        Whether the sums of the columns in the first run are used in all others.
 
     """
 
     sides: Sides
     quantize: QuantizeRows
     right_scale: Float32Array
+    sums_in_lanes: bool
+    keeps_sums: bool
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`hybrid_batch_matmul`."""
         return (hybrid_batch_matmul(given(inputs, 0), given(inputs, 1), self, note),)
+
+    def compile(self, constants: Inputs) -> Runner:
+        """Hold a right side that is no constant against the one of the first run."""
+        run = partial(self.evaluate, note=silent)
+        if constants[1] is not None or not self.keeps_sums:
+            return run
+        axis = -1 if self.sides.swap_right else -2
+
+        def sums(inputs: Inputs) -> Int64Array:
+            return np.asarray(given(inputs, 1).sum(axis=axis, dtype=np.int64))
+
+        return refuses_other_sums(run, sums, "columns of the right side")
 
 
 def hybrid_batch_matmul(left: Float32Array, right: Array, op: HybridBatchMatMul, note: Note) -> Array:
@@ -87,7 +112,7 @@ def hybrid_batch_matmul(left: Float32Array, right: Array, op: HybridBatchMatMul,
     zero_point = quantized.zero_point.reshape(-1, rows)[of_left]
     accumulator = sums
     if zero_point.any():
-        column_sums = right.sum(axis=-2, dtype=np.int64).reshape(-1, columns)[of_right]
+        column_sums = _column_sums(right, in_lanes=op.sums_in_lanes).reshape(-1, columns)[of_right]
         correction = zero_point.astype(np.float32)[..., :, None] * column_sums.astype(np.float32)[..., None, :]
         accumulator = np.trunc(sums.astype(np.float32) - correction)
     note("accumulator", accumulator)
@@ -95,6 +120,13 @@ def hybrid_batch_matmul(left: Float32Array, right: Array, op: HybridBatchMatMul,
     terms = {"accumulator": accumulator, "row_scale": scale[..., :, None], "right_scale": np.asarray(op.right_scale)}
     note("scaled back", product, "float32(float32(accumulator) * float32(row_scale * right_scale))", **terms)
     return product.reshape(shape)
+
+
+def _column_sums(right: Array, *, in_lanes: bool) -> Int64Array:
+    """Return the sums of the columns as the runtime finds them, shape (..., columns)."""
+    sums = np.asarray(right.sum(axis=-2, dtype=np.int64))
+    lost = lost_in_lanes(np.swapaxes(right, -1, -2).reshape(-1, right.shape[-2])) if in_lanes and right.size else None
+    return sums if lost is None else np.asarray(sums - lost.reshape(sums.shape))
 
 
 def _result_shape(left: tuple[int, ...], right: tuple[int, ...], sides: Sides) -> tuple[int, ...]:
@@ -175,7 +207,8 @@ def prepare_hybrid(op: OpView, sides: Sides, profile: Profile) -> HybridBatchMat
     if asymmetric and not _sums_are_computed(input_tensor(op, 0).shape, right.shape, sides):
         msg = f"{op.name} with asymmetric inputs and right side {right.shape}: the runtime reads unset memory"
         raise UnsupportedError(msg)
-    return HybridBatchMatMul(sides, (ASYMMETRIC if asymmetric else SYMMETRIC)[profile], scaling.scale)
+    quantize = (ASYMMETRIC if asymmetric else SYMMETRIC)[profile]
+    return HybridBatchMatMul(sides, quantize, scaling.scale, SUMS_IN_LANES[profile], keeps_sums=asymmetric)
 
 
 def _sums_are_computed(left: tuple[int, ...], right: tuple[int, ...], sides: Sides) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from kernels.engine.activation import Activation, activate_float
 from kernels.engine.contract import expect, input_tensor, option, quant_of, unsupported
 from kernels.engine.hybrid import ASYMMETRIC, CODES, SYMMETRIC, QuantizedRows, QuantizeRows
-from kernels.engine.hybrid_matmul import IntegerMatrix
+from kernels.engine.hybrid_matmul import IntegerMatrix, refuses_other_sums
 from kernels.engine.hybrid_xnnpack import XNNPACK_HYBRID
 from kernels.engine.row_ends import LANES
 from kernels.engine.rows import Rows
@@ -28,7 +28,7 @@ from kernels.profiles import LITERT_OPTIMIZED, LITERT_OPTIMIZED_ARM64, LITERT_RE
 from qmath.errors import UnsupportedError
 from qmath.rounding import fused_multiply_add
 from qmath.stages import Note, silent
-from qmath.types import Array, DType, Float32Array
+from qmath.types import Array, DType, Float32Array, Int64Array
 
 #: Blocks of a row of sparse weights are counted, and numbered, in a byte.
 MAX_BLOCKS = 256
@@ -55,7 +55,9 @@ class HybridFullyConnected(Prepared):
     fused
         Whether the last product and the sum are rounded once.
     misreads
-        Whether weights of -128 are misread, as x86-64's vector code does.
+        Whether weights of -128 are misread, and long sums of weights wrap around, as in x86-64's vector code.
+    keeps_sums
+        Whether the sums of the weights in the first run are used in all others.
 
     """
 
@@ -66,6 +68,7 @@ class HybridFullyConnected(Prepared):
     sparse: bool
     fused: bool = False
     misreads: bool = True
+    keeps_sums: bool = False
 
     def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
         """Evaluate :func:`hybrid_fully_connected`."""
@@ -78,13 +81,14 @@ class HybridFullyConnected(Prepared):
         row, _, weights = self.rows.products(x.shape, index)
         zero_point = 0 if self.sparse else int(self.quantize(self.rows.of(x)).zero_point[row])
         codes = Reads(CODES, indices(row, np.arange(self.rows.depth)), zero_point)
-        misread = IntegerMatrix.of(given(inputs, 1), misreads=self.misreads).misread is not None
-        return Products((codes, Reads(1, weights)), stage="sum" if misread else "accumulator")
+        plain = IntegerMatrix.of(given(inputs, 1), misreads=self.misreads).is_plain
+        return Products((codes, Reads(1, weights)), stage="accumulator" if plain else "sum")
 
     def compile(self, constants: Inputs) -> Runner:
         """Lay constant weights out once."""
         if constants[1] is None:
-            return partial(self.evaluate, note=silent)
+            run = partial(self.evaluate, note=silent)
+            return refuses_other_sums(run, _sums_of_weights, "weights") if self.keeps_sums else run
         matrix = IntegerMatrix.of(constants[1], misreads=self.misreads)
         return lambda inputs: (hybrid_fully_connected(given(inputs, 0), matrix, _bias(inputs), self),)
 
@@ -172,6 +176,10 @@ def _correction(rows: QuantizedRows, weights: IntegerMatrix, fc: HybridFullyConn
     else:
         scaled = (rows.scale * zero_point)[:, None] * fc.weights_scale
     return np.asarray(scaled * weights.row_sums.astype(np.float32), np.float32)
+
+
+def _sums_of_weights(inputs: Inputs) -> Int64Array:
+    return np.asarray(given(inputs, 1).view(np.int8).sum(axis=-1, dtype=np.int64))
 
 
 def _bias(inputs: Inputs) -> Float32Array | None:
@@ -300,5 +308,8 @@ def prepare_hybrid(
         if four_bit is None:
             raise UnsupportedError(f"{op.name} with float32 rows and int4 weights is not covered under {profile.name}")
         return FourBitFullyConnected(rows, scaling.scale, activation)
-    quantize = (ASYMMETRIC if option(op, "asymmetric_quantize_inputs") else SYMMETRIC)[profile]
-    return HybridFullyConnected(rows, quantize, scaling.scale, activation, sparse, FUSED[profile], MISREADS[profile])
+    asymmetric = bool(option(op, "asymmetric_quantize_inputs"))
+    quantize = (ASYMMETRIC if asymmetric else SYMMETRIC)[profile]
+    return HybridFullyConnected(
+        rows, quantize, scaling.scale, activation, sparse, FUSED[profile], MISREADS[profile], keeps_sums=asymmetric
+    )
