@@ -52,6 +52,7 @@ from kernels.engine.convolution import (
     requantize_of,
     with_bias,
 )
+from kernels.engine.delegate import fused_activation
 from kernels.engine.float_convolution import convolution
 from kernels.engine.geometry import Padding, Window, padded, patches, reachable, span
 from kernels.engine.linear import convolve, convolve_in_order
@@ -382,7 +383,7 @@ def _operands(op: OpView) -> Operands:
 def _left_by_delegate(op: OpView) -> str | None:
     if len(op.inputs) != 3 or op.inputs[2] is None:
         return "XNNPACK takes no CONV_2D without a bias"
-    return delegate_refusal(_operands(op), hybrid=True)
+    return fused_activation(op) or delegate_refusal(_operands(op), hybrid=True)
 
 
 KERNELS = (

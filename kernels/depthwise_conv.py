@@ -49,6 +49,7 @@ from kernels.engine.convolution import (
     requantize_of,
     with_bias,
 )
+from kernels.engine.delegate import fused_activation
 from kernels.engine.float_convolution import depthwise_convolution
 from kernels.engine.float_sums import einsum_adds_in_order
 from kernels.engine.geometry import Padding, Window, padded, patches, reachable, span
@@ -371,7 +372,7 @@ def _without_bias(op: OpView) -> str | None:
 def _left_by_delegate(op: OpView) -> str | None:
     if len(op.inputs) != 3 or op.inputs[2] is None:
         return "XNNPACK takes no DEPTHWISE_CONV_2D without a bias"
-    return delegate_refusal(_operands(op), hybrid=False)
+    return fused_activation(op) or delegate_refusal(_operands(op), hybrid=False)
 
 
 KERNELS = (

@@ -20,7 +20,7 @@ from functools import partial
 
 import numpy as np
 
-from kernels.engine import blas, micro
+from kernels.engine import blas, delegate, micro
 from kernels.engine.activation import Activation, clamp_float
 from kernels.engine.contract import (
     choice,
@@ -38,7 +38,6 @@ from kernels.engine.contract import (
     zero_point_of,
 )
 from kernels.engine.convolution import too_large_for_xnnpack
-from kernels.engine.delegate import fused_activation
 from kernels.engine.elementwise import FINITE
 from kernels.engine.float_convolution import BiasAndClamp
 from kernels.engine.float_sums import matmul_in_order
@@ -205,7 +204,7 @@ def _left_by_delegate(op: OpView) -> str | None:
     plain_scale = weights.quant is not None and not weights.quant.per_axis
     if weights.dtype is DType.INT8 and plain_scale and not hybrid and zero_point_of(weights):
         return "XNNPACK takes weights with zero point 0 alone"
-    return fused_activation(op) or _stored_otherwise(weights)
+    return delegate.fused_activation(op) or delegate.bias(bias) or _stored_otherwise(weights)
 
 
 def _stored_otherwise(weights: TensorView) -> str | None:
@@ -231,6 +230,9 @@ def _demanded_by_delegate(op: OpView) -> str | None:
         return "XNNPACK expects weights with zero points 0"
     if x.dtype is DType.FLOAT32 or weights.quant is None:
         return None
+    bias = optional_input(op, BIAS)
+    if bias is not None and bias.quant is not None and bias.quant.zero_point.any():
+        return "XNNPACK expects a bias with zero points 0"
     return too_large_for_xnnpack(float32_scale_ratio(scale_of(x), weights.quant.scale, scale_of(y)))
 
 

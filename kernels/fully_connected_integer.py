@@ -93,7 +93,8 @@ class Arithmetic:
         Whether the type of the bias, if there is one, and not ``quantized_bias_type`` says how wide int16 activations
         accumulate.
     unset_is_int32
-        Whether int16 activations accumulate in 32 bits if ``quantized_bias_type`` is unset and the bias is not int64.
+        Whether int16 activations accumulate in 32 bits if ``quantized_bias_type`` is unset and the bias is not int64;
+        not with a zero point of the weights, which the optimized kernels leave to the reference kernel.
     float32_scale
         Whether the multiplier is made in float32 throughout.
     of_uint8, of_int16, of_one_row
@@ -347,9 +348,9 @@ def prepare_integer(
     wide_weights = weights.dtype is DType.INT16
     dense = ARITHMETIC_OF_INT16_WEIGHTS if wide_weights else ARITHMETIC
     arithmetic = (ARITHMETIC_OF_STORED_WEIGHTS if stored else dense)[profile]
-    accumulator, bias_type = _widths(op, x, weights, bias, arithmetic)
     scaling = quant_of(weights)
     weights_zero_point = 0 if scaling.per_axis else zero_point_of(weights)
+    accumulator, bias_type = _widths(op, weights_zero_point, arithmetic)
     regime = arithmetic.regime(x, rows, accumulator, weights_zero_point)
     in_float64 = isinstance(regime, Float64HalfAway)
     real_multiplier = _real_multiplier(
@@ -376,10 +377,9 @@ def prepare_integer(
     return fc if pairs is None else PairedFullyConnected(**_fields(fc), pairs=pairs)
 
 
-def _widths(
-    op: OpView, x: TensorView, weights: TensorView, bias: TensorView | None, arithmetic: Arithmetic
-) -> tuple[DType, DType | None]:
+def _widths(op: OpView, weights_zero_point: int, arithmetic: Arithmetic) -> tuple[DType, DType | None]:
     """Return the types of accumulator and bias, from the option ``quantized_bias_type`` where activations are int16."""
+    x, weights, bias = input_tensor(op, 0), input_tensor(op, 1), optional_input(op, BIAS)
     accumulator = expected = DType.INT32
     if x.dtype is DType.INT16 and arithmetic.bias_decides and bias is not None:
         expect_dtype(bias, DType.INT32, DType.INT64)
@@ -390,7 +390,8 @@ def _widths(
         unset = chosen is DType.FLOAT32
         expect(unset or bias is None or bias.dtype is chosen, f"a bias of quantized_bias_type {chosen.name}")
         wide_weights = weights.dtype is DType.INT16
-        narrow = wide_weights or (arithmetic.unset_is_int32 and (bias is None or bias.dtype is DType.INT32))
+        optimized = arithmetic.unset_is_int32 and not weights_zero_point
+        narrow = wide_weights or (optimized and (bias is None or bias.dtype is DType.INT32))
         expected = (DType.INT32 if narrow else DType.INT64) if unset else chosen
         accumulator = DType.INT64 if wide_weights else expected
     if bias is None:

@@ -31,6 +31,7 @@ from kernels.engine.types import Inputs, OpView, Outputs, Prepared, Runner, Tens
 from kernels.logistic_fixed_point import eight_bit_sigmoid
 from kernels.profiles import LITERT_OPTIMIZED, LITERT_REFERENCE, TFLM, XNNPACK, XNNPACK_ARM64, Profile, Rules
 from qmath import fixed_point
+from qmath.errors import UnsupportedError
 from qmath.fixed_point import saturating_left_shift, wrap_int32
 from qmath.lookup import logistic_int16, tanh_int16
 from qmath.rounding import float_to_int32_x86
@@ -165,6 +166,10 @@ def fixed_point_if_power_of_two(name: str, x: TensorView) -> Prepared:
     left = None if exponent is None else 15 - INTEGER_BITS + exponent
     if left is not None and left in ({0} if name == "LOGISTIC" else {0, 1}):
         return FixedPointSigmoid(name == "LOGISTIC", left)
+    multiplier = float(float32_scale(x)) * 4096 * 3
+    if not 2.0**-31 <= multiplier < 2.0**31:
+        msg = f"{name} of int16 with the input scale {float(float32_scale(x)):g}: a multiplier of {multiplier:g} fits no int32"
+        raise UnsupportedError(msg)
     return interpolated(name, x)
 
 

@@ -355,8 +355,11 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     padding = choice(op, "padding", Padding)
     if x.dtype is not DType.FLOAT32 and (x.dtype not in INTEGERS or op.name == "L2_POOL_2D"):
         raise unsupported(op, "float32" if op.name == "L2_POOL_2D" else ", ".join(COVERS))
-    down = x.shape[1], option(op, "filter_height"), option(op, "stride_h"), padding
-    across = x.shape[2], option(op, "filter_width"), option(op, "stride_w"), padding
+    height, width = option(op, "filter_height"), option(op, "filter_width")
+    if XNNPACK in profile.lineage and padding is Padding.VALID:
+        height, width = _inside(op, profile, (height, width), x.shape[1:3])
+    down = x.shape[1], height, option(op, "stride_h"), padding
+    across = x.shape[2], width, option(op, "stride_w"), padding
     rows, columns = _count(*down), _count(*across)
     if not rows or not columns:
         # The runtime looks along the width first, and at nothing more where that fails.
@@ -377,6 +380,18 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
             return eight_bit(unchanged, x, y, TO_CODES[profile], written)
         return MaxPool2D(window, written, x.dtype)
     return AveragePool2D(window, DIVISION[profile], quantized_range(activation, y), x.dtype)
+
+
+def _inside(op: OpView, profile: Profile, kernel: tuple[int, int], image: tuple[int, ...]) -> tuple[int, int]:
+    """Cut a window to the image, as XNNPACK does where there is no padding.
+
+    Quirk: XNNPACK's MAX_POOL_2D gives a row for a VALID window taller than the input, where LiteRT gives none.
+    """
+    cut = min(kernel[0], image[0]), min(kernel[1], image[1])
+    if cut != kernel and op.name == "AVERAGE_POOL_2D":
+        msg = f"under the profile {profile.name}: averages of VALID windows larger than the input, {kernel} and {image}"
+        raise UnsupportedError(f"{msg}, for which XNNPACK divides by the whole window")
+    return cut
 
 
 @ruled("x")

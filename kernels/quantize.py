@@ -45,10 +45,10 @@ from qmath.requantize import DOUBLE_ROUNDING, DOUBLE_ROUNDING_HALF_UP, Regime, R
 from qmath.requantize_vector import EIGHT_BIT_MULTIPLIER
 from qmath.rounding import round_half_away_from_zero
 from qmath.stages import Note, Ruled, ruled, silent
-from qmath.types import ActivationRange, Array, DType, Float32Array, Int64Array, QuantParams
+from qmath.types import ActivationRange, Array, DType, Float32Array, Float64Array, Int64Array, QuantParams
 
-#: From real values and a scale to a whole number of steps, as float32.
-Steps: TypeAlias = Ruled[[Float32Array, Float32Array], Float32Array]
+#: From real values and a scale to a whole number of steps, as floats.
+Steps: TypeAlias = Ruled[[Float32Array, Float32Array], Float32Array | Float64Array]
 #: From codes, a scale and a zero point to real values.
 Real: TypeAlias = Ruled[[Array, Float32Array, Int64Array], Float32Array]
 
@@ -57,6 +57,12 @@ Real: TypeAlias = Ruled[[Array, Float32Array, Int64Array], Float32Array]
 def divided_half_away(x: Float32Array, scale: Float32Array) -> Float32Array:
     """Divide by the scale in float32 and round half away from zero."""
     return np.asarray(round_half_away_from_zero(np.asarray(x / scale)), np.float32)
+
+
+@ruled("half_away(x / scale)")
+def divided_in_float64(x: Float32Array, scale: Float32Array) -> Float64Array:
+    """Divide by the scale in float64 and round half away from zero."""
+    return round_half_away_from_zero(x / scale.astype(np.float64))
 
 
 @ruled("float32(scale * (x - zero_point))")
@@ -89,26 +95,29 @@ def _offset(scale: Float32Array, zero_point: Int64Array) -> Float32Array:
 
 @dataclass(frozen=True, slots=True)
 class VectorSteps:
-    """Vector code for whole blocks of elements; scalar code, the reference's, does the rest.
+    """Vector code for whole blocks of elements, and scalar code for the rest.
+
+    Quirk: the scalar code of LiteRT's optimized QUANTIZE divides in float64, that of its reference kernels in float32.
 
     Attributes
     ----------
     block
-        Elements that it takes at once.
-    steps
-        What it computes.
+        Elements that the vector code takes at once.
+    steps, rest
+        What each computes.
 
     """
 
     block: int
     steps: Steps
+    rest: Steps
 
 
 STEPS: Rules[Steps | VectorSteps] = Rules(
     "QUANTIZE",
     {
         LITERT_REFERENCE: divided_half_away,
-        LITERT_OPTIMIZED: VectorSteps(8, times_inverse_half_even),
+        LITERT_OPTIMIZED: VectorSteps(8, times_inverse_half_even, divided_in_float64),
         XNNPACK: times_inverse_half_even,
     },
 )
@@ -214,7 +223,7 @@ def quantize(x: Float32Array, op: Quantize, note: Note = silent) -> Array:
 
     Notes
     -----
-    1. steps: the real value in units of the scale, rounded by the rule of the profile, in float32.
+    1. steps: the real value in units of the scale, rounded by the rule of the profile.
     2. integer: to int32.
     3. zero point added, in wrapping int32; clamp to the range of the type.
 
@@ -304,10 +313,10 @@ def _from_float(
     rule, convert = STEPS[profile], CONVERSION[profile]
     if not isinstance(rule, VectorSteps):
         return Quantize(rule, convert, scale, zero_point, dtype)
-    scalar = Quantize(divided_half_away, convert, scale, zero_point, dtype)
     if per_axis or dtype.bits < 8:
-        return scalar
-    return InBlocksUnary(rule.block, Quantize(rule.steps, convert, scale, zero_point, dtype), scalar)
+        return Quantize(divided_half_away, convert, scale, zero_point, dtype)
+    vector, rest = (Quantize(steps, convert, scale, zero_point, dtype) for steps in (rule.steps, rule.rest))
+    return InBlocksUnary(rule.block, vector, rest)
 
 
 # --- DEQUANTIZE ---------------------------------------------------------------------------------------------------

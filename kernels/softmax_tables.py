@@ -10,6 +10,7 @@ SoftmaxInt8LUT, LogSoftmax, PopulateSoftmaxLookupTable).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -37,7 +38,8 @@ def power_table(scale: Float32Array, beta: float) -> Float32Array:
     """Return e**(-scale * beta * d) for d from 0 to 255: the product in float32, the power rounded once."""
     factor = -scale * np.float32(beta)
     arguments = np.asarray(factor * np.arange(DIFFERENCES, dtype=np.float32), np.float32)
-    return np.exp(arguments.astype(np.float64)).astype(np.float32)
+    with np.errstate(over="ignore"):
+        return np.exp(arguments.astype(np.float64)).astype(np.float32)
 
 
 def short_table(scale: Float32Array, beta: float) -> Int64Array:
@@ -65,10 +67,14 @@ def sum_in_order(terms: Float32Array) -> Float32Array:
 # --- Float table --------------------------------------------------------------------------------------------------
 
 
-@ruled("half_away(share) + zero_point")
+@ruled("wrap(half_away(share) + zero_point)")
 def half_away_plus_zero_point(share: Float32Array, zero_point: int) -> Array:
-    """Round half away from zero, add the zero point."""
-    return np.asarray(float_to_int32_x86(round_half_away_from_zero(share)) + zero_point)
+    """Round half away from zero, add the zero point in 32 bits.
+
+    Quirk: LiteRT's optimized SOFTMAX to int8 gives the highest code for shares that are NaN or infinite, as powers may
+    be if beta is negative: they become the lowest int32, and the zero point wraps it around.
+    """
+    return wrap_int32(float_to_int32_x86(round_half_away_from_zero(share)) + zero_point)
 
 
 @ruled("toward_zero(float32(share + 0.5))")
@@ -112,6 +118,8 @@ class FloatTableSoftmax(Prepared):
         del constants
         zero_point, low, high = float(self.zero_point), float(self.dtype.min), float(self.dtype.max)
         up, largest_power = self.round is half_up_without_zero_point, self.table.max()
+        if not np.isfinite(largest_power):
+            return partial(self.evaluate, note=silent)
 
         def run(inputs: Inputs) -> Outputs:
             x = given(inputs, 0)

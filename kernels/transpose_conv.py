@@ -47,6 +47,7 @@ from kernels.engine.convolution import (
     requantize_of,
     with_bias,
 )
+from kernels.engine.delegate import fused_activation
 from kernels.engine.geometry import Padding
 from kernels.engine.linear import transpose_convolve, transpose_convolve_in_order
 from kernels.engine.pairs import Lanes, Pairs, find_pairs, wrapped
@@ -311,7 +312,7 @@ def _left_by_delegate(op: OpView) -> str | None:
     operands, shape = _operands(op), input_tensor(op, SHAPE).data
     if shape is None:
         return "XNNPACK takes a constant output shape alone"
-    reason = delegate_refusal(operands, hybrid=True)
+    reason = fused_activation(op) or delegate_refusal(operands, hybrid=True)
     if reason is not None or shape.size != 4:
         return reason or "XNNPACK expects an output shape of 4 dimensions"
     sizes = zip(operands.filter.shape[1:3], shape.reshape(-1)[1:3], _SIDES, strict=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kernels.engine import delegate
 from kernels.engine.activation import Activation, float_range, quantized_range
 from kernels.engine.contract import expect, expect_dtype, option, quant_of, scale_of, zero_point_of
 from kernels.engine.elementwise import expect_zero_points_in_range
@@ -297,8 +298,8 @@ def delegate_refusal(operands: Operands, *, hybrid: bool) -> str | None:
         return f"XNNPACK does not take {x.dtype.name} with a {filter_.dtype.name} filter"
     if filter_.data is None or (bias is not None and bias.data is None):
         return "XNNPACK takes constant filters and biases alone"
-    for tensor in (x, operands.y):
-        if len(tensor.shape) != 4 or 0 in tensor.shape:
+    for tensor, rank in ((x, 4), (operands.y, 4), (bias, 1)):
+        if tensor is not None and (len(tensor.shape) != rank or 0 in tensor.shape):
             return f"XNNPACK does not take the shape {tensor.shape}, which the file gives {tensor.name!r}"
     for tensor, axis in ((x, 0), (operands.y, 0), (filter_, operands.channel_axis)):
         expected = axis if tensor.quant is not None and tensor.quant.per_axis else 0
@@ -307,7 +308,10 @@ def delegate_refusal(operands: Operands, *, hybrid: bool) -> str | None:
             found = tensor.quant.quantized_dimension
             if found != expected:
                 return f"XNNPACK expects the quantized dimension of {tensor.name!r} to be {expected}, not {found}"
-    return None
+    quant = filter_.quant
+    if filter_.dtype is DType.INT8 and quant is not None and quant.per_axis and quant.zero_point[0]:
+        return f"XNNPACK expects a filter with many scales to have zero point 0, not {quant.zero_point[0]}"
+    return delegate.bias(bias)
 
 
 #: XNNPACK makes no operator of integers whose multiplier is this large.
@@ -325,6 +329,8 @@ def delegate_demand(operands: Operands) -> str | None:
         return None
     if bias is not None and bias.quant is not None and bias.quant.per_axis != filter_.quant.per_axis:
         return "XNNPACK expects the bias to have as many scales as the filter"
+    if x.dtype is DType.INT8 and filter_.quant.zero_point[0]:
+        return f"XNNPACK expects a filter with zero point 0, not {filter_.quant.zero_point[0]}"
     return too_large_for_xnnpack(float32_scale_ratio(scale_of(x), filter_.quant.scale, scale_of(y)))
 
 

@@ -209,6 +209,23 @@ def fused_activation(op: OpView) -> str | None:
     return None if found in {0, 1, 2, 3} else f"XNNPACK does not take fused activation {found}"
 
 
+def bias(tensor: TensorView | None) -> str | None:
+    """Expect an int32 bias to have scales that are normal numbers, along dimension 0, and if it has one, zero point 0.
+
+    Source: ``tflite/delegates/xnnpack/xnnpack_delegate.cc`` (CheckTensorFloat32OrFloat16OrQCInt32Type).
+    """
+    if tensor is None or tensor.dtype is not DType.INT32:
+        return None
+    quant = tensor.quant
+    if quant is None or quant.quantized_dimension:
+        return f"XNNPACK expects scales along dimension 0 on the bias {tensor.name!r}"
+    if not (quant.scale >= np.finfo(np.float32).tiny).all() or not np.isfinite(quant.scale).all():
+        return f"XNNPACK expects scales of the bias {tensor.name!r} to be normal numbers, not {quant.scale.min():g}"
+    if not quant.per_axis and quant.zero_point[0]:
+        return f"XNNPACK expects the zero point of the bias {tensor.name!r} to be 0, not {quant.zero_point[0]}"
+    return None
+
+
 def unary(inputs: Collection[DType], outputs: Collection[DType] | None = None) -> Check:
     """Check an op of one tensor."""
     return all_of(counts({1}), dims([0]), types([inputs], inputs if outputs is None else outputs))

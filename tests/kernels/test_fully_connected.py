@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import fbs
 from kernels.engine import registry
-from kernels.profiles import TFLM
+from kernels.profiles import LITERT_OPTIMIZED, TFLM
 from qmath.errors import ModelError, UnsupportedError
 from qmath.stages import silent
 from qmath.types import DType
@@ -313,3 +313,12 @@ def test_broken_contracts_of_shuffled_weights_are_named(arguments, error, messag
 def test_shuffled_weights_take_one_or_four_rows():
     with pytest.raises(UnsupportedError, match="1 or 4 rows"):
         run_forms(shuffled(rows=2), {"x": np.zeros((2, 16), np.uint8)})
+
+
+def test_optimized_int16_with_a_zero_point_of_the_weights_is_the_reference_kernel():
+    """It reads the bias as int64 unless ``quantized_bias_type`` says otherwise; the optimized one reads int32."""
+    types = (DType.INT16, DType.INT8, DType.INT16, DType.INT32)
+    prepare_op(model_of(types=types), LITERT_OPTIMIZED)
+    prepare_op(model_of(types=types, w=(0.5, 1), quantized_bias_type=2), LITERT_OPTIMIZED)
+    with pytest.raises(UnsupportedError, match="reads past its end"):
+        prepare_op(model_of(types=types, w=(0.5, 1)), LITERT_OPTIMIZED)

@@ -295,3 +295,49 @@ def test_xnnpack_takes_int2_weights_with_a_scale_a_unit(units: int, scales: int,
     case = one_op("", "FULLY_CONNECTED", [x, weights], [Result(DType.INT8, quantized(0.5), (1, units))], **options)
     running = profile_running(fbs.view(case.model.subgraphs[0], 0), profiles.XNNPACK)
     assert running is (profiles.XNNPACK if taken else profiles.LITERT_OPTIMIZED)
+
+
+@pytest.mark.parametrize("dtype", [DType.INT8, DType.UINT8, DType.INT16])
+def test_optimized_quantize_divides_in_float64_after_whole_blocks(dtype: DType, other_litert: LiteRT) -> None:
+    """0.35 is 3.5 steps of float32(0.1) in float32, less than that in float64; its inverse makes it a tie again."""
+    x = Operand(np.full(9, np.float32(3.5) * np.float32(0.1), np.float32))
+    result = Result(dtype, quantized(0.1), (9,))
+    assert outputs(profiles.LITERT_REFERENCE, "QUANTIZE", [x], result) == [4] * 9
+    for profile in (profiles.LITERT_OPTIMIZED, profiles.LITERT_OPTIMIZED_ARM64):
+        assert outputs(profile, "QUANTIZE", [x], result) == [4] * 8 + [3]
+    compared = sweep.Result("QUANTIZE")
+    sweep._compare(one_op("", "QUANTIZE", [x], [result]), other_litert, other_litert.runtime.profile, compared)
+    assert (compared.mismatches, compared.elements) == (0, 9)
+
+
+@pytest.mark.parametrize("dtype", [DType.INT8, DType.UINT8, DType.FLOAT32])
+def test_xnnpack_cuts_valid_windows_to_the_image(dtype: DType) -> None:
+    """A window of 4 rows over 2: LiteRT gives no rows, XNNPACK the maxima of both; its averages are refused."""
+    image = np.arange(6).reshape(1, 2, 3, 1).astype(dtype.storage)
+    params = {} if dtype is DType.FLOAT32 else quantized(1.0)
+    x, result = Operand(image, dtype, params=params), Result(dtype, params, (1, 1, 2, 1))
+    window = {"padding": 1, "stride_w": 1, "stride_h": 1, "filter_width": 2, "filter_height": 4}
+    assert np.shape(outputs(profiles.LITERT_OPTIMIZED, "MAX_POOL_2D", [x], result, **window)) == (1, 0)
+    assert np.ravel(outputs(profiles.XNNPACK, "MAX_POOL_2D", [x], result, **window)).tolist() == [4, 5]
+    if dtype is DType.FLOAT32:
+        with pytest.raises(UnsupportedError, match=r"\(4, 2\) and \(2, 3\)"):
+            outputs(profiles.XNNPACK, "AVERAGE_POOL_2D", [x], result, **window)
+
+
+def test_optimized_softmax_with_powers_that_overflow() -> None:
+    """e**100 is infinite in float32: its share is NaN, the lowest int32, which the zero point -128 wraps around."""
+    x = Operand(np.array([0, -100], np.int8), DType.INT8, params=quantized(1.0))
+    for dtype, zero_point, highest in ((DType.INT8, -128, 127), (DType.UINT8, 0, 0)):
+        operand = x if dtype is DType.INT8 else Operand(np.array([100, 0], np.uint8), dtype, params=quantized(1.0))
+        result = Result(dtype, quantized(1 / 256, zero_point), (2,))
+        found = outputs(profiles.LITERT_OPTIMIZED, "SOFTMAX", [operand], result, beta=-1.0)
+        assert found == [zero_point, highest]
+
+
+@pytest.mark.parametrize("op", ["LOGISTIC", "TANH"])
+def test_optimized_int16_curves_refuse_a_multiplier_beyond_int32(op: str) -> None:
+    x = Operand(np.ones(3, np.int16), params=quantized(2.0**31 / 12288 + 1))
+    result = Result(DType.INT16, quantized(2.0**-15), (3,))
+    outputs(profiles.LITERT_REFERENCE, op, [x], result)
+    with pytest.raises(UnsupportedError, match="fits no int32"):
+        outputs(profiles.LITERT_OPTIMIZED, op, [x], result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import fbs
+from fbs.model import Model
 from kernels import profiles
 from kernels.engine.hybrid_xnnpack import quantize_in_float32
 from kernels.engine.registry import profile_running
@@ -19,7 +21,7 @@ from qmath.errors import ModelError, UnsupportedError
 from qmath.requantize import REDUCED_64
 from qmath.requantize_vector import REDUCED_64_CUT_EARLY
 from qmath.rounding import fused_multiply_add
-from qmath.types import DType
+from qmath.types import Array, DType
 from quantref.runtimes import LiteRT
 from quantref.vectors.cells.build import Operand, Result, one_op
 from tests import goldens
@@ -156,6 +158,96 @@ def test_delegate_reads_the_shape_in_the_file() -> None:
     assert profile_running(fbs.view(left.subgraphs[0], 0), profiles.XNNPACK) is profiles.LITERT_OPTIMIZED
     with pytest.raises(ModelError, match="below 256, not 256"):
         prepare_op(model(256.0, (1, 2, 2, 1)).model, profiles.XNNPACK)
+
+
+#: A 1x1 convolution of one element by each op, as XNNPACK would take it.
+CONVOLUTIONS = {
+    "CONV_2D": {"dilation_h_factor": 1, "dilation_w_factor": 1},
+    "DEPTHWISE_CONV_2D": {"dilation_h_factor": 1, "dilation_w_factor": 1, "depth_multiplier": 1},
+    "TRANSPOSE_CONV": {},
+}
+
+
+def convolution(
+    op: str,
+    filter_zero_point: int = 0,
+    channels: int = 1,
+    bias: dict[str, Any] | None = None,
+    bias_rank: int = 1,
+    **options: object,
+) -> tuple[Model, list[Array]]:
+    """Return a model whose sums are one half, and its inputs."""
+    axis = 3 if op == "DEPTHWISE_CONV_2D" else 0
+    shape = Operand(np.array([1, 1, 1, channels], np.int32), constant=True)
+    x = Operand(np.ones((1, 1, 1, channels if axis else 1), np.int8), DType.INT8, params=quantized(1.0))
+    scales = [0.5] * channels
+    params = {"scale": scales, "zero_point": filter_zero_point, "quantized_dimension": axis}
+    taps = np.ones((1, 1, 1, channels) if axis else (channels, 1, 1, 1), np.int8)
+    filter_ = Operand(taps, DType.INT8, constant=True, params=params)
+    zeros = np.zeros(channels, np.int32).reshape((1,) * (bias_rank - 1) + (channels,))
+    biases = Operand(zeros, constant=True, params={"scale": scales} if bias is None else bias)
+    operands = [shape, filter_, x, biases] if op == "TRANSPOSE_CONV" else [x, filter_, biases]
+    options = {"stride_h": 1, "stride_w": 1, "padding": 0} | CONVOLUTIONS[op] | options
+    case = one_op(op, op, operands, [Result(DType.INT8, quantized(1.0), (1, 1, 1, channels))], **options)
+    return case.model, [operand.array for operand in operands]
+
+
+@pytest.mark.parametrize("op", CONVOLUTIONS)
+@pytest.mark.parametrize(("activation", "taken"), [(0, True), (1, True), (2, True), (3, True), (4, False), (5, False)])
+def test_xnnpack_leaves_convolutions_with_tanh_or_sign_bit(op: str, activation: int, *, taken: bool) -> None:
+    """LiteRT's kernels ignore these two and round a half up, XNNPACK's round it to even."""
+    model, inputs = convolution(op, fused_activation_function=activation)
+    expected = profiles.XNNPACK if taken else profiles.LITERT_OPTIMIZED
+    assert profile_running(fbs.view(model.subgraphs[0], 0), profiles.XNNPACK) is expected
+    assert np.ravel(prepare_op(model, profiles.XNNPACK).compile(inputs)(inputs)[0]).tolist() == [not taken]
+
+
+def test_xnnpack_leaves_or_breaks_on_a_filter_with_a_zero_point() -> None:
+    """Many scales are validated before a delegate takes the op, one scale when it builds it."""
+    model, inputs = convolution("DEPTHWISE_CONV_2D", 3, channels=2)
+    assert np.ravel(prepare_op(model, profiles.XNNPACK).compile(inputs)(inputs)[0]).tolist() == [1, 1]
+    with pytest.raises(ModelError, match="a filter with zero point 0, not 3"):
+        prepare_op(convolution("DEPTHWISE_CONV_2D", 3)[0], profiles.XNNPACK)
+    for channels in (1, 2):
+        with pytest.raises(ModelError, match="zero point"):
+            prepare_op(convolution("CONV_2D", 3, channels)[0], profiles.XNNPACK)
+
+
+@pytest.mark.parametrize("op", CONVOLUTIONS)
+@pytest.mark.parametrize(
+    ("params", "taken"),
+    [
+        ({"scale": [0.5]}, True),
+        ({}, False),
+        ({"scale": [1e-40]}, False),
+        ({"scale": [0.5, 0.5], "zero_point": [0, 0]}, True),
+        ({"scale": [0.5, 1e-40]}, False),
+    ],
+)
+def test_xnnpack_leaves_biases_without_normal_scales(op: str, params: dict[str, Any], *, taken: bool) -> None:
+    model, inputs = convolution(op, channels=max(1, len(params.get("scale", []))), bias=params)
+    assert np.unique(prepare_op(model, profiles.XNNPACK).compile(inputs)(inputs)[0]).tolist() == [not taken]
+
+
+def test_xnnpack_leaves_a_bias_of_two_dimensions() -> None:
+    model, inputs = convolution("CONV_2D", bias_rank=2)
+    assert np.ravel(prepare_op(model, profiles.XNNPACK).compile(inputs)(inputs)[0]).tolist() == [1]
+
+
+def test_xnnpack_leaves_or_breaks_on_biases_of_fully_connected_with_zero_points() -> None:
+    """One half, which XNNPACK rounds to even."""
+    x = Operand(np.ones((1, 1), np.int8), DType.INT8, params=quantized(1.0))
+
+    def run(units: int, zero_point: int) -> list[int]:
+        weights = Operand(np.ones((units, 1), np.int8), DType.INT8, constant=True, params={"scale": [0.5] * units})
+        params = {"scale": [0.5] * units, "zero_point": zero_point}
+        bias = Operand(np.zeros(units, np.int32), constant=True, params=params)
+        result = Result(DType.INT8, quantized(1.0), (1, units))
+        return np.ravel(outputs(profiles.XNNPACK, "FULLY_CONNECTED", [x, weights, bias], result)).tolist()
+
+    assert (run(1, 0), run(2, 0), run(1, 4)) == ([0], [0, 0], [1])
+    with pytest.raises(ModelError, match="a bias with zero points 0"):
+        run(2, 4)
 
 
 def test_cmsis_nn_ignores_the_activation_of_transpose_conv() -> None:
