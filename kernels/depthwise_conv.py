@@ -372,7 +372,19 @@ def _without_bias(op: OpView) -> str | None:
 def _left_by_delegate(op: OpView) -> str | None:
     if len(op.inputs) != 3 or op.inputs[2] is None:
         return "XNNPACK takes no DEPTHWISE_CONV_2D without a bias"
+    channels, multiplier = input_tensor(op, 1).shape[-1:], option(op, "depth_multiplier")
+    if multiplier <= 0 or (channels and channels[0] % multiplier):
+        return f"XNNPACK expects a depth_multiplier that divides the output channels, not {multiplier}"
     return fused_activation(op) or delegate_refusal(_operands(op), hybrid=False)
+
+
+def _demanded_by_delegate(op: OpView) -> str | None:
+    operands = _operands(op)
+    multiplier, channels = option(op, "depth_multiplier"), operands.x.shape[3]
+    if multiplier * channels != operands.filter.shape[3]:
+        made = f"that makes {channels} channels {operands.filter.shape[3]}"
+        return f"XNNPACK expects a depth_multiplier {made}, not {multiplier}"
+    return delegate_demand(operands)
 
 
 KERNELS = (
@@ -387,6 +399,6 @@ KERNELS = (
             "float32",
         ),
         refusal={TFLM: micro.sums, LITERT_OPTIMIZED: _without_bias, XNNPACK: _left_by_delegate},
-        demands={XNNPACK: lambda op: delegate_demand(_operands(op))},
+        demands={XNNPACK: _demanded_by_delegate},
     ),
 )

@@ -168,8 +168,8 @@ def fixed_point_if_power_of_two(name: str, x: TensorView) -> Prepared:
         return FixedPointSigmoid(name == "LOGISTIC", left)
     multiplier = float(float32_scale(x)) * 4096 * 3
     if not 2.0**-31 <= multiplier < 2.0**31:
-        msg = f"{name} of int16 with the input scale {float(float32_scale(x)):g}: a multiplier of {multiplier:g} fits no int32"
-        raise UnsupportedError(msg)
+        msg = f"{name} of int16 with the input scale {float(float32_scale(x)):g}"
+        raise UnsupportedError(f"{msg}: a multiplier of {multiplier:g} fits no int32")
     return interpolated(name, x)
 
 

@@ -213,6 +213,18 @@ def test_xnnpack_leaves_or_breaks_on_a_filter_with_a_zero_point() -> None:
             prepare_op(convolution("CONV_2D", 3, channels)[0], profiles.XNNPACK)
 
 
+def test_xnnpack_reads_the_depth_multiplier() -> None:
+    """LiteRT's kernels find it from the shapes."""
+
+    def run(multiplier: int) -> list[int]:
+        model, inputs = convolution("DEPTHWISE_CONV_2D", channels=2, depth_multiplier=multiplier)
+        return np.ravel(prepare_op(model, profiles.XNNPACK).compile(inputs)(inputs)[0]).tolist()
+
+    assert [run(multiplier) for multiplier in (-1, 0, 1, 3)] == [[1, 1], [1, 1], [0, 0], [1, 1]]
+    with pytest.raises(ModelError, match="makes 2 channels 2, not 2"):
+        run(2)
+
+
 @pytest.mark.parametrize("op", CONVOLUTIONS)
 @pytest.mark.parametrize(
     ("params", "taken"),
