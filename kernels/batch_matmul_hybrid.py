@@ -97,11 +97,14 @@ def hybrid_batch_matmul(left: Float32Array, right: Array, op: HybridBatchMatMul,
     1. Swap the last two dimensions of the sides that ask for it.
     2. Quantize each row of the left side with a scale of its own, and a zero point if asked for.
     3. sum: over the depth, of ``code * right``; int32.
-    4. accumulator: ``sum - float32(zero_point * (sum of the column of right))`` in float32, the fraction dropped.
+    4. accumulator: ``sum - float32(zero_point * (sum of the column of right))`` in float32, the fraction dropped. On
+       x86-64 the sum of a column is that of :func:`~kernels.engine.hybrid_matmul.lost_in_lanes`.
     5. The accumulator times (row scale times right scale), in float32.
 
     """
     shape = _result_shape(left.shape, right.shape, op.sides)
+    if 0 in shape:
+        return np.zeros(shape, np.float32)
     left, right = merged(*op.sides.of(left, right), op.sides)
     batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
     (rows, depth), columns = left.shape[-2:], right.shape[-1]
@@ -191,7 +194,7 @@ def prepare_hybrid(op: OpView, sides: Sides, profile: Profile) -> HybridBatchMat
         The runtime has no defined result.
 
     """
-    right = input_tensor(op, 1)
+    left, right = input_tensor(op, 0), input_tensor(op, 1)
     scaling, rank = quant_of(right), len(right.shape)
     if scaling.per_axis:
         axis = rank - 2 if sides.swap_right else rank - 1
@@ -204,11 +207,18 @@ def prepare_hybrid(op: OpView, sides: Sides, profile: Profile) -> HybridBatchMat
             )
         return DynamicBatchMatMul(sides, scaling.scale)
     asymmetric = bool(option(op, "asymmetric_quantize_inputs"))
-    if asymmetric and not _sums_are_computed(input_tensor(op, 0).shape, right.shape, sides):
+    expect(asymmetric or not _has_empty_rows(left.shape, sides), f"rows with elements, found shape {left.shape}")
+    if asymmetric and not _sums_are_computed(left.shape, right.shape, sides):
         msg = f"{op.name} with asymmetric inputs and right side {right.shape}: the runtime reads unset memory"
         raise UnsupportedError(msg)
     quantize = (ASYMMETRIC if asymmetric else SYMMETRIC)[profile]
     return HybridBatchMatMul(sides, quantize, scaling.scale, SUMS_IN_LANES[profile], keeps_sums=asymmetric)
+
+
+def _has_empty_rows(left: tuple[int, ...], sides: Sides) -> bool:
+    """Whether the left side has rows, but nothing in them: the runtime dies searching for their largest magnitude."""
+    rows, depth = (left[-1], left[-2]) if sides.swap_left else left[-2:]
+    return depth == 0 and math.prod(left[:-2]) * rows > 0
 
 
 def _sums_are_computed(left: tuple[int, ...], right: tuple[int, ...], sides: Sides) -> bool:

@@ -100,6 +100,17 @@ def hybrid_fully_connected(
 
     Quirk: Hybrid FULLY_CONNECTED ignores the zero points of its weights, and reads UINT8 weights as INT8.
 
+    Quirk: On x86-64, hybrid FULLY_CONNECTED, LSTM, RNN and SVDF take the product of a weight -128 and a negative code
+    for a negative number, except in the last columns that do not fill a group of 16.
+
+    Quirk: On x86-64, hybrid FULLY_CONNECTED, BATCH_MATMUL, LSTM, RNN and SVDF that quantize their inputs asymmetrically
+    sum the weights of a unit in eight 16-bit lanes, which may wrap around beyond 2,048 columns: the sum is then wrong
+    by a multiple of ``2**16``.
+
+    Quirk: Hybrid FULLY_CONNECTED and BATCH_MATMUL that quantize their inputs asymmetrically sum their weights in the
+    first run alone. Weights that are no constant and change later meet the sums of the first ones; quantref refuses
+    them.
+
     Parameters
     ----------
     x

@@ -92,7 +92,7 @@ class IntegerMatrix:
     def sums(self, rows: QuantizedRows, note: Note = silent) -> Int64Array:
         """Sum ``weight * (code - zero_point)`` over the depth.
 
-        Quirk: Hybrid FULLY_CONNECTED, LSTM and RNN kernels on x86-64 take the product of a weight -128 and a negative
+        Hybrid FULLY_CONNECTED, LSTM and RNN kernels on x86-64 take the product of a weight -128 and a negative
         code for a negative number, except in the last columns that do not fill a group of 16.
 
         Parameters
@@ -158,7 +158,7 @@ class IntegerMatrix:
 def lost_in_lanes(codes: Array) -> Int64Array | None:
     """Return by how much x86-64's vector code finds sums of many weights too small, or None if it finds all of them.
 
-    Quirk: Hybrid kernels on x86-64 that quantize their inputs asymmetrically sum the weights of a unit in eight 16-bit
+    Hybrid kernels on x86-64 that quantize their inputs asymmetrically sum the weights of a unit in eight 16-bit
     lanes. Beyond 2,048 columns a lane may wrap around, which makes the sum wrong by a multiple of 2**16.
 
     Parameters
@@ -190,7 +190,7 @@ def lost_in_lanes(codes: Array) -> Int64Array | None:
 def refuses_other_sums(run: Runner, sums: Callable[[Inputs], Int64Array], operands: str) -> Runner:
     """Return a form that runs as long as the sums of the weights stay what they were at first.
 
-    Quirk: FULLY_CONNECTED and BATCH_MATMUL with float32 inputs quantized asymmetrically sum their int8 weights in the
+    FULLY_CONNECTED and BATCH_MATMUL with float32 inputs quantized asymmetrically sum their int8 weights in the
     first invocation alone. Weights that are no constant and change later meet the sums of the first ones; quantref
     refuses them.
 

@@ -140,6 +140,20 @@ def test_hybrid_takes_the_scales_of_other_matrices_where_two_dimensions_lead():
     assert run(left, np.ones((1, 1), np.int8), DType.FLOAT32, w=(1.0, 0)) == [[[[0]], [[0]]], [[[127.0]], [[0]]]]
 
 
+@pytest.mark.parametrize(("rows", "depth", "columns"), [(0, 3, 2), (2, 3, 0), (2, 0, 2), (0, 0, 0)])
+def test_hybrid_of_nothing(rows, depth, columns):
+    """LiteRT runs these with asymmetric inputs; with symmetric ones it dies of rows without elements."""
+    left, right = np.zeros((rows, depth), np.float32), np.ones((depth, columns), np.int8)
+    options = {"w": (1.0, 0), "constant": True}
+    y = run(left, right, DType.FLOAT32, asymmetric_quantize_inputs=True, **options)
+    assert y == np.zeros((rows, columns)).tolist()
+    if depth or not rows:
+        assert run(left, right, DType.FLOAT32, **options) == y
+    else:
+        with pytest.raises(ModelError, match="rows with elements"):
+            run(left, right, DType.FLOAT32, **options)
+
+
 ONE, WIDE, REAL = np.ones((1, 1), np.int8), np.ones((1, 1), np.int16), np.ones((1, 1), np.float32)
 
 
