@@ -282,9 +282,13 @@ def finished(sums: Array, bias: Array | None, activation: Activation, note: Note
 
 
 def fits(reach: Reach, offset: Int64Array, accumulator: DType) -> bool:
-    """Whether no input can make ``raw sum + offset`` leave the accumulator."""
-    lowest, highest = reach.lowest + offset, reach.highest + offset
-    return bool((lowest >= accumulator.min).all() and (highest <= accumulator.max).all())
+    """Whether no input can make ``raw sum + offset`` leave the accumulator, or come to its lowest number.
+
+    That one has no magnitude in the same bits. Nothing is added here, since an int64 would wrap around itself.
+    """
+    above = offset > accumulator.min - np.minimum(reach.lowest, 0)
+    below = offset <= accumulator.max - np.maximum(reach.highest, 0)
+    return bool(above.all() and below.all())
 
 
 def delegate_refusal(operands: Operands, *, hybrid: bool) -> str | None:

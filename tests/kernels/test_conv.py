@@ -50,6 +50,16 @@ def conv_model(
     return b.finish([out])
 
 
+@pytest.mark.parametrize("bias", [2**63 - 1, 2**63 - 65_536, -(2**63) + 65_536, -(2**63)])
+@pytest.mark.parametrize("weight", [127, -128])
+def test_sums_beyond_64_bits_are_left_to_the_definition(bias, weight):
+    """What a bias at the end of int64 leaves no room for wraps around; bounds that wrap with it would not notice."""
+    model = conv_model(filter_=((((weight,),),),), bias=(bias,), types=(DType.INT16, DType.INT8, DType.INT64))
+    for code in (-32768, -1, 0, 1, 32767):
+        definition, compiled = run_forms(model, {"x": np.full((1, 1, 1, 1), code, np.int16)})
+        assert np.array_equal(definition, compiled)
+
+
 @pytest.mark.litert
 @pytest.mark.parametrize("cell", CELLS)
 def test_litert_gives_the_same(cell, litert):
