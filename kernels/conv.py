@@ -50,6 +50,7 @@ from kernels.engine.convolution import (
     fits,
     optional_array,
     requantize_of,
+    single_channels,
     with_bias,
 )
 from kernels.engine.delegate import fused_activation
@@ -82,6 +83,7 @@ from qmath.requantize import (
 from qmath.requantize_vector import (
     FLOAT32_HALF_EVEN_SATURATING,
     FLOOR_THEN_HALF_UP,
+    FLOOR_THEN_HALF_UP_FLOAT32,
     FLOOR_THEN_HALF_UP_SATURATING,
     REDUCED_64_CUT_EARLY,
 )
@@ -102,7 +104,11 @@ ARITHMETIC: Rules[Arithmetic] = Rules(
             of_one_window=DOUBLE_ROUNDING_HALF_UP,
             lanes=Lanes.FILLED,
         ),
-        XNNPACK: Arithmetic({DType.INT32: FLOAT32_HALF_EVEN}, float32_scale=True),
+        XNNPACK: Arithmetic(
+            {DType.INT32: FLOAT32_HALF_EVEN},
+            float32_scale=True,
+            of_single={DType.INT8: FLOAT32_HALF_EVEN_SATURATING},
+        ),
         TFLM: Arithmetic(
             {DType.INT32: DOUBLE_ROUNDING, DType.INT64: REDUCED_64},
             without_bias={DType.INT8: DType.INT32, DType.INT16: DType.INT64},
@@ -115,6 +121,7 @@ ARITHMETIC: Rules[Arithmetic] = Rules(
             {DType.INT32: FLOAT32_HALF_EVEN_SATURATING},
             float32_scale=True,
             of_uint8=FLOOR_THEN_HALF_UP_SATURATING,
+            of_single={DType.UINT8: FLOOR_THEN_HALF_UP_FLOAT32},
             lanes=Lanes.OPEN,
         ),
     },
@@ -361,7 +368,9 @@ def _prepare_integer(
     if operands.bias is None and arithmetic.without_bias is not None:
         accumulator = arithmetic.without_bias[x.dtype]
     windows = x.shape[0] * window.height.output * window.width.output
-    work = Work(windows, math.prod(filter_.shape[1:]), groups)
+    depth = math.prod(filter_.shape[1:])
+    single = single_channels(x.shape[3], operands.channels, groups, depth)
+    work = Work(windows, depth, groups, single=single)
     requantize = requantize_of(operands, accumulator, activation, arithmetic, work)
     filter_zero_point, has_bias = zero_point_of(filter_), operands.bias is not None
     conv = window, groups, x.dtype, zero_point_of(x), filter_zero_point, has_bias, accumulator, requantize

@@ -47,6 +47,7 @@ from kernels.engine.convolution import (
     fits,
     optional_array,
     requantize_of,
+    single_channels,
     with_bias,
 )
 from kernels.engine.delegate import fused_activation
@@ -69,10 +70,11 @@ from kernels.profiles import (
     Profile,
     Rules,
 )
-from qmath.requantize import DOUBLE_ROUNDING, DOUBLE_ROUNDING_HALF_UP, REDUCED_64, Requantize
+from qmath.requantize import DOUBLE_ROUNDING, DOUBLE_ROUNDING_HALF_UP, FLOAT32_HALF_EVEN, REDUCED_64, Requantize
 from qmath.requantize_vector import (
     FLOAT32_HALF_EVEN_SATURATING,
     FLOOR_THEN_HALF_UP_FLOAT32,
+    FLOOR_THEN_HALF_UP_SATURATING,
     HALF_UP_IN_BLOCKS_OF_8,
     REDUCED_64_CUT_EARLY,
 )
@@ -92,11 +94,16 @@ ARITHMETIC: Rules[Arithmetic] = Rules(
             of_uint8_3x3=DOUBLE_ROUNDING_HALF_UP,
         ),
         CMSIS_NN: Arithmetic({DType.INT32: DOUBLE_ROUNDING, DType.INT64: REDUCED_64_CUT_EARLY}),
-        XNNPACK: Arithmetic({DType.INT32: FLOAT32_HALF_EVEN_SATURATING}, float32_scale=True),
+        XNNPACK: Arithmetic(
+            {DType.INT32: FLOAT32_HALF_EVEN},
+            float32_scale=True,
+            of_single={DType.INT8: FLOAT32_HALF_EVEN_SATURATING},
+        ),
         XNNPACK_ARM64: Arithmetic(
             {DType.INT32: FLOAT32_HALF_EVEN_SATURATING},
             float32_scale=True,
-            of_uint8=FLOOR_THEN_HALF_UP_FLOAT32,
+            of_uint8=FLOOR_THEN_HALF_UP_SATURATING,
+            of_single={DType.UINT8: FLOOR_THEN_HALF_UP_FLOAT32},
             lanes=Lanes.OPEN,
         ),
     },
@@ -327,7 +334,9 @@ def _prepare_integer(
         expect_bias_scale(operands)
     if x.dtype is DType.INT16:
         expect_symmetric_activations(operands)
-    work = Work(plain_3x3=_is_plain_3x3(window, operands))
+    channels, taps = x.shape[3], math.prod(operands.filter.shape[:3])
+    single = single_channels(channels, operands.channels, channels, taps)
+    work = Work(plain_3x3=_is_plain_3x3(window, operands), single=single)
     requantize = requantize_of(operands, accumulator, activation, arithmetic, work)
     filter_zero_point = zero_point_of(operands.filter) if is_uint8 else 0
     form = PairedDepthwiseConv2D if arithmetic.lanes and _joins_lanes(operands) else DepthwiseConv2D

@@ -122,7 +122,7 @@ def _float_bias(inputs: Inputs) -> Float32Array | None:
 
 @dataclass(frozen=True, slots=True)
 class EmptyDepth(Prepared):
-    """FULLY_CONNECTED with weights of shape (units, 0), of any type.
+    """FULLY_CONNECTED with weights of shape (units, 0), of any type, or of integers without units.
 
     Quirk: FULLY_CONNECTED with an empty depth gives codes 0, whatever the output's zero point and the bias are.
     """
@@ -168,7 +168,8 @@ def prepare(op: OpView, profile: Profile) -> Prepared:
     if integers and weights.sparsity is not None:
         return prepare_sparse(op, rows, activation, profile)
     if integers:
-        return prepare_integer(op, rows, activation, profile)
+        prepared = prepare_integer(op, rows, activation, profile)
+        return prepared if rows.units else EmptyDepth(rows, y.dtype)
     if bias is not None:
         expect_dtype(bias, DType.FLOAT32)
     if hybrid:

@@ -293,6 +293,25 @@ class SumOfBytes(Prepared):
 
 
 @dataclass(frozen=True, slots=True)
+class SumOfNothing(Prepared):
+    """A prepared SUM of a tensor without elements, under LiteRT's optimized kernels (code None) or XNNPACK.
+
+    Quirk: SUM of an empty axis gives the zero point in XNNPACK; LiteRT's optimized kernels leave the output unwritten.
+    """
+
+    keep_dims: bool
+    code: int | None
+
+    def evaluate(self, inputs: Inputs, note: Note) -> Outputs:
+        """Return the code everywhere."""
+        x = given(inputs, 0)
+        shape = Reduction.of(x.shape, given(inputs, 1), keep_dims=self.keep_dims).output_shape
+        if self.code is None and 0 not in shape:
+            raise UnsupportedError("SUM of no elements has no result: the runtime gives what lies in memory")
+        return (note("zero point", np.full(shape, self.code or 0, x.dtype)),)
+
+
+@dataclass(frozen=True, slots=True)
 class PlainReduction(Prepared):
     """A prepared MEAN or SUM of plain numbers.
 
@@ -375,6 +394,8 @@ def prepare_sum(op: OpView, profile: Profile) -> Prepared:
         return PlainReduction(keep_dims, average=False)
     if x.dtype not in QUANTIZED:
         raise unsupported(op, ", ".join(COVERS))
+    if 0 in x.shape and (XNNPACK in profile.lineage or LITERT_OPTIMIZED in profile.lineage):
+        return SumOfNothing(keep_dims, zero_point_of(y) if XNNPACK in profile.lineage else None)
     rule = SUM[profile]
     if isinstance(rule, FloatScale):
         return _float_scaled(x, y, rule, keep_dims=keep_dims, average=False)

@@ -45,6 +45,8 @@ class Work:
         Of a grouped convolution.
     plain_3x3
         Whether it is a depthwise convolution of the form that Arm has a kernel of its own for.
+    single
+        Whether XNNPACK's depthwise kernel does it: :func:`single_channels`.
 
     """
 
@@ -52,6 +54,19 @@ class Work:
     depth: int = 0
     groups: int = 1
     plain_3x3: bool = False
+    single: bool = False
+
+
+#: Most taps of XNNPACK's depthwise kernel.
+SINGLE_TAPS = 25
+
+
+def single_channels(inputs: int, outputs: int, groups: int, taps: int) -> bool:
+    """Whether every group has one channel in and one out, with so few taps that XNNPACK's depthwise kernel does it.
+
+    Source: XNNPACK ``src/operators/convolution-nhwc.c``.
+    """
+    return inputs == outputs == groups and taps <= SINGLE_TAPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +82,10 @@ class Arithmetic:
         for others the product is in float64.
     float32_scale
         Whether the multiplier is made in float32 throughout, and bounds are rounded half to even: XNNPACK.
-    of_uint8, of_uint8_3x3, of_int16, of_groups, of_one_window
+    of_uint8, of_uint8_3x3, of_int16, of_groups, of_one_window, of_single
         The regime of 32-bit accumulators for uint8 activations, the same for plain 3x3 windows, for int16 ones, for
-        grouped convolutions, and for a single window with at least 4 output channels and a depth of at least 8; None
-        where it is no other.
+        grouped convolutions, and for a single window with at least 4 output channels and a depth of at least 8,
+        and, by the type of activations, for :func:`single_channels`; None where it is no other.
     without_bias
         Types of accumulators of int8 and of int16 activations where there is no bias; None where a runtime refuses
         that, or treats it as with a bias.
@@ -90,6 +105,7 @@ class Arithmetic:
     of_int16: Regime | None = None
     of_groups: Regime | None = None
     of_one_window: Regime | None = None
+    of_single: Mapping[DType, Regime] | None = None
     without_bias: Mapping[DType, DType] | None = None
     ignores_activation: bool = False
     lanes: Lanes | None = None
@@ -98,8 +114,10 @@ class Arithmetic:
         """Return the regime for an op."""
         if accumulator is DType.INT64:
             return self.regimes[accumulator]
-        if self.of_groups and work.groups > 1:
-            return self.of_groups
+        of_form = self.of_single.get(operands.x.dtype) if self.of_single and work.single else None
+        of_form = self.of_groups if of_form is None and work.groups > 1 else of_form
+        if of_form:
+            return of_form
         if self.of_int16 and operands.x.dtype is DType.INT16:
             return self.of_int16
         fits_vector_code = operands.channels >= 4 and work.depth >= 8 and operands.x.dtype is not DType.INT16

@@ -341,3 +341,23 @@ def test_optimized_int16_curves_refuse_a_multiplier_beyond_int32(op: str) -> Non
     outputs(profiles.LITERT_REFERENCE, op, [x], result)
     with pytest.raises(UnsupportedError, match="fits no int32"):
         outputs(profiles.LITERT_OPTIMIZED, op, [x], result)
+
+
+def test_sums_of_no_elements() -> None:
+    """XNNPACK gives the zero point; LiteRT's optimized kernels what lies in memory, if there is an output at all."""
+    axes = Operand(np.array([1], np.int32), constant=True)
+    x = Operand(np.zeros((3, 0), np.int8), DType.INT8, params=quantized(1.0))
+    result = Result(DType.INT8, quantized(2.0, 7), (3,))
+    assert outputs(profiles.XNNPACK, "SUM", [x, axes], result) == [7, 7, 7]
+    with pytest.raises(UnsupportedError, match="what lies in memory"):
+        outputs(profiles.LITERT_OPTIMIZED, "SUM", [x, axes], result)
+    neither = Operand(np.zeros((0, 3), np.int8), DType.INT8, params=quantized(1.0))
+    assert outputs(profiles.LITERT_OPTIMIZED, "SUM", [neither, axes], result) == []
+
+
+@pytest.mark.parametrize("profile", [profiles.LITERT_REFERENCE, profiles.XNNPACK], ids=lambda profile: profile.name)
+def test_fully_connected_without_units(profile: Profile) -> None:
+    x = Operand(np.ones((2, 3), np.int8), DType.INT8, params=quantized(1.0))
+    weights = Operand(np.ones((0, 3), np.int8), DType.INT8, constant=True, params=quantized(1.0))
+    result = Result(DType.INT8, quantized(1.0), (2, 0))
+    assert np.shape(outputs(profile, "FULLY_CONNECTED", [x, weights], result)) == (2, 0)

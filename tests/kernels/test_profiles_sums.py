@@ -213,6 +213,39 @@ def test_xnnpack_leaves_or_breaks_on_a_filter_with_a_zero_point() -> None:
             prepare_op(convolution("CONV_2D", 3, channels)[0], profiles.XNNPACK)
 
 
+@pytest.mark.parametrize(
+    ("op", "channels", "taps", "single"),
+    [
+        ("CONV_2D", 1, 5, True),
+        ("CONV_2D", 1, 6, False),
+        ("CONV_2D", 2, 1, False),
+        ("DEPTHWISE_CONV_2D", 1, 5, True),
+        ("DEPTHWISE_CONV_2D", 1, 6, False),
+        ("DEPTHWISE_CONV_2D", 2, 1, False),
+    ],
+)
+def test_xnnpack_chooses_its_depthwise_kernel_by_channels_and_taps(
+    op: str, channels: int, taps: int, *, single: bool
+) -> None:
+    """One channel in: with one out and up to 25 taps, the lowest sum saturates on x86 and wraps around on Arm."""
+
+    def run(profile: Profile, dtype: DType, zero_point: int) -> int:
+        x = Operand(np.zeros((1, taps, taps, 1), dtype.storage), dtype, params=quantized(1.0))
+        shape = (1, taps, taps, channels) if op == "DEPTHWISE_CONV_2D" else (channels, taps, taps, 1)
+        filter_ = Operand(np.ones(shape, dtype.storage), dtype, constant=True, params=quantized(0.5))
+        bias = Operand(np.full(channels, -(2**31), np.int32), constant=True, params=quantized(0.5))
+        result = Result(dtype, quantized(0.01, zero_point), (1, 1, 1, channels))
+        options = {"stride_h": 1, "stride_w": 1, "padding": 1} | CONVOLUTIONS[op] | {"fused_activation_function": 0}
+        options |= {"depth_multiplier": channels} if op == "DEPTHWISE_CONV_2D" else {}
+        (found,) = np.unique(outputs(profile, op, [x, filter_, bias], result, **options)).tolist()
+        return found
+
+    assert run(profiles.XNNPACK, DType.INT8, -100) == (-128 if single else 127)
+    assert run(profiles.XNNPACK_ARM64, DType.INT8, -100) == -128
+    assert run(profiles.XNNPACK, DType.UINT8, 3) == 0
+    assert run(profiles.XNNPACK_ARM64, DType.UINT8, 3) == (3 if single else 0)
+
+
 def test_xnnpack_reads_the_depth_multiplier() -> None:
     """LiteRT's kernels find it from the shapes."""
 
