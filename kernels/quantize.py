@@ -38,43 +38,32 @@ from kernels.profiles import (
     Profile,
     Rules,
 )
-from kernels.quantize_conversion import Conversion, to_far_codes, to_far_codes_arm, to_int32_arm, to_int32_x86
+from kernels.quantize_conversion import (
+    Conversion,
+    Steps,
+    divided_half_away,
+    divided_in_float64,
+    times_inverse_half_even,
+    to_far_codes,
+    to_far_codes_arm,
+    to_int32_arm,
+    to_int32_x86,
+)
 from qmath.affine import along_quantized_dimension
 from qmath.multiplier import scale_ratio
 from qmath.requantize import DOUBLE_ROUNDING, DOUBLE_ROUNDING_HALF_UP, Regime, Requantize, to_codes
 from qmath.requantize_vector import EIGHT_BIT_MULTIPLIER
-from qmath.rounding import round_half_away_from_zero
 from qmath.stages import Note, Ruled, ruled, silent
-from qmath.types import ActivationRange, Array, DType, Float32Array, Float64Array, Int64Array, QuantParams
+from qmath.types import ActivationRange, Array, DType, Float32Array, Int64Array, QuantParams
 
-#: From real values and a scale to a whole number of steps, as floats.
-Steps: TypeAlias = Ruled[[Float32Array, Float32Array], Float32Array | Float64Array]
 #: From codes, a scale and a zero point to real values.
 Real: TypeAlias = Ruled[[Array, Float32Array, Int64Array], Float32Array]
-
-
-@ruled("half_away(float32(x / scale))")
-def divided_half_away(x: Float32Array, scale: Float32Array) -> Float32Array:
-    """Divide by the scale in float32 and round half away from zero."""
-    return np.asarray(round_half_away_from_zero(np.asarray(x / scale)), np.float32)
-
-
-@ruled("half_away(x / scale)")
-def divided_in_float64(x: Float32Array, scale: Float32Array) -> Float64Array:
-    """Divide by the scale in float64 and round half away from zero."""
-    return round_half_away_from_zero(x / scale.astype(np.float64))
 
 
 @ruled("float32(scale * (x - zero_point))")
 def float64_product(x: Array, scale: Float32Array, zero_point: Int64Array) -> Float32Array:
     """Multiply ``x - zero_point`` by the scale in float64 and round once to float32."""
     return np.asarray(scale.astype(np.float64) * (x.astype(np.int64) - zero_point)).astype(np.float32)
-
-
-@ruled("half_even(float32(x * float32(1 / scale)))")
-def times_inverse_half_even(x: Float32Array, scale: Float32Array) -> Float32Array:
-    """Multiply by the inverse of the scale, both in float32, and round half to even."""
-    return np.asarray(np.rint(np.asarray(x * np.asarray(np.float32(1) / scale))), np.float32)
 
 
 @ruled("float32(float32(x * scale) + float32(-zero_point * scale))")
