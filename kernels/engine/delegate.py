@@ -313,7 +313,7 @@ def reshaping(op: OpView) -> str | None:
         reason = all_of(constants(1), dims([1], 1))(op)
     if reason is not None:
         return reason
-    shape = _input(op, 1).data if len(op.inputs) == 2 else np.asarray(op.options.get("new_shape", ()))
+    shape = _input(op, 1).data if len(op.inputs) == 2 else np.asarray(op.options.get("new_shape") or ())
     if shape is not None and shape.size == 1 and int(shape.ravel()[0]) in {0, -1}:
         return "XNNPACK does not take the old form of a scalar's shape"
     return output_dims(0)(op)

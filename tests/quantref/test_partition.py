@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import fbs
+import quantref
 from kernels.profiles import XNNPACK
-from qmath.errors import InputError
+from qmath.errors import InputError, ModelError
 from qmath.types import DType
 from quantref.cli import main
 from quantref.names import tensor_keys
@@ -44,6 +45,11 @@ def test_pieces_follow_one_another() -> None:
     assert result.pieces[1].inputs == ("t1",)
     assert result.pieces[1].outputs == ("t2",)
     assert "3 of 4 ops in 2 partitions; 1 run under litert-optimized" in result.summary()
+
+
+def test_a_reshape_without_any_shape_is_refused_as_that() -> None:
+    with pytest.raises(ModelError, match=r"expected a shape of as many elements as \(1, 4, 4, 2\)"):
+        quantref.run(layered("RESHAPE"), {"x": np.zeros((1, 4, 4, 2), np.int8)}, profile="xnnpack")
 
 
 def test_ops_side_by_side_join_one_piece() -> None:
