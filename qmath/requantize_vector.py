@@ -108,7 +108,7 @@ class SingleRoundingFloat32(SingleRounding):
 
 @dataclass(frozen=True, slots=True)
 class Float32HalfEvenSaturating(Float32HalfEven):
-    """XNNPACK's float32 product where conversion and addition saturate: on Arm, and in depthwise kernels everywhere.
+    """Float32, rounds once: ties to even, and saturates: XNNPACK on Arm, and its depthwise kernel everywhere.
 
     Elsewhere on x86-64 a product below 32 bits becomes the lowest integer, and adding a negative zero point wraps.
     """
@@ -119,9 +119,10 @@ class Float32HalfEvenSaturating(Float32HalfEven):
         with np.errstate(over="ignore"):
             product = np.asarray(accumulator, np.int64).astype(np.float32) * real
         note("product", product, "float32(float32(accumulator) * factor)", accumulator=accumulator, factor=real)
-        rounded = np.clip(np.rint(product), -FAR, FAR).astype(np.int64)
-        rule = "clamp(half_even(product), -far, far)"
-        return note("rounded", rounded, rule, product=product, far=np.asarray(FAR))
+        if (np.abs(product) > FAR).any():
+            bounded = np.clip(product, np.float32(-FAR), np.float32(FAR))
+            product = note("bounded", bounded, "clamp(product, -far, far)", product=product, far=np.asarray(FAR))
+        return note("rounded", np.rint(product).astype(np.int64), "half_even(product)", product=product)
 
 
 @dataclass(frozen=True, slots=True)
